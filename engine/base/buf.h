@@ -1,0 +1,110 @@
+/*
+ * Growing byte buffer with a mandatory cap and sticky failure: append as often as you like,
+ * look at `failed` once at the end. Always NUL-terminated once anything was appended, but
+ * contents may hold NULs: `n` is the length.
+ */
+#pragma once
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* Bytes that somebody else owns; no NUL assumed. */
+struct str {
+    const char *p;
+    size_t n;
+};
+
+#define STR(literal) ((struct str){(literal), sizeof(literal) - 1})
+
+static inline struct str
+str_of(const char *z)
+{
+    return (struct str){z, z ? strlen(z) : 0};
+}
+
+static inline bool
+str_equal(struct str a, struct str b)
+{
+    return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
+}
+
+static inline bool
+str_is(struct str a, const char *z)
+{
+    return str_equal(a, str_of(z));
+}
+
+struct buf {
+    char *p;
+    size_t n, cap, max;
+    bool failed; /* out of memory or over max: contents end where it happened */
+};
+
+enum {
+    BUF_NO_MAX = 0
+}; /* for buffers bounded by what is put in (a row, a file already read) */
+
+#define BUF_INIT(max_bytes)                                                                    \
+    {                                                                                          \
+        .max = (max_bytes)                                                                     \
+    }
+
+/* Room for `more` bytes after n, not yet counted in n; NULL (and failed) when impossible. */
+char *buf_room(struct buf *b, size_t more);
+
+void buf_add(struct buf *b, const void *p, size_t n);
+void buf_adds(struct buf *b, const char *z);
+void buf_addf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void buf_vaddf(struct buf *b, const char *format, va_list ap);
+/* LEB128. */
+void buf_add_varint(struct buf *b, uint64_t v);
+
+static inline void
+buf_addc(struct buf *b, char c)
+{
+    if (b->n + 1 < b->cap) {
+        b->p[b->n++] = c;
+        b->p[b->n] = '\0';
+        return;
+    }
+    buf_add(b, &c, 1);
+}
+
+static inline struct str
+buf_str(const struct buf *b)
+{
+    return (struct str){b->p ? b->p : "", b->n};
+}
+
+/* The text as a C string ("" when empty); borrowed. */
+static inline const char *
+buf_z(const struct buf *b)
+{
+    return b->p ? b->p : "";
+}
+
+/* n = 0, memory kept, failure forgotten. */
+void buf_clear(struct buf *b);
+/* Frees; the buffer may be used again. */
+void buf_done(struct buf *b);
+/* Hands the malloc'd text over (never NULL unless failed); the buffer is empty afterwards. */
+char *buf_take(struct buf *b);
+
+/* Reads a LEB128 number at *p, before end; advances *p. False: it does not fit or is cut. */
+static inline bool
+varint_read(const char **p, const char *end, uint64_t *ret)
+{
+    uint64_t v = 0;
+    for (unsigned shift = 0; shift < 64 && *p < end; shift += 7) {
+        uint8_t b = (uint8_t) * (*p)++;
+        v |= (uint64_t)(b & 0x7F) << shift;
+        if (!(b & 0x80)) {
+            *ret = v;
+            return true;
+        }
+    }
+    return false;
+}

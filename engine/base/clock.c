@@ -1,0 +1,47 @@
+/* Clock: see clock.h. */
+#include "base/clock.h"
+
+#include <time.h>
+
+static usec_t (*replacement)(void);
+
+static usec_t
+read_clock(clockid_t id)
+{
+    struct timespec ts;
+    clock_gettime(id, &ts);
+    return (usec_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+usec_t
+clock_now(void)
+{
+    return replacement ? replacement() : read_clock(CLOCK_REALTIME);
+}
+
+usec_t
+clock_monotonic(void)
+{
+    return read_clock(CLOCK_MONOTONIC);
+}
+
+void
+clock_replace(usec_t (*now)(void))
+{
+    replacement = now;
+}
+
+void
+clock_format(usec_t t, struct buf *out)
+{
+    if (t == 0) {
+        buf_adds(out, "never");
+        return;
+    }
+    time_t seconds = (time_t)(t / 1000000);
+    struct tm tm;
+    gmtime_r(&seconds, &tm);
+    char text[32];
+    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    buf_adds(out, text);
+}

@@ -1,0 +1,146 @@
+/*
+ * Change files: the one format for everything that is kept row by row. A segment of the
+ * delivered state, a plan, what a run sent and what was rejected are all change files.
+ *
+ *   header   magic, format version, meta (JSON: fields, identifier …), checksummed
+ *   blocks   zstd frames with content checksum, about 128 KiB of entries each, in key order
+ *   index    for each block: file offset, lengths, entries, first key, sizes of the views
+ *   footer   totals, index offset, checksum, magic again: a file without one was never finished
+ *
+ * Entries are in ascending key order (equal keys only where `duplicates` was asked for).
+ * Written once, front to back, never changed; readers share one open file.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/value.h"
+
+enum entry_op { /* what is stored with each entry; stable numbers, they are on disk */
+                ENTRY_INSERT = 1,
+                ENTRY_UPDATE = 2,
+                ENTRY_DELETE = 3, /* in a state segment: a tombstone */
+                ENTRY_PRESENT =
+                    4, /* the model holds the key, nothing is sent (duplicates, NULLs in it) */
+};
+enum { ENTRY_OPS = 5 };
+
+struct entry {
+    enum entry_op op;
+    uint64_t seq;   /* number in the session, as given to the driver */
+    uint32_t tries; /* rejected files: how often it was tried */
+    struct str key;
+    struct str after;  /* packed record, n = 0: none */
+    struct str before; /* packed record, n = 0: none */
+    struct str note;   /* plans: why; rejected files: "code\0words" */
+};
+
+struct chg_field {
+    char *name;   /* destination field */
+    char *source; /* "column:email" or "expression:first || last" : what stands behind */
+    enum value_type type; /* of the column; V_NULL: any */
+    char *native;         /* source's own type name, or NULL */
+};
+
+struct chg_meta {
+    struct chg_field *fields;
+    size_t nfields;
+    size_t *key;      /* indices into fields: the identifier; nkey = 0: whole records */
+    char **key_names; /* the identifier's column names, as in config.json */
+    enum key_class *key_class;
+    size_t nkey;
+    char *source_driver; /* whose `native` names these are */
+};
+
+/* Deep copy into the arena. NULL when memory is out. */
+struct chg_meta *chg_meta_copy(struct arena *arena, const struct chg_meta *meta);
+/* Same fields in the same order with the same sources and types. */
+bool chg_meta_same_fields(const struct chg_meta *a, const struct chg_meta *b);
+
+struct chg_totals {
+    uint64_t entries;
+    uint64_t by_op[ENTRY_OPS];
+    uint64_t bytes; /* unpacked entries */
+};
+
+/* Renderings of a change file whose exact size must be known without rendering it whole. */
+enum chg_view {
+    VIEW_JSONL,       /* every entry: changes.jsonl */
+    VIEW_REJECTED,    /* every entry: rejected.jsonl */
+    VIEW_INSERTS_CSV, /* ENTRY_INSERT; header line included */
+    VIEW_UPDATES_CSV, /* ENTRY_UPDATE; */
+    VIEW_DELETES_CSV, /* ENTRY_DELETE; */
+    VIEW_DIFF,        /* unified, for eyes */
+    CHG_VIEWS,
+};
+#define VIEW_BIT(v) (1u << (v))
+
+/* ---- writing ---- */
+
+struct chg_writer;
+
+/* Creates NAME in dirfd (O_EXCL after removing a leftover). meta is copied. views: VIEW_BITs
+ * whose sizes are counted while writing. */
+int chg_create(int dirfd, const char *name, const struct chg_meta *meta, unsigned views,
+               struct chg_writer **ret, struct error *err);
+/* Copies the entry. ERR_INTERNAL if its key is smaller than the one before. */
+int chg_add(struct chg_writer *w, const struct entry *e, struct error *err);
+/* Writes index and footer; sync: fsyncs the file (the caller syncs the directory). Frees w,
+ * also on failure. digest: if not NULL, 32 bytes SHA-256 over all entries' op, key, after and
+ * before, in order (not seq, tries, notes): equal plans have equal digests. */
+int chg_finish(struct chg_writer *w, bool sync, struct chg_totals *totals, uint8_t *digest,
+               struct error *err);
+/* Frees w and removes the file. NULL-safe. */
+void chg_discard(struct chg_writer *w);
+
+/* ---- reading ---- */
+
+struct chg; /* an open, finished file; immutable, shared by threads, counted */
+
+int chg_open(int dirfd, const char *name, struct chg **ret, struct error *err);
+struct chg *chg_ref(struct chg *c);
+struct chg *chg_unref(struct chg *c); /* returns NULL */
+const struct chg_meta *chg_get_meta(const struct chg *c);
+struct chg_totals chg_get_totals(const struct chg *c);
+uint64_t chg_file_size(const struct chg *c);
+/* Reads every block and checks everything. */
+int chg_verify(const struct chg *c, struct error *err);
+
+struct chg_cursor; /* one thread; borrows nothing: holds its own reference */
+
+int chg_cursor_open(struct chg *c, struct chg_cursor **ret, struct error *err);
+/* 1: *e is the next entry, borrowed until the next call; 0: the end; negative: error (a damaged
+ * block names file and offset). */
+int chg_next(struct chg_cursor *cur, struct entry *e, struct error *err);
+/* The next chg_next gives the first entry with key >= this. */
+int chg_seek(struct chg_cursor *cur, struct str key, struct error *err);
+struct chg_cursor *chg_cursor_close(struct chg_cursor *cur); /* NULL-safe, returns NULL */
+
+/* Keys at about every n-th part of the file: up to max keys copied into arena, ascending. For
+ * choosing partitions. Returns how many. */
+size_t chg_sample_keys(const struct chg *c, struct arena *arena, struct str *keys, size_t max);
+
+/* ---- views: exact size and random access without rendering the whole ---- */
+
+/* Size in bytes; the view must have been asked for at chg_create. */
+uint64_t chg_view_size(const struct chg *c, enum chg_view view);
+/* Appends up to n bytes from offset to *out. Thread-safe. */
+int chg_view_read(struct chg *c, enum chg_view view, uint64_t offset, size_t n, struct buf *out,
+                  struct error *err);
+/* The view's text for one entry (what the sizes count); the CSV header and the diff's first
+ * lines are written by chg_render_head. */
+void chg_render(const struct chg_meta *meta, enum chg_view view, const struct entry *e,
+                struct buf *out);
+void chg_render_head(const struct chg_meta *meta, enum chg_view view, struct buf *out);
+/* The file name of an entry in rejected/ and pending/: its identifier, percent-encoded, several
+ * columns joined by ","; "NULL" for a NULL; without identifier the key's hex. At most 200
+ * bytes: longer ones end in "~" and 16 hex digits of SHA-256. */
+void chg_entry_filename(const struct chg_meta *meta, const struct entry *e, struct buf *out);
+/* Finds the entry with that file name (equal names get "~2", "~3" … in file order). 1: found,
+ * copied into arena; 0: none. A look-up by key, not a scan, but for names that were cut. */
+int chg_find_filename(struct chg *c, const char *name, struct arena *arena, struct entry *e,
+                      struct error *err);

@@ -1,0 +1,269 @@
+/*
+ * The driver contract: all that a driver and the engine know of each other.
+ *
+ * A driver knows one system and nothing else. Retrying, back-off, rate limits, batching,
+ * bisecting over HTTP, redaction, logging, state and counting are the engine's. A driver never
+ * sleeps, logs, exits or touches the state directory. One `struct driver` a driver; a NULL hook
+ * means "cannot". One thread at a time uses a handle, but for the *_cancel hooks, which any
+ * thread may call at any time between open and close.
+ *
+ * A source:       source_open → source_describe → source_plan → source_read → source_close
+ * A destination:  dest_open → dest_describe → dest_begin → dest_write… → [dest_survey →
+ *                 dest_write(deletes)…] → dest_apply → dest_commit | dest_abort → dest_close
+ *                 dest_resolve, on a fresh handle, tells whether a session was committed.
+ *
+ * All functions return 0 or a negative errno with *err set.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/value.h"
+
+/* ---- options: one table per place they are written; from it come defaults, unknown-key
+ * errors, options.json and the manual ---- */
+
+enum option_type {
+    OPT_STRING, /* char *                                                    */
+    OPT_BOOL,   /* bool                                                      */
+    OPT_INT,    /* int64_t                                                   */
+    OPT_ENUM,   /* char *, one of `choices` ("a|b|c")                        */
+    OPT_CHAR,   /* char, written as a string of one ASCII character          */
+    OPT_SECRET, /* char *; in the file {"env"|"file"|"command": …}, never plain */
+    OPT_TYPES,  /* struct option_types: {"column": "integer", …}             */
+};
+
+enum option_flags {
+    OPTION_REQUIRED = 1,
+    OPTION_PATH = 2, /* names a file or a glob on this machine */
+};
+
+struct option {
+    const char *name; /* NULL ends the table */
+    enum option_type type;
+    unsigned flags;
+    size_t offset;            /* of the member in the driver's struct */
+    const char *default_text; /* as it would be written in JSON without quotes; NULL: unset */
+    const char *choices;      /* OPT_ENUM only */
+    const char *help;         /* one sentence, lower case, no period */
+};
+
+struct option_types {
+    size_t n;
+    const char **columns;
+    enum value_type *types;
+};
+
+/* ---- what a table, query or file holds ---- */
+
+struct column {
+    const char *name;
+    enum value_type type; /* V_NULL: any, row by row */
+    const char *native;   /* the system's own type name ("numeric(10,2)"), or NULL */
+    bool not_null;        /* refuses NULL */
+    bool has_default;     /* may be left out of an insert (default, identity, rowid) */
+    bool generated;       /* cannot be written */
+};
+
+struct schema {
+    struct column *columns; /* owned by the handle that described it, until it is closed */
+    size_t n;
+};
+
+/* ---- sources ---- */
+
+struct model {
+    const char *sync;  /* its name: for application_name and the like */
+    const char *table; /* one of table and query, or neither (file sources) */
+    const char *query;
+    const void *options; /* the driver's struct filled from source_options, or NULL */
+};
+
+struct projection {
+    const char *const *columns; /* the columns to read, each once, all in the schema */
+    size_t n;
+    const size_t *order; /* indices into columns: the identifier, in order of significance */
+    const enum key_class *order_class; /* how the engine will compare each */
+    size_t norder;
+};
+
+struct source_plan {
+    bool ordered; /* rows come in key order (key_compare on key_add), NULLs anywhere;
+                     true only if it costs no sort of the whole model */
+    int64_t rows; /* how many, exactly or about; -1 unknown */
+    bool rows_exact;
+};
+
+/* Called for each row with projection.n values, borrowed until it returns. Non-zero stops the
+ * read, which then returns that number with *err as the callee set it. */
+typedef int (*source_row_fn)(void *arg, const struct value *values, struct error *err);
+
+/* ---- destinations ---- */
+
+enum mode {
+    MODE_UPSERT,
+    MODE_INSERT,
+    MODE_UPDATE,
+    MODE_MIRROR,
+    MODE_FULL,
+    MODE_COUNT,
+};
+#define MODE_BIT(m) (1u << (m))
+
+enum operation {
+    OP_INSERT,  /* always create */
+    OP_UPSERT,  /* create or update */
+    OP_UPDATE,  /* update what is there; no such record → ROW_REJECTED, code "no_match" */
+    OP_DELETE,  /* remove by key; what is gone already is done */
+    OP_PRESENT, /* nothing to send: the model holds this key, so a survey must not call it
+                   foreign */
+};
+
+struct change {
+    enum operation op;
+    uint64_t seq;              /* this change's number in its session, ascending, from 0 */
+    const struct value *after; /* nfields values; NULL for OP_DELETE and OP_PRESENT */
+    const struct value *key;   /* nkey values: the identifier's fields */
+    struct str before;         /* packed delivered record (record_unpack, nfields, V_ABSENT
+                                  where it has no such field); n = 0 when there is none */
+};
+
+enum outcome_kind {                  /* zero is the honest default */
+                    ROW_UNKNOWN = 0, /* cannot tell whether the peer applied it */
+                    ROW_DONE,
+                    ROW_UNCHANGED, /* applied, and nothing was different */
+                    ROW_REJECTED,  /* would be refused again */
+                    ROW_RETRY,     /* surely not applied; may be sent again */
+                    ROW_STAGED, /* accepted; the verdict comes with dest_apply: done unless told
+                                   there */
+};
+
+struct outcome {
+    enum outcome_kind kind;
+    const char *code; /* the vendor's code ("23505"); static or borrowed until the next call */
+    const char *why;  /* the vendor's words; likewise */
+};
+
+struct batch {
+    const struct change *changes;
+    size_t n;
+    uint64_t number; /* stable over replays and restarts */
+};
+
+struct target {
+    const char *sync;     /* its name, for application_name and comments */
+    const char *sync_uid; /* stable over renames: the key of the marker row */
+    const char *object;   /* table, list, topic …; NULL where the driver needs none */
+    const void *options;  /* the driver's struct filled from dest_options, or NULL */
+    enum mode mode;
+    bool create;                 /* make the object if it is missing */
+    const struct column *fields; /* mapped fields with the source's types: for creating it */
+    size_t nfields;
+    const size_t *key; /* indices into fields; nkey = 0 without identifier */
+    size_t nkey;
+};
+
+struct session {
+    const char *token; /* stable identity of this session over restarts (sync, run) */
+    bool full;         /* every row of the model will be offered */
+    bool dry;          /* a plan: dest_survey may be asked, nothing will be applied */
+    bool careful;      /* a replay after ERR_REPLAY: find the guilty rows, do not be clever */
+    bool survey;       /* dest_survey will be called: OP_PRESENT rows are offered too */
+};
+
+struct limits {
+    size_t rows;       /* in a batch, at most */
+    size_t bytes;      /* of packed records in a batch, about */
+    unsigned parallel; /* sessions' concurrent dest_write calls; 1: none */
+};
+
+/* A row at the destination that the model does not hold: its key fields as the destination
+ * writes them (nkey values, fit to be given back in change.key), and its mapped fields packed
+ * (nfields, V_ABSENT allowed). Non-zero stops. */
+typedef int (*dest_foreign_fn)(void *arg, const struct value *key, struct str record,
+                               struct error *err);
+/* The verdict for one staged row. */
+typedef void (*dest_verdict_fn)(void *arg, uint64_t seq, const struct outcome *outcome);
+
+enum dest_fate {
+    FATE_UNKNOWN = 0,
+    FATE_COMMITTED,
+    FATE_NOT_COMMITTED, /* and never will be */
+};
+
+enum driver_traits {
+    TRAIT_ATOMIC = 1, /* nothing is applied before dest_commit, then all of it at once */
+};
+
+struct driver {
+    const char *name;
+    const char *summary; /* one line */
+    const char *readme;  /* the README of /drivers/NAME, plain text or Markdown */
+    unsigned modes;      /* MODE_BITs it can carry out as a destination; 0: no destination */
+    unsigned traits;
+    bool takes_table, takes_query; /* as a source; a file source takes neither */
+
+    const struct option *options; /* connections/NAME.json, beside "driver" */
+    size_t options_size;
+    const struct option *source_options; /* "source" in config.json; may be NULL */
+    size_t source_options_size;
+    const struct option *dest_options; /* "destination" in config.json; may be NULL */
+    size_t dest_options_size;
+    /* MAY: what the tables cannot say about a connection (a DSN that holds a password, …). */
+    int (*check)(const void *connection, struct error *err);
+
+    /* A source MUST have these five. `connection` outlives the handle. */
+    int (*source_open)(const void *connection, const struct model *model, void **ret,
+                       struct error *err);
+    /* All columns of the model. ERR_CONFIG when the table or query is wrong. */
+    int (*source_describe)(void *handle, struct schema *ret, struct error *err);
+    /* Decides how the rows will be read; once. */
+    int (*source_plan)(void *handle, const struct projection *projection, bool want_order,
+                       struct source_plan *ret, struct error *err);
+    /* One streamed pass in one snapshot. An error half way is an error, never a smaller model.
+     */
+    int (*source_read)(void *handle, source_row_fn row, void *arg, struct error *err);
+    void (*source_close)(void *handle);
+    /* MAY: makes source_read return soon with ERR_CANCELLED. Any thread. */
+    void (*source_cancel)(void *handle);
+
+    /* A destination MUST have open, write and close. */
+    int (*dest_open)(const void *connection, const struct target *target, void **ret,
+                     struct error *err);
+    /* MAY: the object's columns; n = 0 and 0 when it does not exist yet. */
+    int (*dest_describe)(void *handle, struct schema *ret, struct error *err);
+    void (*dest_limits)(void *handle, struct limits *ret);
+    int (*dest_begin)(void *handle, const struct session *session, struct error *err);
+    /* 0: out[] is the whole truth. Negative: the call failed as a whole; rows left ROW_UNKNOWN
+     * stay unknown. -EAGAIN with ERR_REPLAY: nothing applied, begin again with careful. */
+    int (*dest_write)(void *handle, const struct batch *batch, struct outcome *out,
+                      struct error *err);
+    /* MAY, after all inserts and updates of a full session were written: every row at the
+     * destination whose key was not offered. */
+    int (*dest_survey)(void *handle, dest_foreign_fn foreign, void *arg, struct error *err);
+    /* MAY: carries out what was staged and gives the verdict of each row that is not done.
+     * Still nothing is visible to others for TRAIT_ATOMIC. May answer ERR_REPLAY too. */
+    int (*dest_apply)(void *handle, dest_verdict_fn verdict, void *arg, struct error *err);
+    /* MAY: publishes. ERR_UNKNOWN when the answer was lost: dest_resolve is asked later. */
+    int (*dest_commit)(void *handle, struct error *err);
+    void (*dest_abort)(void *handle);
+    /* MAY: was the session with this token committed? */
+    int (*dest_resolve)(void *handle, const char *token, enum dest_fate *ret,
+                        struct error *err);
+    void (*dest_cancel)(void *handle);
+    void (*dest_close)(void *handle);
+};
+
+/* The drivers built in; NULL ends. Made by the build from drivers/meson.build. */
+extern const struct driver *const drivers[];
+/* NULL when there is none of that name. */
+const struct driver *driver_find(const char *name);
+
+/* "upsert" …; static. */
+const char *mode_name(enum mode mode);
+/* The reverse; -1 when unknown. */
+int mode_parse(struct str text);
