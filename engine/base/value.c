@@ -1,0 +1,1 @@
+/* Values as text: see value.h. */
