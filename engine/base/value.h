@@ -2,18 +2,7 @@
  * One field of one row, and rows packed into bytes.
  *
  * A value is a type and bytes in that type's canonical form. Sources deliver it, the state
- * keeps it, destinations receive it; nobody in between parses a number, so nothing is rounded:
- *
- *   V_BOOL         "t" or "f"
- *   V_INT          decimal digits, optional '-', no leading zeros, within int64
- *   V_DECIMAL      exact decimal text as the source gave it ("0.10" stays "0.10"; "NaN"
- * possible) V_FLOAT        shortest text that reads back as the same double; "Infinity",
- * "-Infinity", "NaN" V_TEXT         UTF-8, no NUL V_BYTES        the raw bytes V_DATE
- * 2024-01-31         (ISO 8601; "infinity" and "… BC" as PostgreSQL writes them) V_TIME
- * 13:05:00.25 V_TIMESTAMP    2024-01-31 13:05:00.25 V_TIMESTAMPTZ  2024-01-31 13:05:00.25+00,
- * always UTC V_JSON         the JSON text as the source gave it V_NULL         no bytes
- *   V_ABSENT       no bytes; only in packed records: this field did not exist when it was
- * packed
+ * keeps it, destinations receive it; nobody in between parses a number, so nothing is rounded.
  */
 #pragma once
 
@@ -24,19 +13,19 @@
 #include "base/buf.h"
 
 enum value_type {
-    V_NULL = 0, /* as a column's type: any, decided row by row */
-    V_BOOL,
-    V_INT,
-    V_DECIMAL,
-    V_FLOAT,
-    V_TEXT,
-    V_BYTES,
-    V_DATE,
-    V_TIME,
-    V_TIMESTAMP,
-    V_TIMESTAMPTZ,
-    V_JSON,
-    V_ABSENT = 15,
+    V_NULL = 0,    /* no bytes; as a column's type: any, decided row by row */
+    V_BOOL,        /* t or f */
+    V_INT,         /* decimal digits, optional '-', no leading zeros, within int64 */
+    V_DECIMAL,     /* exact text as the source gave it: "0.10" stays so; NaN is possible */
+    V_FLOAT,       /* shortest text that reads back as the same double; Infinity, NaN */
+    V_TEXT,        /* UTF-8, no NUL */
+    V_BYTES,       /* the raw bytes */
+    V_DATE,        /* 2024-01-31; "infinity" and "0044-03-15 BC" as PostgreSQL writes them */
+    V_TIME,        /* 13:05:00.25 */
+    V_TIMESTAMP,   /* 2024-01-31 13:05:00.25 */
+    V_TIMESTAMPTZ, /* 2024-01-31 13:05:00.25+00, always UTC */
+    V_JSON,        /* the JSON text as the source gave it */
+    V_ABSENT = 15, /* no bytes; only in packed records: no such field when it was packed */
 };
 
 struct value {
@@ -116,6 +105,10 @@ enum key_class key_class_of(enum value_type type);
  * else (only rejected rows have one). */
 void key_add(struct buf *out, enum key_class class, const struct value *v);
 
+/* Reads the component at *p back: its class byte's value as canonical text (digits for an
+ * integer) appended to *text. 1: text or integer, 0: NULL, -1: not a key made by key_add. */
+int key_next(const char **p, const char *end, struct buf *text);
+
 static inline int
 key_compare(struct str a, struct str b)
 {
@@ -133,11 +126,13 @@ key_compare(struct str a, struct str b)
 void value_json(struct buf *out, const struct value *v);
 /* Appends p[0..n) as a JSON string with quotes. Bytes that are no UTF-8 become U+FFFD. */
 void json_string(struct buf *out, const char *p, size_t n);
-/* Appends the value as one CSV field (RFC 4180; NULL is empty and unquoted, an empty text is
- * ""). */
+/* Appends the value as one CSV field (RFC 4180): NULL is empty and unquoted, an empty text is
+ * "", V_BOOL true or false, V_BYTES \x6162, the rest as it is. */
 void value_csv(struct buf *out, const struct value *v);
 /* Appends p[0..n) as one CSV field, quoted where needed. */
 void csv_field(struct buf *out, const char *p, size_t n);
-/* Appends the value as a file name part: everything but A-Z a-z 0-9 . _ - @ + , is
- * percent-encoded; a leading dot too. */
+/* Appends the value as a file name part; a NULL is "NULL". */
 void value_filename(struct buf *out, const struct value *v);
+/* Appends p[0..n) as a file name part: everything but A-Z a-z 0-9 . _ - @ + is
+ * percent-encoded, so are a leading dot and the N of a text that is "NULL"; nothing is "%". */
+void filename_part(struct buf *out, const char *p, size_t n);

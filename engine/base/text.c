@@ -1,0 +1,290 @@
+/*
+ * Values as JSON and CSV: see value.h. Every row that is shown or sent passes here, so text is
+ * copied in runs, not byte by byte.
+ */
+#include "base/value.h"
+
+enum byte_class { PLAIN, ESCAPE, HIGH };
+
+/* What json_string must look at: control characters, quote, backslash, all that is not ASCII.
+ */
+static const uint8_t byte_classes[256] = {
+    [0 ... 0x1F] = ESCAPE, ['"'] = ESCAPE, ['\\'] = ESCAPE, [0x80 ... 0xFF] = HIGH};
+
+/* Length of the well-formed UTF-8 sequence at p (no overlong forms, no surrogates), or 0. */
+static size_t
+utf8_length(const unsigned char *p, size_t n)
+{
+    static const struct {
+        uint8_t first, last, low, high; /* lead bytes, and the range of the second byte */
+        uint8_t length;
+    } forms[] = {
+        {0xC2, 0xDF, 0x80, 0xBF, 2}, {0xE0, 0xE0, 0xA0, 0xBF, 3}, {0xE1, 0xEC, 0x80, 0xBF, 3},
+        {0xED, 0xED, 0x80, 0x9F, 3}, {0xEE, 0xEF, 0x80, 0xBF, 3}, {0xF0, 0xF0, 0x90, 0xBF, 4},
+        {0xF1, 0xF3, 0x80, 0xBF, 4}, {0xF4, 0xF4, 0x80, 0x8F, 4},
+    };
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        if (p[0] < forms[i].first || p[0] > forms[i].last)
+            continue;
+        if (n < forms[i].length || p[1] < forms[i].low || p[1] > forms[i].high)
+            return 0;
+        for (size_t k = 2; k < forms[i].length; k++)
+            if ((p[k] & 0xC0) != 0x80)
+                return 0;
+        return forms[i].length;
+    }
+    return 0;
+}
+
+static void
+escape_byte(struct buf *out, unsigned char c)
+{
+    static const char hex[] = "0123456789abcdef";
+    static const char letters[] = {['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n', ['\r'] = 'r',
+                                   ['\t'] = 't', ['"'] = '"',  ['\\'] = '\\'};
+    if (c < sizeof letters && letters[c]) {
+        buf_add(out, (char[]){'\\', letters[c]}, 2);
+        return;
+    }
+    buf_add(out, (char[]){'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]}, 6);
+}
+
+void
+json_string(struct buf *out, const char *p, size_t n)
+{
+    buf_addc(out, '"');
+    const unsigned char *s = (const unsigned char *)p;
+    size_t done = 0, i = 0; /* [done, i) is fit to be copied as it is */
+    while (i < n) {
+        size_t length = 1;
+        switch (byte_classes[s[i]]) {
+        case PLAIN:
+            i++;
+            continue;
+        case HIGH:
+            length = utf8_length(s + i, n - i);
+            if (length > 0) {
+                i += length;
+                continue;
+            }
+            break;
+        }
+        buf_add(out, p + done, i - done);
+        if (length > 0)
+            escape_byte(out, s[i]);
+        else
+            buf_adds(out, "\xEF\xBF\xBD");
+        done = ++i;
+    }
+    if (n > done)
+        buf_add(out, p + done, n - done);
+    buf_addc(out, '"');
+}
+
+static const char *
+skip_digits(const char *p, const char *end)
+{
+    while (p < end && *p >= '0' && *p <= '9')
+        p++;
+    return p;
+}
+
+/*
+ * Decimal text as a JSON number: ".5" becomes 0.5, "+1" 1, "007" 7, "5." 5. False, and nothing
+ * written, for what is none ("NaN").
+ */
+static bool
+json_number(struct buf *out, struct str text)
+{
+    const char *p = text.p, *end = text.p + text.n;
+    bool negative = p < end && *p == '-';
+    if (p < end && (*p == '-' || *p == '+'))
+        p++;
+    const char *whole = p, *whole_end = skip_digits(p, end);
+    const char *fraction = whole_end, *fraction_end = whole_end;
+    if (whole_end < end && *whole_end == '.') {
+        fraction = whole_end + 1;
+        fraction_end = skip_digits(fraction, end);
+    }
+    if (whole_end == whole && fraction_end == fraction)
+        return false;
+    const char *exponent = fraction_end;
+    if (exponent < end) {
+        if (*exponent != 'e' && *exponent != 'E')
+            return false;
+        p = exponent + 1;
+        if (p < end && (*p == '-' || *p == '+'))
+            p++;
+        if (p == end || skip_digits(p, end) != end)
+            return false;
+    }
+    while (whole_end - whole > 1 && *whole == '0')
+        whole++;
+
+    if (negative)
+        buf_addc(out, '-');
+    if (whole == whole_end)
+        buf_addc(out, '0');
+    buf_add(out, whole, (size_t)(whole_end - whole));
+    if (fraction_end > fraction) {
+        buf_addc(out, '.');
+        buf_add(out, fraction, (size_t)(fraction_end - fraction));
+    }
+    buf_add(out, exponent, (size_t)(end - exponent));
+    return true;
+}
+
+static void
+add_hex(struct buf *out, const char *p, size_t n)
+{
+    static const char hex[] = "0123456789abcdef";
+    char *to = buf_room(out, 2 * n);
+    if (!to)
+        return;
+    for (size_t i = 0; i < n; i++) {
+        *to++ = hex[(unsigned char)p[i] >> 4];
+        *to++ = hex[(unsigned char)p[i] & 15];
+    }
+    *to = '\0';
+    out->n += 2 * n;
+}
+
+/* "2024-01-31 13:05:00.25+00" as RFC 3339; "infinity" and years BC, which that cannot say, as
+ * they are. */
+static void
+json_timestamp(struct buf *out, const struct value *v)
+{
+    const char *p = v->p, *end = v->p + v->n;
+    const char *space = v->n ? memchr(p, ' ', v->n) : NULL;
+    if (!space || end[-1] == 'C') {
+        json_string(out, p, v->n);
+        return;
+    }
+    bool utc = v->type == V_TIMESTAMPTZ && end - space > 3 && memcmp(end - 3, "+00", 3) == 0;
+    if (utc)
+        end -= 3;
+    json_string(out, p, (size_t)(space - p));
+    out->n -= !out->failed; /* takes the closing quote back */
+    buf_addc(out, 'T');
+    size_t quote = out->n;
+    json_string(out, space + 1, (size_t)(end - space - 1));
+    if (out->failed)
+        return;
+    memmove(out->p + quote, out->p + quote + 1, out->n - quote - 1);
+    out->n -= 2;
+    if (utc)
+        buf_addc(out, 'Z');
+    buf_addc(out, '"');
+}
+
+/* JSON on one line: white space outside strings goes, control characters inside, which are not
+ * allowed there anyway, are escaped. */
+static void
+json_compact(struct buf *out, const char *p, size_t n)
+{
+    bool quoted = false;
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)p[i];
+        if (quoted && c == '\\' && i + 1 < n && (unsigned char)p[i + 1] >= 0x20) {
+            buf_add(out, p + i++, 2);
+            continue;
+        }
+        if (c == '"')
+            quoted = !quoted;
+        if (quoted && c < 0x20)
+            escape_byte(out, c);
+        else if (c > 0x20 || (quoted && c == ' '))
+            buf_addc(out, (char)c);
+    }
+}
+
+void
+value_json(struct buf *out, const struct value *v)
+{
+    switch ((enum value_type)v->type) {
+    case V_NULL:
+    case V_ABSENT:
+        buf_add(out, "null", 4);
+        return;
+    case V_BOOL:
+        if (v->n == 1 && v->p[0] == 't')
+            buf_add(out, "true", 4);
+        else
+            buf_add(out, "false", 5);
+        return;
+    case V_INT:
+    case V_DECIMAL:
+    case V_FLOAT:
+        if (!json_number(out, (struct str){v->p, v->n}))
+            json_string(out, v->p, v->n);
+        return;
+    case V_BYTES:
+        buf_add(out, "\"\\\\x", 4);
+        add_hex(out, v->p, v->n);
+        buf_addc(out, '"');
+        return;
+    case V_TIMESTAMP:
+    case V_TIMESTAMPTZ:
+        json_timestamp(out, v);
+        return;
+    case V_JSON:
+        if (v->n == 0)
+            buf_add(out, "null", 4);
+        else if (memchr(v->p, '\n', v->n) || memchr(v->p, '\r', v->n))
+            json_compact(out, v->p, v->n);
+        else
+            buf_add(out, v->p, v->n);
+        return;
+    case V_TEXT:
+    case V_DATE:
+    case V_TIME:
+        break;
+    }
+    json_string(out, v->p, v->n);
+}
+
+void
+csv_field(struct buf *out, const char *p, size_t n)
+{
+    bool quote = false;
+    for (size_t i = 0; i < n && !quote; i++)
+        quote = p[i] == ',' || p[i] == '"' || p[i] == '\n' || p[i] == '\r';
+    if (!quote) {
+        if (n > 0)
+            buf_add(out, p, n);
+        return;
+    }
+    buf_addc(out, '"');
+    while (n > 0) {
+        const char *inner = memchr(p, '"', n);
+        size_t run = inner ? (size_t)(inner - p) + 1 : n;
+        buf_add(out, p, run);
+        if (inner)
+            buf_addc(out, '"');
+        p += run;
+        n -= run;
+    }
+    buf_addc(out, '"');
+}
+
+void
+value_csv(struct buf *out, const struct value *v)
+{
+    switch ((enum value_type)v->type) {
+    case V_NULL:
+    case V_ABSENT:
+        return;
+    case V_BOOL:
+        buf_adds(out, v->n == 1 && v->p[0] == 't' ? "true" : "false");
+        return;
+    case V_BYTES:
+        buf_add(out, "\\x", 2);
+        add_hex(out, v->p, v->n);
+        return;
+    default:
+        if (v->n == 0)
+            buf_add(out, "\"\"", 2);
+        else
+            csv_field(out, v->p, v->n);
+    }
+}
