@@ -154,27 +154,24 @@ add_hex(struct buf *out, const char *p, size_t n)
 static void
 json_timestamp(struct buf *out, const struct value *v)
 {
-    const char *p = v->p, *end = v->p + v->n;
-    const char *space = v->n ? memchr(p, ' ', v->n) : NULL;
-    if (!space || end[-1] == 'C') {
-        json_string(out, p, v->n);
+    const char *space = v->n ? memchr(v->p, ' ', v->n) : NULL;
+    size_t n = v->n;
+    for (size_t i = 0; i < v->n && space; i++)
+        if (!memchr("0123456789-+:. ", v->p[i], 15))
+            space = NULL;
+    if (!space) {
+        json_string(out, v->p, v->n);
         return;
     }
-    bool utc = v->type == V_TIMESTAMPTZ && end - space > 3 && memcmp(end - 3, "+00", 3) == 0;
+    bool utc = v->type == V_TIMESTAMPTZ && n > 3 && memcmp(v->p + n - 3, "+00", 3) == 0;
     if (utc)
-        end -= 3;
-    json_string(out, p, (size_t)(space - p));
-    out->n -= !out->failed; /* takes the closing quote back */
-    buf_addc(out, 'T');
-    size_t quote = out->n;
-    json_string(out, space + 1, (size_t)(end - space - 1));
-    if (out->failed)
-        return;
-    memmove(out->p + quote, out->p + quote + 1, out->n - quote - 1);
-    out->n -= 2;
-    if (utc)
-        buf_addc(out, 'Z');
+        n -= 3;
     buf_addc(out, '"');
+    size_t at = out->n + (size_t)(space - v->p);
+    buf_add(out, v->p, n);
+    if (!out->failed && at < out->n)
+        out->p[at] = 'T';
+    buf_adds(out, utc ? "Z\"" : "\"");
 }
 
 /* JSON on one line: white space outside strings goes, control characters inside, which are not

@@ -2,10 +2,12 @@
  * Change files: the one format for everything that is kept row by row. A segment of the
  * delivered state, a plan, what a run sent and what was rejected are all change files.
  *
- *   header   magic, format version, meta (JSON: fields, identifier …), checksummed
- *   blocks   zstd frames with content checksum, about 128 KiB of entries each, in key order
- *   index    for each block: file offset, lengths, entries, first key, sizes of the views
- *   footer   totals, index offset, checksum, magic again: a file without one was never finished
+ *   header   magic, format version, views, meta (fields, identifier …)
+ *   blocks   zstd frames with content checksum, in key order, of 128 KiB of entries, more in
+ *            large files so that the index stays small in memory
+ *   index    a zstd frame: totals; for each block its lengths, entries, first key, view sizes
+ *   footer   where the index is, SHA-256 of header and index, magic again: a file without one
+ *            was never finished
  *
  * Entries are in ascending key order (equal keys only where `duplicates` was asked for).
  * Written once, front to back, never changed; readers share one open file.
@@ -83,15 +85,18 @@ enum chg_view {
 
 struct chg_writer;
 
+enum { CHG_DIGEST = 1 << 30 }; /* beside the VIEW_BITs: chg_finish will be asked for a digest */
+
 /* Creates NAME in dirfd (O_EXCL after removing a leftover). meta is copied. views: VIEW_BITs
- * whose sizes are counted while writing. */
+ * whose sizes are counted while writing, and CHG_DIGEST. */
 int chg_create(int dirfd, const char *name, const struct chg_meta *meta, unsigned views,
                struct chg_writer **ret, struct error *err);
 /* Copies the entry. ERR_INTERNAL if its key is smaller than the one before. */
 int chg_add(struct chg_writer *w, const struct entry *e, struct error *err);
 /* Writes index and footer; sync: fsyncs the file (the caller syncs the directory). Frees w,
- * also on failure. digest: if not NULL, 32 bytes SHA-256 over all entries' op, key, after and
- * before, in order (not seq, tries, notes): equal plans have equal digests. */
+ * also on failure (then the file is removed). digest: NULL, or with CHG_DIGEST 32 bytes SHA-256
+ * over all entries' op, key, after and before, in order (not seq, tries, notes): equal plans
+ * have equal digests. */
 int chg_finish(struct chg_writer *w, bool sync, struct chg_totals *totals, uint8_t *digest,
                struct error *err);
 /* Frees w and removes the file. NULL-safe. */
@@ -136,9 +141,10 @@ int chg_view_read(struct chg *c, enum chg_view view, uint64_t offset, size_t n, 
 void chg_render(const struct chg_meta *meta, enum chg_view view, const struct entry *e,
                 struct buf *out);
 void chg_render_head(const struct chg_meta *meta, enum chg_view view, struct buf *out);
-/* The file name of an entry in rejected/ and pending/: its identifier, percent-encoded, several
- * columns joined by ","; "NULL" for a NULL; without identifier the key's hex. At most 200
- * bytes: longer ones end in "~" and 16 hex digits of SHA-256. */
+/* The file name of an entry in rejected/ and pending/: its identifier as the key has it (1.00
+ * is "1"), percent-encoded, several columns joined by ","; "NULL" for a NULL; without
+ * identifier the key's hex. At most 200 bytes: longer ones end in "~" and 16 hex digits of
+ * SHA-256. */
 void chg_entry_filename(const struct chg_meta *meta, const struct entry *e, struct buf *out);
 /* Finds the entry with that file name (equal names get "~2", "~3" … in file order). 1: found,
  * copied into arena; 0: none. A look-up by key, not a scan, but for names that were cut. */

@@ -1,0 +1,147 @@
+/* What writer, reader and renderer of change files share; nobody outside data/ needs it. */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <zstd.h>
+
+#include "data/chg.h"
+
+#define CHG_MAGIC "retlfs\r\n" /* no text file, and hurt by any newline conversion */
+enum {
+    CHG_MAGIC_BYTES = 8,
+    CHG_VERSION = 1,
+    CHG_HEADER_BYTES = CHG_MAGIC_BYTES + 3 * 4,      /* version, views, length of meta */
+    CHG_FOOTER_BYTES = 3 * 8 + 32 + CHG_MAGIC_BYTES, /* index: offset, packed, unpacked; hash */
+    CHG_META_MAX = 16 << 20,
+    CHG_KEY_KEPT = 256, /* longer first keys are cut in the index */
+    CHG_VIEW_MASK = (1 << CHG_VIEWS) - 1,
+};
+/* A block of one huge entry may reach this; a file that says more is damaged. */
+#define CHG_BLOCK_MAX ((uint64_t)4 << 30)
+
+/* The first byte of an entry: its op and what follows. */
+enum entry_head {
+    HEAD_OP = 7,
+    HEAD_SEQ = 1 << 3, /* seq is written; without: one more than that of the entry before */
+    HEAD_AFTER = 1 << 4,
+    HEAD_BEFORE = 1 << 5,
+    HEAD_NOTE = 1 << 6, /* tries and note */
+};
+
+static inline void
+put_u32(char *to, uint32_t v)
+{
+    for (int i = 0; i < 4; i++)
+        to[i] = (char)(v >> 8 * i);
+}
+
+static inline void
+put_u64(char *to, uint64_t v)
+{
+    for (int i = 0; i < 8; i++)
+        to[i] = (char)(v >> 8 * i);
+}
+
+static inline uint64_t
+get_u64(const char *p)
+{
+    uint64_t v = 0;
+    for (int i = 0; i < 8; i++)
+        v |= (uint64_t)(uint8_t)p[i] << 8 * i;
+    return v;
+}
+
+static inline uint32_t
+get_u32(const char *p)
+{
+    uint32_t v = 0;
+    for (int i = 0; i < 4; i++)
+        v |= (uint32_t)(uint8_t)p[i] << 8 * i;
+    return v;
+}
+
+/* --- meta as bytes --- */
+
+void chg_meta_pack(const struct chg_meta *meta, struct buf *out);
+/* NULL: the bytes are damaged, or memory is out. */
+struct chg_meta *chg_meta_unpack(struct arena *arena, struct str bytes);
+
+/* --- rendering with the names' JSON made once --- */
+
+struct chg_renderer {
+    const struct chg_meta *meta;
+    struct str *field_json; /* "email": */
+    struct str *key_json;
+};
+
+/* False: memory is out. meta and arena must outlive it. */
+bool chg_renderer_init(struct chg_renderer *r, struct arena *arena,
+                       const struct chg_meta *meta);
+void chg_render_entry(const struct chg_renderer *r, enum chg_view view, const struct entry *e,
+                      struct buf *out);
+
+/* --- reading --- */
+
+struct chg_block {
+    uint64_t offset;   /* the next block's is where this one ends */
+    uint64_t unpacked; /* bytes */
+    uint32_t entries;
+    uint16_t key_n;
+    bool key_cut; /* the key goes on: what is kept is only a prefix */
+    const char *key;
+};
+
+struct chg_cursor {
+    struct chg *file;
+    bool counted; /* holds a reference */
+    ZSTD_DCtx *dctx;
+    struct buf packed, unpacked;
+    const char *p, *end; /* in unpacked */
+    uint32_t left;       /* entries of this block not yet given */
+    size_t next_block;
+    uint64_t seq;
+    bool peeked; /* `peek` is to be given before what follows */
+    struct entry peek;
+};
+
+struct chg {
+    atomic_uint refs;
+    int fd;
+    char *name;
+    uint64_t size;
+    unsigned views;
+    const struct chg_meta *meta; /* arena */
+    struct arena arena;
+    struct chg_totals totals;
+    struct chg_renderer renderer;
+
+    size_t nblocks;
+    struct chg_block *blocks; /* nblocks + 1: the last one marks the end */
+    struct buf index;         /* the keys' bytes */
+    unsigned nviews;
+    uint64_t *view_ends; /* [block * nviews + view]: cumulative, head included */
+    uint64_t view_heads[CHG_VIEWS];
+
+    pthread_mutex_t lock; /* for the rest: the block that was rendered last */
+    struct chg_cursor *view_cursor;
+    struct buf view_text;
+    size_t view_block; /* SIZE_MAX: none */
+    enum chg_view view_kind;
+};
+
+/* The place of a view among those that were asked for. */
+static inline unsigned
+chg_view_slot(unsigned views, enum chg_view view)
+{
+    return (unsigned)__builtin_popcount(views & (VIEW_BIT(view) - 1));
+}
+
+/* A cursor that leaves the count alone, for use by the file itself. */
+int chg_cursor_open_uncounted(struct chg *c, struct chg_cursor **ret, struct error *err);
+/* The next chg_next gives the first entry of that block. */
+void chg_cursor_to_block(struct chg_cursor *cur, size_t block);
+/* "NAME is damaged at byte OFFSET". */
+int chg_damaged(const struct chg *c, uint64_t offset, struct error *err);
+/* SHA-256 of two pieces. False: libcrypto failed. */
+bool chg_hash(struct str a, struct str b, struct str c, uint8_t ret[32]);

@@ -1,0 +1,364 @@
+/*
+ * One entry as text, for each view of a change file: see chg.h. The writer counts with the very
+ * code that renders, so sizes cannot differ from the text.
+ *
+ * Records are walked in step, not unpacked: no memory is needed for any number of fields.
+ */
+#include "base/cleanup.h"
+#include "data/chg_format.h"
+
+bool
+chg_renderer_init(struct chg_renderer *r, struct arena *arena, const struct chg_meta *meta)
+{
+    AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
+    *r = (struct chg_renderer){.meta = meta};
+    r->field_json = arena_alloc(arena, (meta->nfields + meta->nkey) * sizeof *r->field_json);
+    if (!r->field_json)
+        return false;
+    r->key_json = r->field_json + meta->nfields;
+    for (size_t i = 0; i < meta->nfields + meta->nkey; i++) {
+        const char *name =
+            i < meta->nfields ? meta->fields[i].name : meta->key_names[i - meta->nfields];
+        buf_clear(&text);
+        json_string(&text, name, strlen(name));
+        buf_addc(&text, ':');
+        char *copy = text.failed ? NULL : arena_strndup(arena, text.p, text.n);
+        if (!copy)
+            return false;
+        r->field_json[i] = (struct str){copy, text.n};
+    }
+    return true;
+}
+
+static const char *
+op_name(enum entry_op op)
+{
+    static const char *const names[ENTRY_OPS] = {"none", "insert", "update", "delete", "none"};
+    return names[op];
+}
+
+/* Reads field after field of one record; what is missing reads as absent. */
+struct walk {
+    const char *p, *end;
+};
+
+static struct walk
+walk_start(struct str record)
+{
+    return (struct walk){record.p, record.p + record.n};
+}
+
+static struct value
+walk_next(struct walk *w)
+{
+    struct value v;
+    if (w->p < w->end && record_next(&w->p, w->end, &v))
+        return v;
+    w->p = w->end;
+    return (struct value){.type = V_ABSENT};
+}
+
+static struct value
+record_field(struct str record, size_t field)
+{
+    struct walk w = walk_start(record);
+    for (size_t i = 0; i < field; i++)
+        walk_next(&w);
+    return walk_next(&w);
+}
+
+static void
+add_str(struct buf *out, struct str s)
+{
+    buf_add(out, s.p, s.n);
+}
+
+/* ---- identifiers ---- */
+
+/* The key as values, from the record or, without one, from the key's own bytes. */
+struct id_walk {
+    const struct chg_meta *meta;
+    struct str record;
+    const char *p, *end;
+};
+
+static struct id_walk
+id_start(const struct chg_meta *meta, const struct entry *e)
+{
+    return (struct id_walk){.meta = meta,
+                            .record = e->after.n ? e->after : e->before,
+                            .p = e->key.p,
+                            .end = e->key.p + e->key.n};
+}
+
+/* The i-th identifier column as JSON. */
+static void
+id_value(struct id_walk *w, size_t i, struct buf *out)
+{
+    if (w->record.n > 0) {
+        struct value v = record_field(w->record, w->meta->key[i]);
+        value_json(out, &v);
+        return;
+    }
+    AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
+    int rc = key_next(&w->p, w->end, &text);
+    out->failed |= text.failed;
+    if (rc <= 0) {
+        w->p = rc < 0 ? w->end : w->p;
+        buf_adds(out, "null");
+        return;
+    }
+    struct value v = {text.p, (uint32_t)text.n,
+                      w->meta->key_class[i] == KEY_INT ? V_INT : V_TEXT};
+    value_json(out, &v);
+}
+
+static void
+add_id(const struct chg_renderer *r, const struct entry *e, struct buf *out)
+{
+    if (r->meta->nkey == 0) {
+        buf_adds(out, "null");
+        return;
+    }
+    struct id_walk w = id_start(r->meta, e);
+    for (size_t i = 0; i < r->meta->nkey; i++) {
+        buf_addc(out, i ? ',' : '{');
+        add_str(out, r->key_json[i]);
+        id_value(&w, i, out);
+    }
+    buf_addc(out, '}');
+}
+
+/* ---- JSON lines ---- */
+
+static void
+add_record(const struct chg_renderer *r, struct str record, struct buf *out)
+{
+    struct walk w = walk_start(record);
+    char before = '{';
+    for (size_t i = 0; i < r->meta->nfields; i++) {
+        struct value v = walk_next(&w);
+        if (v.type == V_ABSENT)
+            continue;
+        buf_addc(out, before);
+        add_str(out, r->field_json[i]);
+        value_json(out, &v);
+        before = ',';
+    }
+    buf_adds(out, before == '{' ? "{}" : "}");
+}
+
+/* The names of the fields that differ or were absent before. */
+static void
+add_changed(const struct chg_renderer *r, const struct entry *e, struct buf *out)
+{
+    struct walk old = walk_start(e->before), new = walk_start(e->after);
+    char before = '[';
+    for (size_t i = 0; i < r->meta->nfields; i++) {
+        struct value a = walk_next(&old), b = walk_next(&new);
+        if (value_equal(&a, &b))
+            continue;
+        buf_addc(out, before);
+        buf_add(out, r->field_json[i].p, r->field_json[i].n - 1); /* without the colon */
+        before = ',';
+    }
+    buf_adds(out, before == '[' ? "[]" : "]");
+}
+
+static void
+render_jsonl(const struct chg_renderer *r, const struct entry *e, struct buf *out)
+{
+    if (e->op == ENTRY_PRESENT)
+        return;
+    buf_adds(out, "{\"op\":\"");
+    buf_adds(out, op_name(e->op));
+    buf_adds(out, "\",\"id\":");
+    add_id(r, e, out);
+    if (e->op != ENTRY_INSERT && e->before.n > 0) {
+        buf_adds(out, ",\"before\":");
+        add_record(r, e->before, out);
+    }
+    if (e->op != ENTRY_DELETE) {
+        buf_adds(out, ",\"after\":");
+        add_record(r, e->after, out);
+    }
+    if (e->op == ENTRY_UPDATE) {
+        buf_adds(out, ",\"changed\":");
+        add_changed(r, e, out);
+    }
+    if (e->note.n > 0) {
+        buf_adds(out, ",\"why\":");
+        json_string(out, e->note.p, e->note.n);
+    }
+    buf_adds(out, "}\n");
+}
+
+static void
+render_rejected(const struct chg_renderer *r, const struct entry *e, struct buf *out)
+{
+    const char *zero = e->note.n > 0 ? memchr(e->note.p, '\0', e->note.n) : NULL;
+    struct str code = {e->note.p, zero ? (size_t)(zero - e->note.p) : 0};
+    struct str words = {zero ? zero + 1 : e->note.p, e->note.n - code.n - (zero ? 1 : 0)};
+    buf_adds(out, "{\"id\":");
+    add_id(r, e, out);
+    buf_addf(out, ",\"op\":\"%s\",\"reason\":", op_name(e->op));
+    json_string(out, words.p, words.n);
+    buf_adds(out, ",\"code\":");
+    json_string(out, code.p, code.n);
+    buf_addf(out, ",\"tries\":%u,\"record\":", e->tries);
+    struct str record = e->after.n ? e->after : e->before;
+    if (record.n > 0)
+        add_record(r, record, out);
+    else
+        buf_adds(out, "null");
+    buf_adds(out, "}\n");
+}
+
+/* ---- CSV ---- */
+
+static void
+render_csv(const struct chg_renderer *r, struct str record, struct buf *out)
+{
+    struct walk w = walk_start(record);
+    for (size_t i = 0; i < r->meta->nfields; i++) {
+        struct value v = walk_next(&w);
+        if (i > 0)
+            buf_addc(out, ',');
+        value_csv(out, &v);
+    }
+    buf_addc(out, '\n');
+}
+
+/* ---- diff ---- */
+
+static void
+diff_line(const struct chg_renderer *r, char sign, size_t field, const struct value *v,
+          struct buf *out)
+{
+    if (v->type == V_ABSENT)
+        return;
+    struct str name = r->field_json[field];
+    buf_addc(out, sign);
+    buf_add(out, name.p + 1, name.n - 3); /* the name without quotes, its escapes kept */
+    buf_adds(out, ": ");
+    value_json(out, v);
+    buf_addc(out, '\n');
+}
+
+/* "@@ update email=a@x @@ why": values as JSON without the quotes. */
+static void
+diff_head(const struct chg_renderer *r, const struct entry *e, struct buf *out)
+{
+    AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
+    struct id_walk w = id_start(r->meta, e);
+    buf_addf(out, "@@ %s", op_name(e->op));
+    for (size_t i = 0; i < r->meta->nkey; i++) {
+        buf_clear(&text);
+        id_value(&w, i, &text);
+        size_t quote = text.n > 1 && text.p[0] == '"';
+        buf_addc(out, ' ');
+        buf_add(out, r->key_json[i].p + 1, r->key_json[i].n - 3);
+        buf_addc(out, '=');
+        buf_add(out, text.p + quote, text.n - 2 * quote);
+        out->failed |= text.failed;
+    }
+    buf_adds(out, " @@");
+    if (e->note.n > 0) {
+        buf_clear(&text);
+        json_string(&text, e->note.p, e->note.n);
+        buf_addc(out, ' ');
+        buf_add(out, text.p + 1, text.n - 2);
+        out->failed |= text.failed;
+    }
+    buf_addc(out, '\n');
+}
+
+static void
+render_diff(const struct chg_renderer *r, const struct entry *e, struct buf *out)
+{
+    if (e->op == ENTRY_PRESENT)
+        return;
+    diff_head(r, e, out);
+    bool update = e->op == ENTRY_UPDATE && e->before.n > 0;
+    struct walk old = walk_start(e->op == ENTRY_INSERT ? (struct str){0} : e->before);
+    struct walk new = walk_start(e->op == ENTRY_DELETE ? (struct str){0} : e->after);
+    size_t start = out->n;
+    for (size_t i = 0; i < r->meta->nfields; i++) {
+        struct value a = walk_next(&old), b = walk_next(&new);
+        if (update && value_equal(&a, &b))
+            continue;
+        diff_line(r, '-', i, &a, out);
+        diff_line(r, '+', i, &b, out);
+    }
+    if (update && out->n == start)
+        buf_adds(out, " (resent unchanged)\n");
+}
+
+/* ---- */
+
+void
+chg_render_entry(const struct chg_renderer *r, enum chg_view view, const struct entry *e,
+                 struct buf *out)
+{
+    switch (view) {
+    case VIEW_JSONL:
+        render_jsonl(r, e, out);
+        return;
+    case VIEW_REJECTED:
+        render_rejected(r, e, out);
+        return;
+    case VIEW_INSERTS_CSV:
+        if (e->op == ENTRY_INSERT)
+            render_csv(r, e->after, out);
+        return;
+    case VIEW_UPDATES_CSV:
+        if (e->op == ENTRY_UPDATE)
+            render_csv(r, e->after, out);
+        return;
+    case VIEW_DELETES_CSV:
+        if (e->op == ENTRY_DELETE)
+            render_csv(r, e->before, out);
+        return;
+    case VIEW_DIFF:
+        render_diff(r, e, out);
+        return;
+    case CHG_VIEWS:
+        break;
+    }
+    out->failed = true;
+}
+
+void
+chg_render(const struct chg_meta *meta, enum chg_view view, const struct entry *e,
+           struct buf *out)
+{
+    struct arena arena = ARENA_INIT;
+    struct chg_renderer r;
+    if (chg_renderer_init(&r, &arena, meta))
+        chg_render_entry(&r, view, e, out);
+    else
+        out->failed = true;
+    arena_done(&arena);
+}
+
+void
+chg_render_head(const struct chg_meta *meta, enum chg_view view, struct buf *out)
+{
+    switch (view) {
+    case VIEW_INSERTS_CSV:
+    case VIEW_UPDATES_CSV:
+    case VIEW_DELETES_CSV:
+        for (size_t i = 0; i < meta->nfields; i++) {
+            if (i > 0)
+                buf_addc(out, ',');
+            csv_field(out, meta->fields[i].name, strlen(meta->fields[i].name));
+        }
+        buf_addc(out, '\n');
+        return;
+    case VIEW_DIFF:
+        buf_adds(out, "--- delivered\n+++ model\n");
+        return;
+    default:
+        return;
+    }
+}
