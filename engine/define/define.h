@@ -17,7 +17,7 @@
 /* ---- complaints: what is wrong, where, and what would be right ---- */
 
 struct complaint {
-    char file[64];             /* "config.json", "connections/shop.json"; "" when none */
+    char file[128];            /* "config.json", "connections/shop.json"; "" when none */
     unsigned line;             /* from 1; 0: the file as a whole */
     unsigned column;           /* from 1, in bytes; 0: the line as a whole */
     char text[ERROR_TEXT_MAX]; /* "unknown key \"queery\"" */

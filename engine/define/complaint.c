@@ -1,0 +1,251 @@
+/*
+ * Complaints: see define.h and complaint.h. Columns count bytes, as compilers do; the caret is
+ * set by characters, so that it stands under the fault in a terminal.
+ */
+#include "define/complaint.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "define/utf8.h"
+
+enum {
+    EXCERPT_BEFORE = 160, /* bytes of a long line shown before the fault */
+    MASK_LENGTH = 3,      /* "***", whatever is behind it: not even the length is told */
+};
+
+static void
+blank_controls(char *z)
+{
+    for (; *z; z++)
+        if ((unsigned char)*z < ' ' || *z == 0x7F)
+            *z = '?';
+}
+
+/* Cuts what vsnprintf had to cut anyway at a UTF-8 boundary. */
+static void
+cut_to_utf8(char *z)
+{
+    bool cut;
+    size_t n = strlen(z), good = utf8_span((struct str){z, n}, &cut);
+    if (cut)
+        z[good] = '\0';
+}
+
+unsigned
+text_line(struct str text, size_t at)
+{
+    unsigned line = 1;
+    const char *p = text.p, *end = text.p + (at < text.n ? at : text.n);
+    while (p < end && (p = memchr(p, '\n', (size_t)(end - p)))) {
+        line++;
+        p++;
+    }
+    return line;
+}
+
+/* One byte of an excerpt; anything that would disturb a terminal becomes harmless. */
+static char
+excerpt_byte(char c)
+{
+    if (c == '\t')
+        return ' ';
+    return (unsigned char)c < ' ' || c == 0x7F ? '?' : c;
+}
+
+static void
+plain_excerpt(struct complaint *c, struct str line, size_t column)
+{
+    size_t from = column > EXCERPT_BEFORE ? column - EXCERPT_BEFORE : 0;
+    while (from > 0 && from < column && utf8_continues(line.p[from]))
+        from++;
+    size_t n = line.n - from;
+    if (n > sizeof c->excerpt - 1)
+        n = sizeof c->excerpt - 1;
+    for (size_t i = 0; i < n; i++)
+        c->excerpt[i] = excerpt_byte(line.p[from + i]);
+    c->excerpt[n] = '\0';
+
+    bool cut;
+    size_t good = utf8_span((struct str){c->excerpt, n}, &cut);
+    if (cut)
+        c->excerpt[good] = '\0';
+    else
+        for (; good < n; good++) /* not UTF-8 at all */
+            if ((unsigned char)c->excerpt[good] >= 0x80)
+                c->excerpt[good] = '?';
+    c->caret = (unsigned)(column - from + 1);
+}
+
+/* The end of the string that opens at `at`, behind its quote; the line's end when it is open.
+ */
+static size_t
+string_end(struct str line, size_t at)
+{
+    for (at++; at < line.n && line.p[at] != '"'; at++)
+        if (line.p[at] == '\\')
+            at++;
+    return at < line.n ? at + 1 : line.n;
+}
+
+static bool
+is_key(struct str line, size_t end)
+{
+    while (end < line.n && (line.p[end] == ' ' || line.p[end] == '\t'))
+        end++;
+    return end < line.n && line.p[end] == ':';
+}
+
+/* Where the piece of line at `at` ends, and whether it may be shown. */
+static size_t
+next_piece(struct str line, size_t at, bool *shown)
+{
+    static const char open[] = "{}[],: \t\r";
+    *shown = true;
+    if (strchr(open, line.p[at]) && line.p[at])
+        return at + 1;
+    if (line.p[at] == '"') {
+        size_t end = string_end(line, at);
+        *shown = is_key(line, end);
+        return end;
+    }
+    *shown = false;
+    while (at < line.n && line.p[at] != '"' && !(line.p[at] && strchr(open, line.p[at])))
+        at++;
+    return at;
+}
+
+/* Keys and punctuation of a line of JSON; each value, well formed or not, as "***". */
+static void
+masked_excerpt(struct complaint *c, struct str line, size_t column)
+{
+    size_t n = 0, at = 0;
+    for (size_t end; at < line.n; at = end) {
+        bool shown;
+        end = next_piece(line, at, &shown);
+        size_t need = shown ? end - at : MASK_LENGTH;
+        if (n + need >= sizeof c->excerpt)
+            break;
+        if (column >= at && column < end)
+            c->caret = (unsigned)(n + (shown ? column - at : 0) + 1);
+        for (size_t i = 0; i < need; i++)
+            c->excerpt[n++] = shown ? excerpt_byte(line.p[at + i]) : '*';
+    }
+    c->excerpt[n] = '\0';
+    if (at == line.n && column >= line.n)
+        c->caret = (unsigned)n + 1;
+    bool cut;
+    if (c->caret == 0 || utf8_span((struct str){c->excerpt, n}, &cut) < n) {
+        c->caret = 0; /* the fault is behind what fits, or no text at all */
+        c->excerpt[0] = '\0';
+    }
+}
+
+static void
+place(struct complaint *c, const struct text_file *f, size_t at)
+{
+    if (at == AT_FILE)
+        return;
+    struct str text = f->text;
+    if (at > text.n)
+        at = text.n;
+    /* a text that ends too soon is shown at its last line, not at the empty one after it */
+    while (at == text.n && at > 0 && text.p[at - 1] == '\n') {
+        text.n--;
+        at--;
+    }
+    size_t start = at;
+    while (start > 0 && text.p[start - 1] != '\n')
+        start--;
+    const char *stop = memchr(text.p + at, '\n', text.n - at);
+    struct str line = {text.p + start, (stop ? (size_t)(stop - text.p) : text.n) - start};
+    if (line.n > at - start && line.p[line.n - 1] == '\r')
+        line.n--;
+    c->line = text_line(text, start);
+    c->column = (unsigned)(at - start + 1);
+    if (f->secret)
+        masked_excerpt(c, line, at - start);
+    else
+        plain_excerpt(c, line, at - start);
+}
+
+int
+complain(struct complaint *c, const struct text_file *f, size_t at, const char *hint,
+         const char *format, ...)
+{
+    *c = (struct complaint){.line = 0};
+    snprintf(c->file, sizeof c->file, "%s", f->name);
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(c->text, sizeof c->text, format, ap);
+    va_end(ap);
+    if (hint)
+        snprintf(c->hint, sizeof c->hint, "%s", hint);
+    blank_controls(c->file);
+    blank_controls(c->text);
+    blank_controls(c->hint);
+    cut_to_utf8(c->file);
+    cut_to_utf8(c->text);
+    cut_to_utf8(c->hint);
+    if (f->text.p)
+        place(c, f, at);
+    return -EINVAL;
+}
+
+int
+complain_memory(struct complaint *c, const struct text_file *f)
+{
+    complain(c, f, AT_FILE, NULL, "out of memory");
+    return -ENOMEM;
+}
+
+static void
+render_line(const char *dir, const struct complaint *c, struct buf *out)
+{
+    if (dir)
+        buf_addf(out, "%s%s", dir, c->file[0] ? "/" : "");
+    buf_adds(out, c->file);
+    if (c->line)
+        buf_addf(out, ":%u", c->line);
+    if (c->line && c->column)
+        buf_addf(out, ":%u", c->column);
+    if (dir || c->file[0])
+        buf_adds(out, ": ");
+    buf_addf(out, "error: %s", c->text);
+}
+
+void
+complaint_line(const struct complaint *c, struct buf *out)
+{
+    render_line(NULL, c, out);
+}
+
+static void
+render_excerpt(const struct complaint *c, struct buf *out)
+{
+    buf_addf(out, "  %s\n", c->excerpt);
+    if (!c->caret)
+        return;
+    buf_adds(out, "  ");
+    for (size_t i = 0; i + 1 < c->caret; i++)
+        if (i >= strlen(c->excerpt) || !utf8_continues(c->excerpt[i]))
+            buf_addc(out, ' ');
+    buf_adds(out, "^\n");
+}
+
+void
+complaint_render_under(const char *dir, const struct complaint *c, struct buf *out)
+{
+    render_line(dir, c, out);
+    buf_addc(out, '\n');
+    if (c->excerpt[0])
+        render_excerpt(c, out);
+    if (c->hint[0])
+        buf_addf(out, "%s\n", c->hint);
+}
+
+void
+complaint_render(const struct complaint *c, struct buf *out)
+{
+    complaint_render_under(NULL, c, out);
+}

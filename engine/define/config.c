@@ -1,0 +1,369 @@
+/*
+ * config.json: where from, where to, what names a record, and the guards. Options of the two
+ * drivers are judged as far as the connections are known; of an unknown connection only keys
+ * that no driver has are refused, since they can never be right.
+ */
+#include "define/json_text.h"
+#include "define/options.h"
+#include "define/parse.h"
+#include "define/words.h"
+
+#include <stdio.h>
+
+#include "base/cleanup.h"
+#include "base/vec.h"
+
+enum { IDENTIFIER_MAX = 64 };
+
+struct config {
+    const struct world *world;
+    struct definition *d;
+    struct complaint *c;
+};
+
+const struct driver *
+world_driver(const struct world *world, const char *connection)
+{
+    if (!world || !world->driver_of || !connection)
+        return NULL;
+    return world->driver_of(world->arg, connection);
+}
+
+/* ---- single values ---- */
+
+static int
+wrong_kind(const struct config *k, const char *name, const struct json_node *v,
+           const char *wanted)
+{
+    return complain(k->c, v->file, v->at, NULL, "\"%s\" must be %s, not %s", name, wanted,
+                    json_kind(v->json));
+}
+
+/* A string that says something. Left alone when the key is absent. */
+static int
+take_text(const struct config *k, const struct json_node *object, const char *name,
+          const char **ret)
+{
+    struct json_node v = json_get(object, name);
+    if (!v.json)
+        return 0;
+    const char *text = json_string_value(v.json);
+    if (!text)
+        return wrong_kind(k, name, &v, "a string");
+    if (!*text)
+        return complain(k->c, v.file, v.at, NULL, "\"%s\" is empty", name);
+    *ret = arena_strdup(&k->d->arena, text);
+    return *ret ? 0 : complain_memory(k->c, v.file);
+}
+
+/* One of `choices`: its number, or `otherwise` when the key is absent. -errno. */
+static int
+take_choice(const struct config *k, const struct json_node *object, const char *name,
+            const char *const *choices, int otherwise)
+{
+    struct json_node v = json_get(object, name);
+    if (!v.json)
+        return otherwise;
+    const char *text = json_string_value(v.json);
+    if (!text)
+        return wrong_kind(k, name, &v, "a string");
+    struct words words = {.n = 0};
+    for (int i = 0; choices[i]; i++) {
+        if (strcmp(choices[i], text) == 0)
+            return i;
+        words_add(&words, choices[i]);
+    }
+    char hint[ERROR_TEXT_MAX];
+    words_hint(&words, text, "allowed", hint, sizeof hint);
+    return complain(k->c, v.file, v.at, hint, "\"%s\" cannot be \"%s\"", name, text);
+}
+
+static int
+take_type(const struct config *k, const struct json_node *root)
+{
+    struct json_node v = json_get(root, "type");
+    const char *text = v.json ? json_string_value(v.json) : "records";
+    if (!text)
+        return wrong_kind(k, "type", &v, "a string");
+    if (strcmp(text, "records") == 0)
+        return 0;
+    if (strcmp(text, "audience") == 0 || strcmp(text, "events") == 0)
+        return complain(k->c, v.file, v.at, "possible: records",
+                        "type \"%s\" is not possible: no driver of this build carries it",
+                        text);
+    return complain(k->c, v.file, v.at, "possible: records", "unknown type \"%s\"", text);
+}
+
+/* ---- identifier ---- */
+
+static int
+add_identifier(const struct config *k, const struct json_node *v, size_t index)
+{
+    bool list = json_is_array(v->json);
+    json_t *item = list ? json_array_get(v->json, index) : v->json;
+    size_t at = list ? json_item(v, index).at : v->at;
+    const char *column = json_string_value(item);
+    struct definition *d = k->d;
+    if (!column)
+        return complain(k->c, v->file, at, NULL,
+                        "\"identifier\" must be a column or a list of columns");
+    if (!*column)
+        return complain(k->c, v->file, at, NULL, "a column of \"identifier\" is empty");
+    for (size_t i = 0; i < d->nidentifier; i++)
+        if (strcmp(d->identifier[i], column) == 0)
+            return complain(k->c, v->file, at, NULL, "\"%s\" stands twice in \"identifier\"",
+                            column);
+    d->identifier[d->nidentifier] = arena_strdup(&d->arena, column);
+    return d->identifier[d->nidentifier++] ? 0 : complain_memory(k->c, v->file);
+}
+
+static int
+take_identifier(const struct config *k, const struct json_node *root)
+{
+    struct json_node v = json_get(root, "identifier");
+    if (!v.json)
+        return 0;
+    size_t n = json_is_array(v.json) ? json_array_size(v.json) : 1;
+    if (n == 0 || n > IDENTIFIER_MAX)
+        return complain(k->c, v.file, v.at, n ? NULL : "leave it out for a sync without one",
+                        "\"identifier\" must hold 1 to %d columns", IDENTIFIER_MAX);
+    k->d->identifier = arena_alloc(&k->d->arena, n * sizeof *k->d->identifier);
+    if (!k->d->identifier)
+        return complain_memory(k->c, v.file);
+    int rc = 0;
+    for (size_t i = 0; i < n && rc == 0; i++)
+        rc = add_identifier(k, &v, i);
+    return rc;
+}
+
+/* ---- max_deletes ---- */
+
+/* "2.5%" → 0.025. By hand: strtod would also take "0x1p3%", "inf%" and another locale's comma.
+ */
+static bool
+parse_share(const char *z, double *ret)
+{
+    double number = 0, unit = 1;
+    size_t digits = 0;
+    for (; *z >= '0' && *z <= '9' && digits < 9; z++, digits++)
+        number = number * 10 + (*z - '0');
+    if (digits == 0)
+        return false;
+    if (*z == '.') {
+        z++;
+        for (digits = 0; *z >= '0' && *z <= '9' && digits < 6; z++, digits++) {
+            number = number * 10 + (*z - '0');
+            unit *= 10;
+        }
+        if (digits == 0)
+            return false;
+    }
+    *ret = number / (unit * 100);
+    return strcmp(z, "%") == 0 && *ret <= 1;
+}
+
+static int
+take_max_deletes(const struct config *k, const struct json_node *root)
+{
+    static const char hint[] = "a share as \"20%\", or a number of rows; "
+                               "0: never without approval";
+    struct definition *d = k->d;
+    d->max_deletes_rows = -1;
+    d->max_deletes_share = 0.2;
+    struct json_node v = json_get(root, "max_deletes");
+    if (!v.json)
+        return 0;
+    d->max_deletes_set = true;
+    if (json_is_integer(v.json) && json_integer_value(v.json) >= 0) {
+        d->max_deletes_rows = json_integer_value(v.json);
+        return 0;
+    }
+    if (json_is_string(v.json) && parse_share(json_string_value(v.json), &d->max_deletes_share))
+        return 0;
+    return complain(k->c, v.file, v.at, hint,
+                    "\"max_deletes\" must be a share from \"0%%\" to \"100%%\" or a whole "
+                    "number of rows");
+}
+
+/* ---- source and destination ---- */
+
+static int
+take_object(const struct config *k, const struct json_node *root, const char *name,
+            struct json_node *ret)
+{
+    *ret = json_get(root, name);
+    if (!ret->json)
+        return complain(k->c, root->file, root->at, NULL, "\"%s\" is missing", name);
+    if (!json_is_object(ret->json))
+        return wrong_kind(k, name, ret, "an object");
+    return 0;
+}
+
+static int
+take_connection(const struct config *k, const struct json_node *object, const char **ret)
+{
+    int rc = take_text(k, object, "connection", ret);
+    if (rc)
+        return rc;
+    if (!*ret)
+        return complain(k->c, object->file, object->at,
+                        "\"connection\": \"x\" means connections/x.json",
+                        "\"connection\" is missing");
+    if (!connection_name_good(str_of(*ret)))
+        return complain(k->c, object->file, json_get(object, "connection").at,
+                        "letters, digits, '_', '-' and '.', at most 64",
+                        "\"%s\" cannot be the name of a connection", *ret);
+    return 0;
+}
+
+/* The connection is not known, so neither are its options: refuses keys that no driver has. */
+static int
+check_any_driver(const struct config *k, const struct json_node *object, const char *const *own,
+                 bool source)
+{
+    VEC(const struct option *) tables = {.n = 0};
+    bool memory = true;
+    for (const struct driver *const *d = drivers; *d; d++)
+        memory =
+            memory && VEC_PUSH(&tables, source ? (*d)->source_options : (*d)->dest_options);
+    int rc = memory ? options_check_keys(object, own, tables.p, tables.n, k->c)
+                    : complain_memory(k->c, object->file);
+    VEC_DONE(&tables);
+    return rc;
+}
+
+/* What the source's driver reads: a table, a query, or what its connection says. */
+static int
+check_model(const struct config *k, const struct json_node *source, const struct driver *driver)
+{
+    struct json_node table = json_get(source, "table"), query = json_get(source, "query");
+    if (table.json && query.json)
+        return complain(k->c, source->file, query.key_at, NULL,
+                        "\"table\" and \"query\" stand side by side: one of them is meant");
+    if (!driver)
+        return 0;
+    if ((table.json && !driver->takes_table) || (query.json && !driver->takes_query))
+        return complain(k->c, source->file, table.json ? table.key_at : query.key_at,
+                        driver->takes_table   ? "allowed: table"
+                        : driver->takes_query ? "allowed: query"
+                                              : "what it reads stands in the connection",
+                        "driver \"%s\" takes no \"%s\"", driver->name,
+                        table.json ? "table" : "query");
+    if (!table.json && !query.json && (driver->takes_table || driver->takes_query))
+        return complain(k->c, source->file, source->at, NULL, "%s is missing",
+                        !driver->takes_query   ? "\"table\""
+                        : !driver->takes_table ? "\"query\""
+                                               : "\"table\" or \"query\"");
+    return 0;
+}
+
+static int
+take_source(const struct config *k, const struct json_node *root)
+{
+    static const char *const own[] = {"connection", "table", "query", NULL};
+    struct definition *d = k->d;
+    struct json_node source;
+    int rc = take_object(k, root, "source", &source);
+    rc = rc ? rc : take_connection(k, &source, &d->source_connection);
+    rc = rc ? rc : take_text(k, &source, "table", &d->table);
+    rc = rc ? rc : take_text(k, &source, "query", &d->query);
+    if (rc)
+        return rc;
+    const struct driver *driver = world_driver(k->world, d->source_connection);
+    if (driver && !driver->source_open)
+        driver = NULL; /* it will have to be another one */
+    rc = check_model(k, &source, driver);
+    if (rc)
+        return rc;
+    if (!driver)
+        return check_any_driver(k, &source, own, true);
+    void *options;
+    rc = options_fill(&source, own, driver->source_options, driver->source_options_size,
+                      &d->arena, NULL, &options, k->c);
+    d->source_options = options;
+    return rc;
+}
+
+static int
+take_destination(const struct config *k, const struct json_node *root)
+{
+    static const char *const own[] = {"connection", "object", "create", NULL};
+    struct definition *d = k->d;
+    struct json_node destination;
+    int rc = take_object(k, root, "destination", &destination);
+    rc = rc ? rc : take_connection(k, &destination, &d->dest_connection);
+    rc = rc ? rc : take_text(k, &destination, "object", &d->object);
+    if (rc)
+        return rc;
+    struct json_node create = json_get(&destination, "create");
+    if (create.json && !json_is_boolean(create.json))
+        return wrong_kind(k, "create", &create, "true or false");
+    d->create = json_is_true(create.json);
+
+    const struct driver *driver = world_driver(k->world, d->dest_connection);
+    if (!driver || !driver->modes)
+        return check_any_driver(k, &destination, own, false);
+    void *options;
+    rc = options_fill(&destination, own, driver->dest_options, driver->dest_options_size,
+                      &d->arena, NULL, &options, k->c);
+    d->dest_options = options;
+    return rc;
+}
+
+/* ---- the whole ---- */
+
+static int
+take_root(const struct config *k, const struct json_node *root)
+{
+    static const char *const own[] = {"source",     "destination", "identifier",
+                                      "type",       "max_deletes", "foreign",
+                                      "duplicates", "description", NULL};
+    static const char *const foreign[] = {"hold", "delete", "keep", NULL};
+    static const char *const duplicates[] = {"reject", "last", NULL};
+    const char *description = NULL;
+    int rc = take_type(k, root);
+    rc = rc ? rc : options_check_keys(root, own, NULL, 0, k->c);
+    rc = rc ? rc : take_source(k, root);
+    rc = rc ? rc : take_destination(k, root);
+    rc = rc ? rc : take_identifier(k, root);
+    rc = rc ? rc : take_max_deletes(k, root);
+    rc = rc ? rc : take_text(k, root, "description", &description);
+    if (rc)
+        return rc;
+    rc = take_choice(k, root, "foreign", foreign, FOREIGN_HOLD);
+    if (rc < 0)
+        return rc;
+    k->d->foreign = (enum foreign_rows)rc;
+    rc = take_choice(k, root, "duplicates", duplicates, 0);
+    k->d->duplicates_last = rc == 1;
+    return rc < 0 ? rc : 0;
+}
+
+enum text_verdict
+config_parse(const struct world *world, const struct text_file *f, bool final,
+             struct definition *d, struct complaint *c)
+{
+    struct json_node root;
+    enum text_verdict v = json_open(f, final, &root, c);
+    if (v != TEXT_OK)
+        return v;
+    struct config k = {.world = world, .d = d, .c = c};
+    v = take_root(&k, &root) ? TEXT_BROKEN : TEXT_OK;
+    json_decref(root.json);
+    return v;
+}
+
+const char *
+config_destination(struct str config, struct arena *arena)
+{
+    struct text_file f = {.name = "config.json", .text = config};
+    struct json_node root;
+    struct complaint ignored;
+    if (!config.p || json_open(&f, false, &root, &ignored) != TEXT_OK)
+        return NULL;
+    json_t *destination = json_object_get(root.json, "destination");
+    const char *name = json_string_value(json_object_get(destination, "connection"));
+    const char *copy = arena_strdup(arena, name);
+    json_decref(root.json);
+    return copy;
+}

@@ -1,0 +1,70 @@
+/* UTF-8: see utf8.h. ASCII goes eight bytes at a time, which is what texts mostly are. */
+#include "define/utf8.h"
+
+#include <stdint.h>
+#include <string.h>
+
+static size_t
+ascii_span(const unsigned char *p, size_t n)
+{
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        uint64_t word;
+        memcpy(&word, p + i, 8);
+        if (word & UINT64_C(0x8080808080808080))
+            break;
+    }
+    while (i < n && p[i] < 0x80)
+        i++;
+    return i;
+}
+
+/* Length of the character at p, 0 when it is none; *cut as for utf8_span. */
+static size_t
+character(const unsigned char *p, size_t n, bool *cut)
+{
+    unsigned char low = 0x80, high = 0xBF; /* bounds of the second byte */
+    size_t size;
+    if (p[0] >= 0xC2 && p[0] <= 0xDF)
+        size = 2;
+    else if (p[0] >= 0xE0 && p[0] <= 0xEF)
+        size = 3;
+    else if (p[0] >= 0xF0 && p[0] <= 0xF4)
+        size = 4;
+    else
+        return 0;
+    if (p[0] == 0xE0)
+        low = 0xA0;
+    else if (p[0] == 0xED)
+        high = 0x9F;
+    else if (p[0] == 0xF0)
+        low = 0x90;
+    else if (p[0] == 0xF4)
+        high = 0x8F;
+    for (size_t i = 1; i < size; i++) {
+        if (i == n) {
+            *cut = true;
+            return 0;
+        }
+        if (p[i] < low || p[i] > high)
+            return 0;
+        low = 0x80;
+        high = 0xBF;
+    }
+    return size;
+}
+
+size_t
+utf8_span(struct str text, bool *cut)
+{
+    const unsigned char *p = (const unsigned char *)text.p;
+    size_t at = 0;
+    *cut = false;
+    for (;;) {
+        at += ascii_span(p + at, text.n - at);
+        size_t size = at < text.n ? character(p + at, text.n - at, cut) : 0;
+        if (size == 0)
+            return at;
+        at += size;
+    }
+}
