@@ -50,7 +50,7 @@ escape_byte(struct buf *out, unsigned char c)
 }
 
 void
-json_string(struct buf *out, const char *p, size_t n)
+json_quote(struct buf *out, const char *p, size_t n)
 {
     buf_addc(out, '"');
     const unsigned char *s = (const unsigned char *)p;
@@ -160,7 +160,7 @@ json_timestamp(struct buf *out, const struct value *v)
         if (!memchr("0123456789-+:. ", v->p[i], 15))
             space = NULL;
     if (!space) {
-        json_string(out, v->p, v->n);
+        json_quote(out, v->p, v->n);
         return;
     }
     bool utc = v->type == V_TIMESTAMPTZ && n > 3 && memcmp(v->p + n - 3, "+00", 3) == 0;
@@ -213,7 +213,7 @@ value_json(struct buf *out, const struct value *v)
     case V_DECIMAL:
     case V_FLOAT:
         if (!json_number(out, (struct str){v->p, v->n}))
-            json_string(out, v->p, v->n);
+            json_quote(out, v->p, v->n);
         return;
     case V_BYTES:
         buf_add(out, "\"\\\\x", 4);
@@ -237,7 +237,7 @@ value_json(struct buf *out, const struct value *v)
     case V_TIME:
         break;
     }
-    json_string(out, v->p, v->n);
+    json_quote(out, v->p, v->n);
 }
 
 void

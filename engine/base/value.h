@@ -125,7 +125,7 @@ key_compare(struct str a, struct str b)
  * Always one line: V_JSON with newlines is compacted (white space outside strings removed). */
 void value_json(struct buf *out, const struct value *v);
 /* Appends p[0..n) as a JSON string with quotes. Bytes that are no UTF-8 become U+FFFD. */
-void json_string(struct buf *out, const char *p, size_t n);
+void json_quote(struct buf *out, const char *p, size_t n);
 /* Appends the value as one CSV field (RFC 4180): NULL is empty and unquoted, an empty text is
  * "", V_BOOL true or false, V_BYTES \x6162, the rest as it is. */
 void value_csv(struct buf *out, const struct value *v);

@@ -20,7 +20,7 @@ chg_renderer_init(struct chg_renderer *r, struct arena *arena, const struct chg_
         const char *name =
             i < meta->nfields ? meta->fields[i].name : meta->key_names[i - meta->nfields];
         buf_clear(&text);
-        json_string(&text, name, strlen(name));
+        json_quote(&text, name, strlen(name));
         buf_addc(&text, ':');
         char *copy = text.failed ? NULL : arena_strndup(arena, text.p, text.n);
         if (!copy)
@@ -188,7 +188,7 @@ render_jsonl(const struct chg_renderer *r, const struct entry *e, struct buf *ou
     }
     if (e->note.n > 0) {
         buf_adds(out, ",\"why\":");
-        json_string(out, e->note.p, e->note.n);
+        json_quote(out, e->note.p, e->note.n);
     }
     buf_adds(out, "}\n");
 }
@@ -202,9 +202,9 @@ render_rejected(const struct chg_renderer *r, const struct entry *e, struct buf 
     buf_adds(out, "{\"id\":");
     add_id(r, e, out);
     buf_addf(out, ",\"op\":\"%s\",\"reason\":", op_name(e->op));
-    json_string(out, words.p, words.n);
+    json_quote(out, words.p, words.n);
     buf_adds(out, ",\"code\":");
-    json_string(out, code.p, code.n);
+    json_quote(out, code.p, code.n);
     buf_addf(out, ",\"tries\":%u,\"record\":", e->tries);
     struct str record = e->after.n ? e->after : e->before;
     if (record.n > 0)
@@ -265,7 +265,7 @@ diff_head(const struct chg_renderer *r, const struct entry *e, struct buf *out)
     buf_adds(out, " @@");
     if (e->note.n > 0) {
         buf_clear(&text);
-        json_string(&text, e->note.p, e->note.n);
+        json_quote(&text, e->note.p, e->note.n);
         buf_addc(out, ' ');
         buf_add(out, text.p + 1, text.n - 2);
         out->failed |= text.failed;

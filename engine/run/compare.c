@@ -1,0 +1,130 @@
+/*
+ * Reading and comparing: the source in its thread, the diff in this one, the sender in a third.
+ * Every change goes to the run's change file; when the run is live it goes to the destination
+ * at the same time, but for deletes: they are known to be wanted only at the model's end.
+ */
+#include "run/run.h"
+
+#include "base/cleanup.h"
+#include "run/plan.h"
+
+enum { SPLITTERS = 256 };
+
+void
+run_count(struct run *run, const struct entry *e)
+{
+    switch (e->op) {
+    case ENTRY_INSERT:
+        run->record.inserts++;
+        break;
+    case ENTRY_UPDATE:
+        run->record.updates++;
+        break;
+    case ENTRY_DELETE:
+        if (plan_is_foreign(e))
+            run->record.foreign++;
+        else
+            run->record.deletes++;
+        return;
+    default:
+        return;
+    }
+    if (e->before.n == 0)
+        run->new_keys++;
+}
+
+/* diff's emit */
+static int
+take_change(void *arg, const struct entry *e, struct error *err)
+{
+    struct run *run = arg;
+    run_count(run, e);
+    if (e->op != ENTRY_PRESENT)
+        atomic_fetch_add_explicit(&run->progress.changes, 1, memory_order_relaxed);
+    int rc = chg_add(run->writer, e, err);
+    if (rc < 0 || !run->sender || e->op == ENTRY_DELETE)
+        return rc;
+    if (!run->session) {
+        rc = run_begin_session(run, err);
+        if (rc < 0)
+            return rc;
+    }
+    return sender_add(run->sender, e, err);
+}
+
+/* diff's refuse */
+static int
+take_refusal(void *arg, const struct entry *e, struct error *err)
+{
+    struct run *run = arg;
+    return refusals_add(run->refusals, e, err);
+}
+
+/* Where the sorter may split: the delivered state knows how the keys are spread. */
+static size_t
+splitters(struct run *run, struct arena *arena, struct str *keys)
+{
+    const struct chg *largest = NULL;
+    for (size_t i = 0; i < run->state.n; i++)
+        if (!largest || chg_file_size(run->state.segments[i]) > chg_file_size(largest))
+            largest = run->state.segments[i];
+    return largest ? chg_sample_keys(largest, arena, keys, SPLITTERS) : 0;
+}
+
+static int
+diff(struct run *run, struct error *err)
+{
+    AUTO_ARENA struct arena arena = ARENA_INIT;
+    struct str hint[SPLITTERS];
+    const struct reader_settings reading = {
+        .driver = run->source_connection->driver,
+        .source = run->source,
+        .mapper = run->mapper,
+        .ordered = run->ordered,
+        .dirfd = run->dirfd,
+        .hint = hint,
+        .nhint = run->ordered ? 0 : splitters(run, &arena, hint),
+        .sort_memory = run->sort_memory,
+        .cancelled = &run->cancelled,
+        .progress = &run->progress,
+    };
+    struct reader *reader = NULL;
+    int rc = reader_start(&reading, &reader, err);
+    if (rc < 0)
+        return rc;
+    const struct diff_settings settings = {
+        .mode = run->def->mode,
+        .full = run->why_full != NULL || run->verb == VERB_BASELINE,
+        .duplicates_last = run->def->duplicates_last,
+        .present = run->survey,
+        .only = run->verb == VERB_RETRY ? run->previous_rejected : NULL,
+        .only_rejected = run->verb == VERB_RETRY,
+        .meta = run->meta,
+        .state = &run->state,
+        .reader = reader,
+        .cancelled = &run->cancelled,
+        .emit = take_change,
+        .refuse = take_refusal,
+        .arg = run,
+    };
+    rc = diff_run(&settings, &run->record.counts, err);
+    /* Only the reader can tell an error of the source from a wish to stop. */
+    reader_free(reader);
+    return rc;
+}
+
+int
+run_compare(struct run *run, struct error *err)
+{
+    char name[STATE_NAME_MAX];
+    run_file_name(name, run->record.number, "changes");
+    int rc = refusals_create(run->dirfd, &run->refusals, err);
+    if (rc == 0)
+        rc = chg_create(run->dirfd, name, run->meta, VIEW_BIT(VIEW_JSONL), &run->writer, err);
+    if (rc == 0)
+        rc = diff(run, err);
+    if (rc < 0)
+        return rc;
+    rc = chg_finish(TAKE(run->writer), run->live, NULL, NULL, err);
+    return rc < 0 ? rc : chg_open(run->dirfd, name, &run->changes, err);
+}

@@ -1,0 +1,204 @@
+/*
+ * From changes to the destination, short of committing. Usually everything was sent while the
+ * source was read and only deletes are left. When the destination asks for a replay (a fast way
+ * met a bad row), or foreign rows have joined the deletes, all is offered again from the change
+ * file.
+ */
+#include "run/run.h"
+
+#include "base/cleanup.h"
+#include "run/plan.h"
+
+int
+run_begin_session(struct run *run, struct error *err)
+{
+    const struct session session = {
+        .token = run->record.token,
+        .full = run->why_full != NULL,
+        .dry = !run->live,
+        .careful = run->careful,
+        .survey = run->survey && !run->surveyed,
+    };
+    int rc = sender_begin(run->sender, &session, err);
+    run->session = rc == 0;
+    return rc < 0 ? error_wrap(err, "destination \"%s\"", run->def->dest_connection) : 0;
+}
+
+/* Sends the deletes of the change file, or all but them. */
+static int
+send_file(struct run *run, bool deletes, struct error *err)
+{
+    struct chg_cursor *cursor = NULL;
+    int rc = chg_cursor_open(run->changes, &cursor, err);
+    struct entry e;
+    while (rc == 0 && (rc = chg_next(cursor, &e, err)) == 1) {
+        rc = 0;
+        if (atomic_load_explicit(&run->cancelled, memory_order_relaxed))
+            rc = error_set(err, ERR_CANCELLED, ECANCELED, "cancelled");
+        else if ((e.op == ENTRY_DELETE) == deletes)
+            rc = sender_add(run->sender, &e, err);
+    }
+    chg_cursor_close(cursor);
+    return rc;
+}
+
+/* Offers inserts and updates again, from the file, in a new session. */
+static int
+stage_again(struct run *run, struct error *err)
+{
+    sender_abort(run->sender);
+    run->session = false;
+    int rc = run_begin_session(run, err);
+    if (rc == 0)
+        rc = send_file(run, false, err);
+    return rc < 0 ? rc : sender_drain(run->sender, err);
+}
+
+/* dest_foreign_fn */
+static int
+take_foreign(void *arg, const struct value *key, struct str record, struct error *err)
+{
+    struct run *run = arg;
+    AUTO_BUF struct buf bytes = BUF_INIT(BUF_NO_MAX);
+    AUTO_BUF struct buf packed = BUF_INIT(BUF_NO_MAX);
+    const struct chg_meta *meta = run->meta;
+    AUTO_FREE struct value *values = calloc(meta->nfields + 1, sizeof *values);
+    if (!values || !record_unpack(record, values, meta->nfields))
+        return error_set(err, ERR_INTERNAL, EIO, "a row of the destination is damaged");
+    for (size_t i = 0; i < meta->nkey; i++) {
+        key_add(&bytes, meta->key_class[i], &key[i]);
+        values[meta->key[i]] = key[i];
+    }
+    for (size_t i = 0; i < meta->nfields; i++)
+        record_add(&packed, &values[i]);
+    if (bytes.failed || packed.failed)
+        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+    return sorter_add(run->foreign, buf_str(&bytes), buf_str(&packed), err);
+}
+
+/* Puts the foreign rows among the changes. */
+static int
+merge_foreign(struct run *run, struct error *err)
+{
+    char name[STATE_NAME_MAX];
+    run_file_name(name, run->record.number, "surveyed");
+    struct chg *merged = NULL;
+    int rc = plan_write(run->changes, run->foreign, run->why_full, VIEW_BIT(VIEW_JSONL),
+                        run->dirfd, name, &merged, NULL, &run->foreign_rows, err);
+    run->foreign = sorter_free(run->foreign);
+    if (rc < 0)
+        return rc;
+    run->record.foreign = run->foreign_rows;
+    if (run->foreign_rows == 0) {
+        chg_unref(merged);
+        unlinkat(run->dirfd, name, 0);
+        return 0;
+    }
+    char old[STATE_NAME_MAX];
+    run_file_name(old, run->record.number, "changes");
+    if (renameat(run->dirfd, name, run->dirfd, old) < 0) {
+        rc = error_set_errno(err, ERR_INTERNAL, errno, "cannot rename the run's changes");
+        chg_unref(merged);
+        return rc;
+    }
+    chg_unref(run->changes);
+    run->changes = merged;
+    return 0;
+}
+
+static int
+survey(struct run *run, struct error *err)
+{
+    int rc = sorter_create(run->dirfd, NULL, 0, run->sort_memory, &run->foreign, err);
+    if (rc == 0)
+        rc = sender_survey(run->sender, take_foreign, run, err);
+    if (rc == 0)
+        rc = sorter_finish(run->foreign, err);
+    if (rc == 0)
+        rc = merge_foreign(run, err);
+    if (rc == 0)
+        run->surveyed = true;
+    return rc;
+}
+
+/* Asks the destination what the model does not hold, and the guard whether it may go on. */
+static int
+decide(struct run *run, struct error *err)
+{
+    if (run->survey && !run->surveyed) {
+        int rc = survey(run, err);
+        if (rc < 0)
+            return rc;
+    }
+    if (!run->held && run->verb != VERB_APPROVE)
+        run->held = run_guard(run->def, &run->record.counts, run->record.deletes,
+                              run->record.foreign, &run->arena);
+    /* The change file was written anew: what was staged carries the old numbers. */
+    if (!run->held && run->live && run->foreign_rows > 0 && !run->renumbered) {
+        run->renumbered = true;
+        return stage_again(run, err);
+    }
+    return 0;
+}
+
+static bool
+wants_replay(const struct run *run, int rc, const struct error *err)
+{
+    return rc < 0 && err->kind == ERR_REPLAY && !run->careful;
+}
+
+static int
+offer(struct run *run, struct error *err)
+{
+    int rc = sender_drain(run->sender, err);
+    for (;;) {
+        if (rc == 0)
+            rc = decide(run, err);
+        if (rc == 0 && (run->held || !run->live))
+            return 0;
+        if (rc == 0 && run->record.deletes + run->record.foreign > 0)
+            rc = send_file(run, true, err);
+        if (rc == 0) {
+            run_set_phase(run, PHASE_APPLYING);
+            rc = sender_drain(run->sender, err);
+        }
+        if (rc == 0)
+            rc = sender_apply(run->sender, err);
+        if (!wants_replay(run, rc, err))
+            return rc;
+        run_log(run, "offering every row again: %s", err->text);
+        error_clear(err);
+        run->careful = true;
+        run_set_phase(run, PHASE_SENDING);
+        rc = stage_again(run, err);
+    }
+}
+
+int
+run_deliver(struct run *run, struct error *err)
+{
+    bool nothing = chg_get_totals(run->changes).entries == 0;
+    if (!run->survey && (nothing || !run->live)) {
+        if (run->verb != VERB_BASELINE && run->verb != VERB_APPROVE && !run->held)
+            run->held =
+                run_guard(run->def, &run->record.counts, run->record.deletes, 0, &run->arena);
+        return 0;
+    }
+    run_set_phase(run, PHASE_SENDING);
+    int rc = 0;
+    if (!run->session) {
+        rc = run_begin_session(run, err);
+        if (rc == 0 && run->verb == VERB_APPROVE)
+            rc = send_file(run, false, err);
+    }
+    if (rc == 0)
+        rc = offer(run, err);
+    if (run->held || !run->live) {
+        sender_abort(run->sender);
+        run->session = false;
+    }
+    if (rc < 0 && err->kind == ERR_REPLAY)
+        return error_set(err, ERR_REMOTE, EIO, "destination \"%s\": %s",
+                         run->def->dest_connection, err->text);
+    return rc;
+}

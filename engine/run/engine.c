@@ -1,0 +1,219 @@
+/* Opening and closing the engine, and the catalogue's tree and documents as fs/ sees them. */
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "run/engine_private.h"
+
+enum { DEFAULT_SORT_MEMORY = 16 * 1024 * 1024, DEFAULT_RUNS_AT_ONCE = 4 };
+
+static int
+open_state_directory(const char *path, struct error *err)
+{
+    /* Parents too: a first start needs nothing prepared. */
+    AUTO_FREE char *copy = strdup(path);
+    if (!copy)
+        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+    for (char *slash = copy + 1; (slash = strchr(slash, '/')); *slash++ = '/') {
+        *slash = '\0';
+        if (mkdir(copy, 0755) < 0 && errno != EEXIST)
+            return error_set_errno(err, ERR_CONFIG, errno,
+                                   "cannot make the state directory \"%s\"", path);
+    }
+    if (mkdir(copy, 0700) < 0 && errno != EEXIST)
+        return error_set_errno(err, ERR_CONFIG, errno, "cannot make the state directory \"%s\"",
+                               path);
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return error_set_errno(err, ERR_CONFIG, errno, "cannot open the state directory \"%s\"",
+                               path);
+    return fd;
+}
+
+int
+engine_open(const struct engine_settings *settings, struct engine **ret, struct error *err)
+{
+    struct engine *e = calloc(1, sizeof *e);
+    if (!e)
+        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+    e->settings = *settings;
+    if (e->settings.sort_memory == 0)
+        e->settings.sort_memory = DEFAULT_SORT_MEMORY;
+    if (e->settings.runs_at_once == 0)
+        e->settings.runs_at_once = DEFAULT_RUNS_AT_ONCE;
+    pthread_mutex_init(&e->lock, NULL);
+    pthread_cond_init(&e->work, NULL);
+    pthread_cond_init(&e->calls, NULL);
+    e->queue_end = &e->queue;
+    clock_gettime(CLOCK_REALTIME, &e->changed);
+    const struct catalog_settings catalog = {
+        .uid = settings->uid,
+        .gid = settings->gid,
+        .changed = registry_changed,
+        .busy = registry_busy,
+        .arg = e,
+    };
+    int rc = e->state_fd = open_state_directory(settings->state_dir, err);
+    if (rc >= 0)
+        rc = catalog_open(e->state_fd, &catalog, &e->catalog, err);
+    if (rc >= 0)
+        rc = ledger_recover(e->catalog, err);
+    if (rc >= 0)
+        rc = registry_load(e, err);
+    if (rc < 0) {
+        engine_close(e);
+        return rc;
+    }
+    *ret = e;
+    return 0;
+}
+
+int
+engine_start(struct engine *e, struct error *err)
+{
+    return work_start(e, err);
+}
+
+void
+engine_close(struct engine *e)
+{
+    if (!e)
+        return;
+    work_stop(e);
+    registry_free(e);
+    catalog_close(e->catalog);
+    if (e->state_fd >= 0)
+        close(e->state_fd);
+    pthread_cond_destroy(&e->calls);
+    pthread_cond_destroy(&e->work);
+    pthread_mutex_destroy(&e->lock);
+    free(e);
+}
+
+void
+engine_on_change(struct engine *e, void (*fn)(void *arg, node_id sync), void *arg)
+{
+    e->on_change = fn;
+    e->on_change_arg = arg;
+}
+
+/* ---- the stored tree ---- */
+
+int
+tree_get(struct engine *e, node_id id, struct node *ret)
+{
+    return ctree_get(e->catalog, id, ret);
+}
+
+int
+tree_lookup(struct engine *e, node_id parent, const char *name, struct node *ret)
+{
+    return ctree_lookup(e->catalog, parent, name, ret);
+}
+
+int
+tree_list(struct engine *e, node_id parent, const char *after,
+          int (*fn)(void *arg, const char *name, const struct node *n), void *arg)
+{
+    return ctree_list(e->catalog, parent, after, fn, arg);
+}
+
+int
+tree_name(struct engine *e, node_id id, struct buf *out)
+{
+    return ctree_name(e->catalog, id, out);
+}
+
+int
+tree_make(struct engine *e, node_id parent, const char *name, enum node_kind kind, mode_t mode,
+          const char *link, const struct caller *who, struct node *ret)
+{
+    return ctree_make(e->catalog, parent, name, kind, mode, link, who, ret);
+}
+
+int
+tree_read(struct engine *e, node_id id, struct buf *out)
+{
+    return ctree_read(e->catalog, id, out);
+}
+
+int
+tree_write(struct engine *e, node_id id, struct str text)
+{
+    return ctree_write(e->catalog, id, text);
+}
+
+int
+tree_set(struct engine *e, node_id id, unsigned what, const struct node *to, struct node *ret)
+{
+    return ctree_set(e->catalog, id, what, to, ret);
+}
+
+int
+tree_unlink(struct engine *e, node_id parent, const char *name, const struct caller *who)
+{
+    return ctree_unlink(e->catalog, parent, name, who);
+}
+
+int
+tree_rmdir(struct engine *e, node_id parent, const char *name, const struct caller *who)
+{
+    return ctree_rmdir(e->catalog, parent, name, who);
+}
+
+int
+tree_rename(struct engine *e, node_id parent, const char *name, node_id new_parent,
+            const char *new_name, bool noreplace, const struct caller *who,
+            struct complaint *complaint)
+{
+    return ctree_rename(e->catalog, parent, name, new_parent, new_name, noreplace, who,
+                        complaint);
+}
+
+void
+tree_forget(struct engine *e, node_id id)
+{
+    ctree_forget(e->catalog, id);
+}
+
+/* ---- checked files ---- */
+
+enum text_kind
+doc_kind(struct engine *e, node_id parent, const char *name)
+{
+    return cdoc_kind(e->catalog, parent, name);
+}
+
+enum text_verdict
+doc_check(struct engine *e, node_id parent, const char *name, struct str text, bool final,
+          struct complaint *complaint)
+{
+    return cdoc_check(e->catalog, parent, name, text, final, complaint);
+}
+
+int
+doc_commit(struct engine *e, node_id parent, const char *name, node_id id, struct str text,
+           const struct caller *who, struct complaint *complaint)
+{
+    return cdoc_commit(e->catalog, parent, name, id, text, who, complaint);
+}
+
+void
+doc_refuse(struct engine *e, node_id parent, const char *name, struct str text,
+           const struct caller *who, const struct complaint *complaint)
+{
+    cdoc_refuse(e->catalog, parent, name, text, who, complaint);
+}
+
+void
+doc_note(struct engine *e, node_id parent, const struct complaint *complaint)
+{
+    cdoc_note(e->catalog, parent, complaint);
+}
+
+void
+doc_abandon(struct engine *e, node_id parent, const char *name, node_id id)
+{
+    cdoc_abandon(e->catalog, parent, name, id);
+}

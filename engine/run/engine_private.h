@@ -1,0 +1,112 @@
+/*
+ * The engine's inside: the registry of syncs, the workers, the waiters. fs/ sees engine.h only.
+ *
+ * Locks: `engine.lock` guards everything in these structs that is not said to be otherwise; it
+ * is never held while the catalogue, a driver or a callback is called. The catalogue has locks
+ * of its own.
+ */
+#pragma once
+
+#include <pthread.h>
+
+#include "base/vec.h"
+#include "catalog/catalog.h"
+#include "engine.h"
+#include "run/run.h"
+
+/* What can be known of a sync without running it; built whole, then swapped in. */
+struct sync_view {
+    struct arena arena;
+    atomic_uint refs;
+    const char *name;
+    bool ready;
+    const char *reasons;              /* why it is not ready, a line each; "" */
+    const char *notes;                /* a line each; "" */
+    const char *first_fault;          /* the first reason as an error sentence */
+    const char *mode;                 /* as written; "" */
+    const char *source, *destination; /* "shop", "crm contacts"; "" */
+    const struct driver *dest_driver; /* NULL: unknown */
+    const char *why_full; /* of the next run, as far as can be told; NULL: incremental */
+    struct sync_record record;
+    struct run_record last; /* number 0: there is none */
+    struct timespec changed;
+};
+
+struct ticket {
+    struct ticket *next;
+    struct engine *engine;
+    struct job *job;
+    verb_done_fn done;
+    void *arg;
+    bool calling, told, dropped;
+    pthread_t caller; /* the thread that runs `done` */
+};
+
+struct job {
+    struct job *next; /* in the queue */
+    struct sync *sync;
+    struct run run;
+    char *plan_asked, *command, *name; /* owned: run borrows them */
+    struct ticket *tickets;
+};
+
+struct sync {
+    struct sync *next;
+    node_id id;
+    struct sync_view *view;
+    struct job *job; /* queued or running; NULL: idle */
+    int last_result; /* errnum of the last job, for `wait` */
+    char *error;     /* why the last verb failed or was refused; NULL: it went well */
+    usec_t error_at;
+    bool gone; /* removed while a job still runs */
+};
+
+struct engine {
+    struct engine_settings settings;
+    int state_fd;
+    struct catalog *catalog;
+    void (*on_change)(void *arg, node_id sync);
+    void *on_change_arg;
+    struct timespec changed; /* the root's texts */
+
+    pthread_mutex_t lock;
+    pthread_cond_t work;  /* for workers: a job, or stopping */
+    pthread_cond_t calls; /* for ticket_drop: a callback returned */
+    struct sync *syncs;   /* by name */
+    struct job *queue, **queue_end;
+    pthread_t *workers;
+    size_t nworkers;
+    bool stopping;
+};
+
+/* registry.c */
+int registry_load(struct engine *e, struct error *err);
+void registry_free(struct engine *e);
+/* Catalogue's callback: a sync or a connection (NODE_CONNECTIONS) changed. */
+void registry_changed(void *arg, node_id dir);
+bool registry_busy(void *arg, node_id dir);
+/* Rebuilds one sync's view; takes the lock itself. */
+void registry_refresh(struct engine *e, node_id id);
+/* Remembers why a verb failed, or (NULL) that it went well; also in error_log. */
+void registry_set_error(struct engine *e, node_id id, const char *text);
+/* NULL: no such sync. The lock must be held. */
+struct sync *registry_find(struct engine *e, node_id id);
+/* A reference to the sync's view, NULL when there is no such sync. Takes the lock itself. */
+struct sync_view *registry_view(struct engine *e, node_id id);
+struct sync_view *sync_view_unref(struct sync_view *v); /* returns NULL */
+/* Every sync's id by name; malloc'd. */
+size_t registry_list(struct engine *e, node_id **ret);
+
+/* work.c */
+int work_start(struct engine *e, struct error *err);
+void work_stop(struct engine *e);
+/* Queues a job; takes it over. The lock must be held. */
+void work_queue(struct engine *e, struct job *job);
+void job_free(struct job *job);
+
+/* verbs.c: the verbs that would work now, as # comments. */
+void verbs_help(const struct sync_view *view, bool running, struct buf *out);
+
+/* collect.c: removes a sync's files that nothing names any more, and runs beyond the kept. */
+void collect_garbage(struct engine *e, const char *uid);
+enum { RUNS_KEPT = 100 };

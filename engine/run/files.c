@@ -1,0 +1,124 @@
+/* The row files behind pending/, rejected/ and runs/N/, and the texts of runs. */
+#include <fcntl.h>
+#include <inttypes.h>
+
+#include "base/cleanup.h"
+#include "base/fileio.h"
+#include "run/engine_private.h"
+
+/* Opens a change file of a sync; -ENOENT when it is not there. */
+static int
+open_file(struct engine *e, const char *uid, const char *name, struct chg **ret)
+{
+    AUTO_BUF struct buf path = BUF_INIT(256);
+    buf_addf(&path, "syncs/%s/%s", uid, name);
+    struct error err = ERROR_INIT;
+    if (faccessat(e->state_fd, buf_z(&path), F_OK, 0) < 0)
+        return -ENOENT;
+    return chg_open(e->state_fd, buf_z(&path), ret, &err) < 0 ? -EIO : 0;
+}
+
+int
+sync_pending(struct engine *e, node_id sync, struct chg **ret)
+{
+    struct sync_view *v = registry_view(e, sync);
+    int rc = -ENOENT;
+    if (v && v->record.plan)
+        rc = open_file(e, v->record.uid, "plan", ret);
+    sync_view_unref(v);
+    return rc;
+}
+
+static int
+open_run_file(struct engine *e, const struct sync_view *v, uint64_t run, const char *what,
+              struct chg **ret)
+{
+    char name[STATE_NAME_MAX];
+    run_file_name(name, run, what);
+    return open_file(e, v->record.uid, name, ret);
+}
+
+int
+sync_rejected(struct engine *e, node_id sync, struct chg **ret)
+{
+    struct sync_view *v = registry_view(e, sync);
+    int rc = -ENOENT;
+    if (v && v->record.rejected_run)
+        rc = open_run_file(e, v, v->record.rejected_run, "rejected", ret);
+    sync_view_unref(v);
+    return rc;
+}
+
+static int
+run_file(struct engine *e, node_id sync, uint64_t run, const char *what, struct chg **ret)
+{
+    struct sync_view *v = registry_view(e, sync);
+    int rc = v ? open_run_file(e, v, run, what, ret) : -ENOENT;
+    sync_view_unref(v);
+    return rc;
+}
+
+int
+run_changes(struct engine *e, node_id sync, uint64_t run, struct chg **ret)
+{
+    return run_file(e, sync, run, "changes", ret);
+}
+
+int
+run_rejected(struct engine *e, node_id sync, uint64_t run, struct chg **ret)
+{
+    return run_file(e, sync, run, "rejected", ret);
+}
+
+static int
+read_run_log(struct engine *e, const char *uid, uint64_t run, struct buf *out)
+{
+    AUTO_BUF struct buf path = BUF_INIT(256);
+    buf_addf(&path, "syncs/%s/run-%" PRIu64 ".log", uid, run);
+    struct error err = ERROR_INIT;
+    return file_read_whole(e->state_fd, buf_z(&path), out, &err);
+}
+
+int
+run_show(struct engine *e, node_id sync, uint64_t run, enum run_text which, struct buf *out,
+         struct timespec *changed)
+{
+    static const char *const texts[] = {
+        [RUN_CONFIG] = "config", [RUN_MAPPINGS] = "mappings", [RUN_MODE] = "mode"};
+    struct sync_view *v = registry_view(e, sync);
+    if (!v)
+        return -ENOENT;
+    const char *uid = v->record.uid;
+    AUTO_BUF struct buf summary = BUF_INIT(BUF_NO_MAX);
+    usec_t at = 0;
+    int rc = ledger_run_summary(e->catalog, uid, run, &summary, &at);
+    *changed = (struct timespec){at / 1000000, at % 1000000 * 1000};
+    if (rc == 0) {
+        if (which == RUN_SUMMARY)
+            buf_add(out, summary.p, summary.n);
+        else if (which == RUN_LOG)
+            rc = read_run_log(e, uid, run, out);
+        else
+            rc = ledger_run_text(e->catalog, uid, run, texts[which], out);
+    }
+    sync_view_unref(v);
+    return rc;
+}
+
+size_t
+run_list(struct engine *e, node_id sync, uint64_t after, uint64_t *numbers, size_t max)
+{
+    struct sync_view *v = registry_view(e, sync);
+    size_t n = v ? ledger_list_runs(e->catalog, v->record.uid, after, numbers, max) : 0;
+    sync_view_unref(v);
+    return n;
+}
+
+uint64_t
+run_last(struct engine *e, node_id sync)
+{
+    struct sync_view *v = registry_view(e, sync);
+    uint64_t last = v ? v->last.number : 0;
+    sync_view_unref(v);
+    return last;
+}

@@ -1,0 +1,273 @@
+/*
+ * The end of a run. Order is everything here: what was refused and the delivered state that
+ * follows are on disk, and the ledger knows what will be true, before the destination is asked
+ * to commit; only then does the ledger say that it is true. A daemon killed in between asks the
+ * destination which of the two it was.
+ */
+#include "run/run.h"
+
+#include <fcntl.h>
+
+#include "base/cleanup.h"
+#include "base/fileio.h"
+#include "run/plan.h"
+
+enum { RESOLVE_TRIES = 6, RESOLVE_WAIT_MS = 250 };
+
+static int
+no_memory(struct error *err)
+{
+    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+}
+
+static const char *
+join_names(struct arena *arena, const char **names, size_t n)
+{
+    AUTO_BUF struct buf all = BUF_INIT(BUF_NO_MAX);
+    for (size_t i = 0; i < n; i++)
+        buf_addf(&all, "%s%s", i ? " " : "", names[i]);
+    return arena_strdup(arena, buf_z(&all));
+}
+
+/* Brings the refused rows together. *current: whether NAME holds any. */
+static int
+write_refused(struct run *run, struct refused_counts *counts, struct chg **rejected,
+              struct error *err)
+{
+    char name[STATE_NAME_MAX];
+    run_file_name(name, run->record.number, "rejected");
+    return refusals_write(run->refusals, run->changes, run->session ? run->sender : NULL,
+                          run->previous_rejected, run->meta, run->dirfd, name, rejected, counts,
+                          err);
+}
+
+/* Writes the segment that follows from this run under NAME; *wrote false: nothing changed. A
+ * change file of which every row was delivered is a segment already. */
+static int
+write_segment(struct run *run, struct chg *rejected, const char *name, bool *wrote,
+              struct error *err)
+{
+    struct chg_totals totals = chg_get_totals(run->changes);
+    *wrote = totals.entries > totals.by_op[ENTRY_PRESENT];
+    if (!*wrote)
+        return 0;
+    unlinkat(run->dirfd, name, 0);
+    if (!rejected && totals.by_op[ENTRY_PRESENT] == 0 && run->verb != VERB_APPROVE) {
+        char changes[STATE_NAME_MAX];
+        run_file_name(changes, run->record.number, "changes");
+        if (linkat(run->dirfd, changes, run->dirfd, name, 0) < 0)
+            return error_set_errno(err, ERR_INTERNAL, errno, "cannot keep the delivered state");
+        return 0;
+    }
+    return state_apply(run->changes, rejected, run->dirfd, name, NULL, err);
+}
+
+/* Whether the new segment alone is the whole state. */
+static bool
+replaces_state(const struct run *run, const struct refused_counts *refused)
+{
+    const struct diff_counts *c = &run->record.counts;
+    return run->fresh || run->verb == VERB_BASELINE ||
+           (run->why_full && refused->rejected == 0 && c->unchanged == 0 && c->held_back == 0 &&
+            (c->gone == 0 || run->def->mode == MODE_MIRROR));
+}
+
+static int
+list_segments(struct run *run, const char *name, bool wrote, bool replaces,
+              struct sync_record *after, struct error *err)
+{
+    size_t kept = replaces ? 0 : run->before.nsegments;
+    const char **names = arena_alloc(&run->arena, (kept + 1) * sizeof *names);
+    if (!names)
+        return no_memory(err);
+    for (size_t i = 0; i < kept; i++)
+        names[i] = run->before.segments[i];
+    if (wrote)
+        names[kept++] = arena_strdup(&run->arena, name);
+    after->segments = names;
+    after->nsegments = kept;
+    return 0;
+}
+
+static int
+describe_after(struct run *run, const struct refused_counts *refused, struct sync_record *after,
+               struct error *err)
+{
+    struct run_record *r = &run->record;
+    uint64_t kept = run->fresh ? 0 : r->counts.delivered;
+    if (run->verb == VERB_BASELINE)
+        kept = 0;
+    after->signature = run->signature;
+    after->meta = run->meta;
+    after->reset = NULL;
+    after->live_rows = kept + run->new_keys - refused->never_delivered - r->deletes +
+                       (refused->deletes - refused->foreign);
+    if (run->verb == VERB_BASELINE)
+        after->live_rows = r->inserts + r->updates;
+    after->model_rows = (int64_t)r->counts.rows;
+    after->rejected_run = refused->rejected ? r->number : 0;
+    after->rejected_rows = refused->rejected;
+    after->last_run = after->last_done = r->number;
+    after->last_ok = refused->rejected ? after->last_ok : clock_now();
+    after->plan = NULL;
+    r->rejected = refused->rejected;
+    r->dropped = refused->dropped;
+    r->delivered = r->inserts + r->updates + r->deletes + r->foreign - refused->inserts -
+                   refused->updates - refused->deletes;
+    if (run->verb == VERB_BASELINE)
+        r->delivered = 0;
+    r->outcome = refused->rejected ? RUN_PARTIAL : RUN_SUCCEEDED;
+    if (refused->rejected) {
+        r->error =
+            arena_printf(&run->arena, "%llu rows were rejected: rejected/ says why of each",
+                         (unsigned long long)refused->rejected);
+        if (!r->error)
+            return no_memory(err);
+    }
+    return 0;
+}
+
+/* Asks the destination about a commit whose answer was lost, a few times. */
+static int
+resolve_now(struct run *run, enum dest_fate *fate, struct error *err)
+{
+    const struct driver *driver = run->dest_connection->driver;
+    int rc = -EIO;
+    *fate = FATE_UNKNOWN;
+    for (int i = 0; i < RESOLVE_TRIES && driver->dest_resolve; i++) {
+        if (i > 0)
+            usleep(RESOLVE_WAIT_MS * 1000 << i);
+        run_close_handles(run);
+        error_clear(err);
+        rc = run_open_destination(run, err);
+        if (rc == 0)
+            rc = driver->dest_resolve(run->destination, run->record.token, fate, err);
+        if (rc == 0 && *fate != FATE_UNKNOWN)
+            return 0;
+    }
+    return rc < 0 ? rc : -EIO;
+}
+
+static int
+commit(struct run *run, const struct sync_record *after, struct error *err)
+{
+    int rc = ledger_prepare_commit(run->catalog, run->before.uid, &run->record, after, err);
+    if (rc < 0)
+        return rc;
+    run_set_phase(run, PHASE_COMMITTING);
+    pthread_mutex_lock(&run->lock); /* from here on cancelling would only make it unclear */
+    run->cancel_destination = NULL;
+    pthread_mutex_unlock(&run->lock);
+    rc = sender_commit(run->sender, err);
+    if (rc == 0 || err->kind != ERR_UNKNOWN)
+        return rc;
+
+    char lost[ERROR_TEXT_MAX];
+    memcpy(lost, err->text, sizeof lost);
+    run_log(run, "the answer to the commit was lost, asking: %s", lost);
+    run->sender = sender_free(run->sender);
+    enum dest_fate fate;
+    if (resolve_now(run, &fate, err) < 0) {
+        run->record.outcome = RUN_UNRESOLVED;
+        return error_set(err, ERR_UNKNOWN, EIO,
+                         "it is not known yet whether the destination committed (%s); the next "
+                         "run asks it first",
+                         lost);
+    }
+    if (fate == FATE_COMMITTED)
+        return 0;
+    return error_set(err, ERR_REMOTE, EIO, "the destination did not commit: %s", lost);
+}
+
+int
+run_finish(struct run *run, struct error *err)
+{
+    struct sync_record after = run->before;
+    struct refused_counts refused;
+    struct chg *rejected = NULL;
+    char name[STATE_NAME_MAX];
+    bool wrote = false;
+    snprintf(name, sizeof name, "state-%llu", (unsigned long long)run->record.number);
+
+    int rc = write_refused(run, &refused, &rejected, err);
+    if (rc == 0)
+        rc = write_segment(run, rejected, name, &wrote, err);
+    chg_unref(rejected);
+    if (rc == 0)
+        rc = list_segments(run, name, wrote, replaces_state(run, &refused), &after, err);
+    if (rc == 0)
+        rc = describe_after(run, &refused, &after, err);
+    if (rc == 0)
+        rc = file_sync_dir(run->dirfd, err);
+    if (rc == 0 && run->session)
+        rc = commit(run, &after, err);
+    if (rc < 0)
+        return rc;
+    run->record.ended = clock_now();
+    rc = ledger_end_run(run->catalog, run->before.uid, &run->record, &after, err);
+    if (rc == 0 && run->record.outcome == RUN_PARTIAL)
+        return error_set(err, ERR_DATA, EIO, "%s", run->record.error);
+    return rc;
+}
+
+int
+run_keep_plan(struct run *run, struct error *err)
+{
+    enum {
+        ALL_VIEWS = VIEW_BIT(VIEW_JSONL) | VIEW_BIT(VIEW_INSERTS_CSV) |
+                    VIEW_BIT(VIEW_UPDATES_CSV) | VIEW_BIT(VIEW_DELETES_CSV) |
+                    VIEW_BIT(VIEW_DIFF)
+    };
+    char id[PLAN_ID_LENGTH + 1];
+    uint64_t foreign;
+    struct chg *plan = NULL, *refused = NULL;
+    struct refused_counts counts;
+    int rc = plan_write(run->changes, NULL, run->why_full, ALL_VIEWS, run->dirfd, "plan.new",
+                        &plan, id, &foreign, err);
+    if (rc == 0)
+        rc = refusals_write(run->refusals, NULL, NULL, NULL, run->meta, run->dirfd,
+                            "plan-refused.new", &refused, &counts, err);
+    bool any_refused = refused != NULL;
+    chg_unref(plan);
+    chg_unref(refused);
+    if (rc < 0)
+        return rc;
+    struct plan_record record = {
+        .id = id,
+        .made = clock_now(),
+        .texts = run->texts_digest,
+        .segments = join_names(&run->arena, run->before.segments, run->before.nsegments),
+        .why_full = run->why_full,
+        .held = run->held,
+        .fresh = run->fresh,
+        .counts = run->record.counts,
+        .inserts = run->record.inserts,
+        .updates = run->record.updates,
+        .deletes = run->record.deletes,
+        .foreign = run->record.foreign,
+    };
+    if (!record.segments)
+        return no_memory(err);
+    run->record.plan = arena_strdup(&run->arena, id);
+    /* Readers of the old plan hold its file open; the record names the new one. */
+    if (renameat(run->dirfd, "plan.new", run->dirfd, "plan") < 0)
+        return error_set_errno(err, ERR_INTERNAL, errno, "cannot keep the plan");
+    if (any_refused)
+        renameat(run->dirfd, "plan-refused.new", run->dirfd, "plan-refused");
+    else
+        unlinkat(run->dirfd, "plan-refused", 0);
+    rc = file_sync_dir(run->dirfd, err);
+    if (rc < 0)
+        return rc;
+    struct sync_record after = run->before;
+    after.plan = &record;
+    after.model_rows = (int64_t)run->record.counts.rows;
+    if (!run->numbered)
+        return ledger_store_sync(run->catalog, &after, err);
+    after.last_run = run->record.number;
+    run->record.outcome = RUN_HELD;
+    run->record.error = run->held;
+    run->record.ended = clock_now();
+    rc = ledger_end_run(run->catalog, run->before.uid, &run->record, &after, err);
+    return rc < 0 ? rc : error_set(err, ERR_LIMIT, EIO, "held: %s", run->held);
+}

@@ -1,0 +1,402 @@
+/*
+ * The ledger: see ledger.h. A sync's record and a run's are JSON in one column each: they are
+ * read and written whole, and a person with sqlite3 can read them.
+ */
+#include "run/ledger.h"
+
+#include "base/cleanup.h"
+#include "run/ledger_json.h"
+
+static int
+damaged(const char *uid, struct error *err)
+{
+    return error_set(err, ERR_INTERNAL, EIO, "the ledger's record of sync %s is damaged", uid);
+}
+
+static int
+no_memory(struct error *err)
+{
+    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+}
+
+void
+sync_record_done(struct sync_record *r)
+{
+    arena_done(&r->arena);
+}
+
+int
+ledger_load_uid(struct catalog *c, const char *uid, struct sync_record *ret, struct error *err)
+{
+    *ret = (struct sync_record){.model_rows = -1};
+    struct sql *q;
+    int rc = catalog_read(c, &q, err);
+    if (rc < 0)
+        return rc;
+    {
+        AUTO_ROWS struct sql_rows rows = {0};
+        rc = sql_select(q, &rows, err, "SELECT uid, last_run, data FROM sync WHERE uid = ?1",
+                        "t", uid);
+        if (rc == 0)
+            rc = sql_next(&rows, err);
+        if (rc == 0)
+            rc = error_set(err, ERR_CONFIG, ENOENT, "the sync is gone");
+        if (rc == 1) {
+            json_auto_t *json = json_loads(sql_text(&rows, 2), 0, NULL);
+            snprintf(ret->uid, sizeof ret->uid, "%s", sql_text(&rows, 0));
+            rc = json ? sync_record_from_json(json, ret, err) : damaged(uid, err);
+            ret->last_run = (uint64_t)sql_int(&rows, 1);
+        }
+    }
+    catalog_read_end(c, q);
+    if (rc < 0)
+        sync_record_done(ret);
+    return rc;
+}
+
+int
+ledger_load_sync(struct catalog *c, node_id dir, struct sync_record *ret, struct error *err)
+{
+    AUTO_BUF struct buf uid = BUF_INIT(256);
+    *ret = (struct sync_record){.model_rows = -1};
+    if (catalog_sync_uid(c, dir, &uid) < 0)
+        return error_set(err, ERR_CONFIG, ENOENT, "the sync is gone");
+    return ledger_load_uid(c, buf_z(&uid), ret, err);
+}
+
+/* ---- writing: within a transaction ---- */
+
+static int
+write_sync(struct catalog *c, const char *uid, const struct sync_record *record,
+           struct error *err)
+{
+    json_auto_t *json = sync_record_to_json(record);
+    AUTO_FREE char *text = json_dumps(json, JSON_COMPACT);
+    if (!text)
+        return no_memory(err);
+    return sql_exec(catalog_sql(c), err, "UPDATE sync SET data = ?2 WHERE uid = ?1", "tt", uid,
+                    text);
+}
+
+/* {"run": …, "after": …}: after only while a run is about to commit. */
+static char *
+run_text(const struct run_record *run, const struct sync_record *after)
+{
+    json_auto_t *json = json_object();
+    json_object_set_new(json, "run", run_record_to_json(run));
+    if (after)
+        json_object_set_new(json, "after", sync_record_to_json(after));
+    return json_dumps(json, JSON_COMPACT);
+}
+
+static int
+write_run(struct catalog *c, const char *uid, const struct run_record *run, const char *phase,
+          const struct sync_record *after, struct error *err)
+{
+    AUTO_FREE char *text = run_text(run, after);
+    if (!text)
+        return no_memory(err);
+    return sql_exec(catalog_sql(c), err,
+                    "UPDATE run SET phase = ?3, ended = ?4, summary = ?5"
+                    " WHERE sync = ?1 AND number = ?2",
+                    "titit", uid, (int64_t)run->number, phase, (int64_t)run->ended, text);
+}
+
+/* Ends the transaction: commits when rc is 0. */
+static int
+end(struct catalog *c, int rc, struct error *err)
+{
+    if (rc == 0)
+        return catalog_commit(c, err);
+    catalog_rollback(c);
+    return rc;
+}
+
+int
+ledger_begin_run(struct catalog *c, const char *uid, const struct run_record *run,
+                 const struct sync_texts *texts, struct error *err)
+{
+    AUTO_FREE char *text = run_text(run, NULL);
+    if (!text)
+        return no_memory(err);
+    int rc = catalog_begin(c, err);
+    if (rc < 0)
+        return rc;
+    rc = sql_exec(catalog_sql(c), err, "UPDATE sync SET last_run = ?2 WHERE uid = ?1", "ti",
+                  uid, (int64_t)run->number);
+    if (rc == 0)
+        rc = sql_exec(catalog_sql(c), err,
+                      "INSERT INTO run(sync, number, phase, token, started, summary, config,"
+                      " mappings, mode) VALUES(?1, ?2, 'active', ?3, ?4, ?5, ?6, ?7, ?8)",
+                      "tititbbb", uid, (int64_t)run->number, run->token, (int64_t)run->started,
+                      text, texts->config, texts->mappings, texts->mode);
+    return end(c, rc, err);
+}
+
+int
+ledger_prepare_commit(struct catalog *c, const char *uid, const struct run_record *run,
+                      const struct sync_record *after, struct error *err)
+{
+    int rc = catalog_begin(c, err);
+    if (rc < 0)
+        return rc;
+    return end(c, write_run(c, uid, run, "committing", after, err), err);
+}
+
+int
+ledger_end_run(struct catalog *c, const char *uid, const struct run_record *run,
+               const struct sync_record *after, struct error *err)
+{
+    int rc = catalog_begin(c, err);
+    if (rc < 0)
+        return rc;
+    if (run->outcome == RUN_UNRESOLVED) /* what would be true stays written down */
+        return end(c, 0, err);
+    rc = write_run(c, uid, run, "done", NULL, err);
+    if (rc == 0 && after)
+        rc = write_sync(c, uid, after, err);
+    return end(c, rc, err);
+}
+
+int
+ledger_store_sync(struct catalog *c, const struct sync_record *record, struct error *err)
+{
+    int rc = catalog_begin(c, err);
+    if (rc < 0)
+        return rc;
+    return end(c, write_sync(c, record->uid, record, err), err);
+}
+
+/* ---- what a daemon that died left ---- */
+
+struct left_run {
+    char uid[UID_LENGTH + 1];
+    uint64_t number;
+    char *summary; /* owned */
+};
+
+/* The first run in that phase (of that sync, or of any: uid NULL). 1: found. */
+static int
+find_run(struct catalog *c, const char *uid, const char *phase, struct left_run *ret,
+         struct error *err)
+{
+    struct sql *q;
+    int rc = catalog_read(c, &q, err);
+    if (rc < 0)
+        return rc;
+    {
+        AUTO_ROWS struct sql_rows rows = {0};
+        rc = sql_select(q, &rows, err,
+                        "SELECT sync, number, summary FROM run WHERE phase = ?1"
+                        " AND (?2 IS NULL OR sync = ?2) ORDER BY sync, number LIMIT 1",
+                        "tt", phase, uid);
+        if (rc == 0)
+            rc = sql_next(&rows, err);
+        if (rc == 1) {
+            snprintf(ret->uid, sizeof ret->uid, "%s", sql_text(&rows, 0));
+            ret->number = (uint64_t)sql_int(&rows, 1);
+            ret->summary = strdup(sql_text(&rows, 2));
+            if (!ret->summary)
+                rc = no_memory(err);
+        }
+    }
+    catalog_read_end(c, q);
+    return rc;
+}
+
+/* Ends a run of which only the written summary is known. */
+static int
+end_left_run(struct catalog *c, const struct left_run *left, bool committed, const char *why,
+             struct error *err)
+{
+    AUTO_ARENA struct arena arena = ARENA_INIT;
+    json_auto_t *json = json_loads(left->summary, 0, NULL);
+    struct run_record run;
+    if (run_record_from_json(json_object_get(json, "run"), &arena, &run) < 0)
+        return damaged(left->uid, err);
+    struct sync_record after = {.model_rows = -1};
+    int rc = 0;
+    if (committed) {
+        rc = sync_record_from_json(json_object_get(json, "after"), &after, err);
+    } else {
+        run.outcome = RUN_FAILED;
+        run.error = why;
+        run.delivered = run.rejected = run.dropped = 0;
+    }
+    if (run.ended == 0)
+        run.ended = clock_now();
+    if (rc == 0)
+        rc = ledger_end_run(c, left->uid, &run, committed ? &after : NULL, err);
+    sync_record_done(&after);
+    return rc;
+}
+
+int
+ledger_recover(struct catalog *c, struct error *err)
+{
+    for (;;) {
+        struct left_run left = {0};
+        int rc = find_run(c, NULL, "active", &left, err);
+        if (rc == 1)
+            rc = end_left_run(c, &left, false, "interrupted: the daemon was stopped", err);
+        else if (rc == 0)
+            return 0;
+        free(left.summary);
+        if (rc < 0)
+            return rc;
+    }
+}
+
+int
+ledger_unresolved(struct catalog *c, const char *uid, uint64_t *number, struct buf *token,
+                  struct error *err)
+{
+    struct left_run left = {0};
+    *number = 0;
+    int rc = find_run(c, uid, "committing", &left, err);
+    if (rc == 1) {
+        *number = left.number;
+        buf_addf(token, "%s:%llu", left.uid, (unsigned long long)left.number);
+    }
+    free(left.summary);
+    return rc < 0 ? rc : 0;
+}
+
+int
+ledger_settle(struct catalog *c, const char *uid, uint64_t number, bool committed,
+              struct error *err)
+{
+    struct left_run left = {0};
+    int rc = find_run(c, uid, "committing", &left, err);
+    if (rc == 1 && left.number == number)
+        rc = end_left_run(c, &left, committed, "the destination did not commit it", err);
+    free(left.summary);
+    return rc < 0 ? rc : 0;
+}
+
+int
+ledger_drop_unresolved(struct catalog *c, const char *uid, struct error *err)
+{
+    struct left_run left = {0};
+    int rc = find_run(c, uid, "committing", &left, err);
+    if (rc == 1)
+        rc = end_left_run(c, &left, false, "reset before its outcome was known", err);
+    free(left.summary);
+    return rc < 0 ? rc : 0;
+}
+
+/* ---- reading runs ---- */
+
+int
+ledger_run_summary(struct catalog *c, const char *uid, uint64_t number, struct buf *out,
+                   usec_t *changed)
+{
+    struct error err = ERROR_INIT;
+    struct sql *q;
+    int rc = catalog_read(c, &q, &err);
+    if (rc < 0)
+        return rc;
+    {
+        AUTO_ROWS struct sql_rows rows = {0};
+        rc = sql_select(q, &rows, &err,
+                        "SELECT summary, coalesce(ended, started), phase FROM run"
+                        " WHERE sync = ?1 AND number = ?2",
+                        "ti", uid, (int64_t)number);
+        if (rc == 0)
+            rc = sql_next(&rows, &err) == 1 ? 0 : -ENOENT;
+        if (rc == 0) {
+            json_auto_t *json = json_loads(sql_text(&rows, 0), 0, NULL);
+            json_t *run = json_object_get(json, "run");
+            if (strcmp(sql_text(&rows, 2), "committing") == 0)
+                json_object_set_new(run, "outcome",
+                                    json_string(run_outcome_name(RUN_UNRESOLVED)));
+            json_object_del(run, "token");
+            json_object_del(run, "started_usec");
+            json_object_del(run, "ended_usec");
+            AUTO_FREE char *text = json_dumps(run, JSON_INDENT(2));
+            buf_addf(out, "%s\n", text ? text : "{}");
+            *changed = sql_int(&rows, 1);
+        }
+    }
+    catalog_read_end(c, q);
+    return rc;
+}
+
+int
+ledger_run_text(struct catalog *c, const char *uid, uint64_t number, const char *which,
+                struct buf *out)
+{
+    struct error err = ERROR_INIT;
+    struct sql *q;
+    int rc = catalog_read(c, &q, &err);
+    if (rc < 0)
+        return rc;
+    rc = sql_one_str(q, &err, out,
+                     "SELECT CASE ?3 WHEN 'config' THEN config WHEN 'mappings' THEN mappings"
+                     " ELSE mode END FROM run WHERE sync = ?1 AND number = ?2",
+                     "tit", uid, (int64_t)number, which);
+    catalog_read_end(c, q);
+    return rc;
+}
+
+int
+ledger_last_run(struct catalog *c, const char *uid, struct arena *arena, struct run_record *ret)
+{
+    *ret = (struct run_record){0};
+    struct error err = ERROR_INIT;
+    struct sql *q;
+    int rc = catalog_read(c, &q, &err);
+    if (rc < 0)
+        return rc;
+    {
+        AUTO_ROWS struct sql_rows rows = {0};
+        rc = sql_select(q, &rows, &err,
+                        "SELECT summary, phase FROM run WHERE sync = ?1"
+                        " ORDER BY number DESC LIMIT 1",
+                        "t", uid);
+        if (rc == 0)
+            rc = sql_next(&rows, &err) == 1 ? 0 : -ENOENT;
+        if (rc == 0) {
+            json_auto_t *json = json_loads(sql_text(&rows, 0), 0, NULL);
+            rc = run_record_from_json(json_object_get(json, "run"), arena, ret);
+            if (strcmp(sql_text(&rows, 1), "committing") == 0)
+                ret->outcome = RUN_UNRESOLVED;
+        }
+    }
+    catalog_read_end(c, q);
+    return rc;
+}
+
+size_t
+ledger_list_runs(struct catalog *c, const char *uid, uint64_t after, uint64_t *numbers,
+                 size_t max)
+{
+    struct error err = ERROR_INIT;
+    struct sql *q;
+    size_t n = 0;
+    if (catalog_read(c, &q, &err) < 0)
+        return 0;
+    {
+        AUTO_ROWS struct sql_rows rows = {0};
+        int rc = sql_select(q, &rows, &err,
+                            "SELECT number FROM run WHERE sync = ?1 AND number > ?2"
+                            " ORDER BY number LIMIT ?3",
+                            "tii", uid, (int64_t)after, (int64_t)max);
+        while (rc == 0 && n < max && sql_next(&rows, &err) == 1)
+            numbers[n++] = (uint64_t)sql_int(&rows, 0);
+    }
+    catalog_read_end(c, q);
+    return n;
+}
+
+int
+ledger_forget_runs(struct catalog *c, const char *uid, uint64_t number, struct error *err)
+{
+    int rc = catalog_begin(c, err);
+    if (rc < 0)
+        return rc;
+    rc = sql_exec(catalog_sql(c), err,
+                  "DELETE FROM run WHERE sync = ?1 AND number <= ?2 AND phase = 'done'", "ti",
+                  uid, (int64_t)number);
+    return end(c, rc, err);
+}

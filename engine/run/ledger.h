@@ -1,0 +1,121 @@
+/*
+ * What the catalogue remembers of syncs and runs. A run's end and the state that follows from
+ * it are one transaction: that is what makes a run happen exactly once in our own books.
+ */
+#pragma once
+
+#include <jansson.h>
+
+#include "base/clock.h"
+#include "catalog/catalog.h"
+#include "data/chg.h"
+#include "run/diff.h"
+#include "run/refusals.h"
+
+enum { UID_LENGTH = 32 };
+
+/* A plan as pending/ shows it; its entries are in plan.chg. */
+struct plan_record {
+    const char *id;
+    usec_t made;
+    const char *texts;    /* digest of the three texts it was made from */
+    const char *segments; /* the delivered state it was made against, joined by spaces */
+    const char *why_full; /* NULL: incremental */
+    const char *held;     /* the guard's words, or NULL */
+    bool fresh;           /* the delivered state did not count: it will be replaced */
+    struct diff_counts counts;
+    uint64_t inserts, updates, deletes, foreign;
+};
+
+/* A sync between runs. Everything in its arena. */
+struct sync_record {
+    struct arena arena;
+    char uid[UID_LENGTH + 1];
+    const char
+        *signature; /* JSON of what the state hangs on; NULL: nothing was delivered yet */
+    const char **segments;
+    size_t nsegments;
+    struct chg_meta *meta; /* the mapping the state was made with; NULL: none */
+    const char *reset;     /* why the next run is full although a state exists; NULL */
+    uint64_t last_run;     /* number of the newest run, 0: none */
+    uint64_t last_done;    /* the newest that ended without failing */
+    usec_t last_ok;
+    uint64_t live_rows;    /* records in the delivered state */
+    int64_t model_rows;    /* of the model at the last run that read it; -1 unknown */
+    uint64_t rejected_run; /* whose rejected file is the current one; 0: none */
+    uint64_t rejected_rows;
+    struct plan_record *plan; /* NULL: none */
+};
+
+enum run_outcome {
+    RUN_ACTIVE,
+    RUN_SUCCEEDED,
+    RUN_PARTIAL, /* some rows were rejected, the rest delivered */
+    RUN_FAILED,
+    RUN_CANCELLED,
+    RUN_HELD,      /* a guard stopped it before anything was sent */
+    RUN_UNRESOLVED /* sent, and whether it was applied is not known yet */
+};
+const char *run_outcome_name(enum run_outcome outcome);
+
+struct run_record {
+    uint64_t number;
+    const char *verb;
+    const char *mode;
+    const char *token;
+    enum run_outcome outcome;
+    usec_t started, ended;
+    const char *why_full; /* NULL: incremental */
+    struct diff_counts counts;
+    uint64_t inserts, updates, deletes, foreign; /* offered to the destination */
+    uint64_t delivered, rejected, dropped;
+    const char *error; /* or NULL */
+    const char *plan;  /* id, for approve and held */
+    struct caller who;
+    const char *command; /* of the caller */
+};
+
+/* Fills *ret (initialised by the callee; sync_record_done frees). -ENOENT: no such sync. */
+int ledger_load_sync(struct catalog *c, node_id dir, struct sync_record *ret,
+                     struct error *err);
+int ledger_load_uid(struct catalog *c, const char *uid, struct sync_record *ret,
+                    struct error *err);
+void sync_record_done(struct sync_record *r);
+
+/* Writes the run as active, with the texts it works from. */
+int ledger_begin_run(struct catalog *c, const char *uid, const struct run_record *run,
+                     const struct sync_texts *texts, struct error *err);
+/* Remembers, before the destination is asked to commit, what will be true afterwards. */
+int ledger_prepare_commit(struct catalog *c, const char *uid, const struct run_record *run,
+                          const struct sync_record *after, struct error *err);
+/* Ends the run; after: the sync's new record, or NULL when only the run's outcome changes. */
+int ledger_end_run(struct catalog *c, const char *uid, const struct run_record *run,
+                   const struct sync_record *after, struct error *err);
+/* The sync's record alone (reset, plans). */
+int ledger_store_sync(struct catalog *c, const struct sync_record *record, struct error *err);
+
+/* Ends as failed what a daemon that died left active. What was about to commit stays unresolved
+ * until its destination was asked. */
+int ledger_recover(struct catalog *c, struct error *err);
+/* Ends an unresolved run once its fate is known. */
+int ledger_settle(struct catalog *c, const char *uid, uint64_t number, bool committed,
+                  struct error *err);
+/* Ends the sync's unresolved run, if there is one, as failed: its outcome matters no more. */
+int ledger_drop_unresolved(struct catalog *c, const char *uid, struct error *err);
+/* The unresolved run of a sync: number and token; 0: none. */
+int ledger_unresolved(struct catalog *c, const char *uid, uint64_t *number, struct buf *token,
+                      struct error *err);
+
+/* summary.json of a run, pretty-printed. -ENOENT. */
+int ledger_run_summary(struct catalog *c, const char *uid, uint64_t number, struct buf *out,
+                       usec_t *changed);
+/* Which of the three texts: "config", "mappings", "mode". */
+int ledger_run_text(struct catalog *c, const char *uid, uint64_t number, const char *which,
+                    struct buf *out);
+/* The newest run, read back into *ret (strings in arena). -ENOENT. */
+int ledger_last_run(struct catalog *c, const char *uid, struct arena *arena,
+                    struct run_record *ret);
+size_t ledger_list_runs(struct catalog *c, const char *uid, uint64_t after, uint64_t *numbers,
+                        size_t max);
+/* Forgets runs up to and including `number`. */
+int ledger_forget_runs(struct catalog *c, const char *uid, uint64_t number, struct error *err);

@@ -1,0 +1,310 @@
+/* Records as JSON: see ledger_json.h. One table says which number of a struct has which name.
+ */
+#include "run/ledger_json.h"
+
+#include <stddef.h>
+
+#include "base/cleanup.h"
+
+struct number {
+    const char *name;
+    size_t offset;
+};
+
+#define NUMBER(type, name_, member)                                                            \
+    {                                                                                          \
+        name_, offsetof(type, member)                                                          \
+    }
+
+static const struct number count_numbers[] = {
+    NUMBER(struct diff_counts, "rows", rows),
+    NUMBER(struct diff_counts, "unchanged", unchanged),
+    NUMBER(struct diff_counts, "held_back", held_back),
+    NUMBER(struct diff_counts, "superseded", superseded),
+    NUMBER(struct diff_counts, "left", gone),
+    NUMBER(struct diff_counts, "known", delivered),
+    NUMBER(struct diff_counts, "refused", refused),
+    {NULL, 0},
+};
+
+static const struct number run_numbers[] = {
+    NUMBER(struct run_record, "run", number),
+    NUMBER(struct run_record, "inserts", inserts),
+    NUMBER(struct run_record, "updates", updates),
+    NUMBER(struct run_record, "deletes", deletes),
+    NUMBER(struct run_record, "foreign_deletes", foreign),
+    NUMBER(struct run_record, "delivered", delivered),
+    NUMBER(struct run_record, "rejected", rejected),
+    NUMBER(struct run_record, "dropped", dropped),
+    {NULL, 0},
+};
+
+static const struct number plan_numbers[] = {
+    NUMBER(struct plan_record, "made", made),
+    NUMBER(struct plan_record, "inserts", inserts),
+    NUMBER(struct plan_record, "updates", updates),
+    NUMBER(struct plan_record, "deletes", deletes),
+    NUMBER(struct plan_record, "foreign_deletes", foreign),
+    {NULL, 0},
+};
+
+static const struct number sync_numbers[] = {
+    NUMBER(struct sync_record, "last_done", last_done),
+    NUMBER(struct sync_record, "last_ok", last_ok),
+    NUMBER(struct sync_record, "live_rows", live_rows),
+    NUMBER(struct sync_record, "model_rows", model_rows),
+    NUMBER(struct sync_record, "rejected_run", rejected_run),
+    NUMBER(struct sync_record, "rejected_rows", rejected_rows),
+    {NULL, 0},
+};
+
+static void
+put_numbers(json_t *to, const void *from, const struct number *numbers)
+{
+    for (; numbers->name; numbers++) {
+        uint64_t v;
+        memcpy(&v, (const char *)from + numbers->offset, sizeof v);
+        json_object_set_new(to, numbers->name, json_integer((json_int_t)v));
+    }
+}
+
+static void
+get_numbers(const json_t *from, void *to, const struct number *numbers)
+{
+    for (; numbers->name; numbers++) {
+        uint64_t v = (uint64_t)json_integer_value(json_object_get(from, numbers->name));
+        memcpy((char *)to + numbers->offset, &v, sizeof v);
+    }
+}
+
+static void
+put_text(json_t *to, const char *name, const char *text)
+{
+    json_object_set_new(to, name, text ? json_string_nocheck(text) : json_null());
+}
+
+/* In arena; NULL when it is not there. */
+static const char *
+get_text(const json_t *from, const char *name, struct arena *arena)
+{
+    return arena_strdup(arena, json_string_value(json_object_get(from, name)));
+}
+
+/* ---- the mapping a state was made with ---- */
+
+static json_t *
+meta_to_json(const struct chg_meta *meta)
+{
+    json_t *fields = json_array(), *key = json_array();
+    for (size_t i = 0; i < meta->nfields; i++) {
+        const struct chg_field *f = &meta->fields[i];
+        json_t *field = json_object();
+        put_text(field, "name", f->name);
+        put_text(field, "source", f->source);
+        json_object_set_new(field, "type", json_integer(f->type));
+        put_text(field, "native", f->native);
+        json_array_append_new(fields, field);
+    }
+    for (size_t i = 0; i < meta->nkey; i++) {
+        json_t *part = json_object();
+        put_text(part, "name", meta->key_names[i]);
+        json_object_set_new(part, "field", json_integer((json_int_t)meta->key[i]));
+        json_object_set_new(part, "class", json_integer(meta->key_class[i]));
+        json_array_append_new(key, part);
+    }
+    json_t *json = json_object();
+    json_object_set_new(json, "fields", fields);
+    json_object_set_new(json, "key", key);
+    put_text(json, "source_driver", meta->source_driver);
+    return json;
+}
+
+static struct chg_meta *
+meta_from_json(const json_t *json, struct arena *arena)
+{
+    const json_t *fields = json_object_get(json, "fields"), *key = json_object_get(json, "key");
+    struct chg_meta *meta = arena_alloc(arena, sizeof *meta);
+    if (!meta)
+        return NULL;
+    meta->nfields = json_array_size(fields);
+    meta->nkey = json_array_size(key);
+    meta->fields = arena_alloc(arena, (meta->nfields + 1) * sizeof *meta->fields);
+    meta->key = arena_alloc(arena, (meta->nkey + 1) * sizeof *meta->key);
+    meta->key_names = arena_alloc(arena, (meta->nkey + 1) * sizeof *meta->key_names);
+    meta->key_class = arena_alloc(arena, (meta->nkey + 1) * sizeof *meta->key_class);
+    meta->source_driver = (char *)get_text(json, "source_driver", arena);
+    if (!meta->fields || !meta->key || !meta->key_names || !meta->key_class)
+        return NULL;
+    for (size_t i = 0; i < meta->nfields; i++) {
+        const json_t *field = json_array_get(fields, i);
+        meta->fields[i] = (struct chg_field){
+            .name = (char *)get_text(field, "name", arena),
+            .source = (char *)get_text(field, "source", arena),
+            .type = (enum value_type)json_integer_value(json_object_get(field, "type")),
+            .native = (char *)get_text(field, "native", arena),
+        };
+        if (!meta->fields[i].name || !meta->fields[i].source)
+            return NULL;
+    }
+    for (size_t i = 0; i < meta->nkey; i++) {
+        const json_t *part = json_array_get(key, i);
+        meta->key[i] = (size_t)json_integer_value(json_object_get(part, "field"));
+        meta->key_names[i] = (char *)get_text(part, "name", arena);
+        meta->key_class[i] = (enum key_class)json_integer_value(json_object_get(part, "class"));
+        if (!meta->key_names[i] || meta->key[i] >= meta->nfields)
+            return NULL;
+    }
+    return meta;
+}
+
+/* ---- syncs ---- */
+
+static json_t *
+plan_to_json(const struct plan_record *plan)
+{
+    json_t *json = json_object();
+    put_text(json, "id", plan->id);
+    put_text(json, "texts", plan->texts);
+    put_text(json, "segments", plan->segments);
+    put_text(json, "full", plan->why_full);
+    put_text(json, "held", plan->held);
+    json_object_set_new(json, "fresh", json_boolean(plan->fresh));
+    put_numbers(json, plan, plan_numbers);
+    put_numbers(json, &plan->counts, count_numbers);
+    return json;
+}
+
+static struct plan_record *
+plan_from_json(const json_t *json, struct arena *arena)
+{
+    struct plan_record *plan = arena_alloc(arena, sizeof *plan);
+    if (!plan)
+        return NULL;
+    plan->id = get_text(json, "id", arena);
+    plan->texts = get_text(json, "texts", arena);
+    plan->segments = get_text(json, "segments", arena);
+    plan->why_full = get_text(json, "full", arena);
+    plan->held = get_text(json, "held", arena);
+    plan->fresh = json_is_true(json_object_get(json, "fresh"));
+    get_numbers(json, plan, plan_numbers);
+    get_numbers(json, &plan->counts, count_numbers);
+    return plan->id && plan->texts && plan->segments ? plan : NULL;
+}
+
+json_t *
+sync_record_to_json(const struct sync_record *record)
+{
+    json_t *json = json_object();
+    put_text(json, "signature", record->signature);
+    put_text(json, "reset", record->reset);
+    json_t *segments = json_array();
+    for (size_t i = 0; i < record->nsegments; i++)
+        json_array_append_new(segments, json_string_nocheck(record->segments[i]));
+    json_object_set_new(json, "segments", segments);
+    json_object_set_new(json, "meta", record->meta ? meta_to_json(record->meta) : json_null());
+    json_object_set_new(json, "plan", record->plan ? plan_to_json(record->plan) : json_null());
+    put_numbers(json, record, sync_numbers);
+    return json;
+}
+
+int
+sync_record_from_json(const json_t *json, struct sync_record *record, struct error *err)
+{
+    struct arena *arena = &record->arena;
+    record->signature = get_text(json, "signature", arena);
+    record->reset = get_text(json, "reset", arena);
+    const json_t *segments = json_object_get(json, "segments");
+    record->nsegments = json_array_size(segments);
+    record->segments = arena_alloc(arena, (record->nsegments + 1) * sizeof *record->segments);
+    bool good = record->segments != NULL;
+    for (size_t i = 0; good && i < record->nsegments; i++) {
+        record->segments[i] =
+            arena_strdup(arena, json_string_value(json_array_get(segments, i)));
+        good = record->segments[i] != NULL;
+    }
+    const json_t *meta = json_object_get(json, "meta"), *plan = json_object_get(json, "plan");
+    record->meta = json_is_object(meta) ? meta_from_json(meta, arena) : NULL;
+    record->plan = json_is_object(plan) ? plan_from_json(plan, arena) : NULL;
+    good = good && !json_is_object(meta) == !record->meta &&
+           !json_is_object(plan) == !record->plan;
+    if (!good)
+        return error_set(err, ERR_INTERNAL, EIO, "the ledger's record of the sync is damaged");
+    record->model_rows = -1;
+    if (json_object_get(json, "model_rows"))
+        get_numbers(json, record, sync_numbers);
+    return 0;
+}
+
+/* ---- runs ---- */
+
+static const char *const outcomes[] = {
+    [RUN_ACTIVE] = "active",      [RUN_SUCCEEDED] = "succeeded", [RUN_PARTIAL] = "partial",
+    [RUN_FAILED] = "failed",      [RUN_CANCELLED] = "cancelled", [RUN_HELD] = "held",
+    [RUN_UNRESOLVED] = "unknown",
+};
+
+const char *
+run_outcome_name(enum run_outcome outcome)
+{
+    return outcomes[outcome];
+}
+
+static void
+put_time(json_t *to, const char *name, usec_t t)
+{
+    AUTO_BUF struct buf text = BUF_INIT(64);
+    clock_format(t, &text);
+    json_object_set_new(to, name, t ? json_string_nocheck(buf_z(&text)) : json_null());
+}
+
+json_t *
+run_record_to_json(const struct run_record *r)
+{
+    json_t *json = json_object(), *by = json_object();
+    put_numbers(json, r, run_numbers);
+    put_text(json, "verb", r->verb);
+    put_text(json, "mode", r->mode);
+    put_text(json, "outcome", outcomes[r->outcome]);
+    put_time(json, "started", r->started);
+    put_time(json, "ended", r->ended);
+    json_object_set_new(json, "seconds",
+                        r->ended ? json_real((double)(r->ended - r->started) / 1e6)
+                                 : json_null());
+    put_text(json, "full", r->why_full);
+    put_numbers(json, &r->counts, count_numbers);
+    put_text(json, "error", r->error);
+    put_text(json, "plan", r->plan);
+    json_object_set_new(by, "uid", json_integer((json_int_t)r->who.uid));
+    json_object_set_new(by, "pid", json_integer((json_int_t)r->who.pid));
+    put_text(by, "command", r->command);
+    json_object_set_new(json, "by", by);
+    json_object_set_new(json, "started_usec", json_integer(r->started));
+    json_object_set_new(json, "ended_usec", json_integer(r->ended));
+    put_text(json, "token", r->token);
+    return json;
+}
+
+int
+run_record_from_json(const json_t *json, struct arena *arena, struct run_record *r)
+{
+    *r = (struct run_record){0};
+    get_numbers(json, r, run_numbers);
+    get_numbers(json, &r->counts, count_numbers);
+    r->verb = get_text(json, "verb", arena);
+    r->mode = get_text(json, "mode", arena);
+    r->why_full = get_text(json, "full", arena);
+    r->error = get_text(json, "error", arena);
+    r->plan = get_text(json, "plan", arena);
+    r->token = get_text(json, "token", arena);
+    r->started = json_integer_value(json_object_get(json, "started_usec"));
+    r->ended = json_integer_value(json_object_get(json, "ended_usec"));
+    const json_t *by = json_object_get(json, "by");
+    r->who.uid = (uid_t)json_integer_value(json_object_get(by, "uid"));
+    r->who.pid = (pid_t)json_integer_value(json_object_get(by, "pid"));
+    r->command = get_text(by, "command", arena);
+    const char *outcome = json_string_value(json_object_get(json, "outcome"));
+    for (size_t i = 0; outcome && i < sizeof outcomes / sizeof *outcomes; i++)
+        if (strcmp(outcome, outcomes[i]) == 0)
+            r->outcome = (enum run_outcome)i;
+    return outcome ? 0 : -EIO;
+}

@@ -1,0 +1,141 @@
+/* Plans: see plan.h. */
+#include "run/plan.h"
+
+#include "base/cleanup.h"
+
+static const char FOREIGN[] = "foreign: this sync never delivered it";
+
+bool
+plan_is_foreign(const struct entry *e)
+{
+    return e->op == ENTRY_DELETE && str_is(e->note, FOREIGN);
+}
+
+struct merge {
+    struct chg_writer *out;
+    struct chg_cursor *changes;
+    struct entry change;
+    bool more_changes;
+    struct sorter *foreign;
+    struct entry row;
+    bool more_rows;
+    struct buf resent; /* the note of rows sent again unchanged */
+    uint64_t seq;
+    uint64_t foreign_rows;
+};
+
+static int
+next_change(struct merge *m, struct error *err)
+{
+    int rc = chg_next(m->changes, &m->change, err);
+    m->more_changes = rc == 1;
+    return rc < 0 ? rc : 0;
+}
+
+static int
+next_foreign(struct merge *m, struct error *err)
+{
+    m->more_rows = false;
+    if (!m->foreign)
+        return 0;
+    m->row = (struct entry){.op = ENTRY_DELETE, .note = str_of(FOREIGN)};
+    int rc = sorter_next(m->foreign, &m->row.key, &m->row.before, err);
+    m->more_rows = rc == 1;
+    return rc < 0 ? rc : 0;
+}
+
+static struct str
+reason(const struct merge *m, const struct entry *e)
+{
+    if (e->note.n)
+        return e->note;
+    switch (e->op) {
+    case ENTRY_INSERT:
+        return STR("new");
+    case ENTRY_UPDATE:
+        if (e->before.n == 0)
+            return STR("new");
+        return str_equal(e->after, e->before) ? buf_str(&m->resent) : STR("changed");
+    case ENTRY_DELETE:
+        return STR("left the model");
+    default:
+        return STR("");
+    }
+}
+
+static int
+add(struct merge *m, const struct entry *e, struct error *err)
+{
+    if (e->op == ENTRY_PRESENT)
+        return 0;
+    struct entry copy = *e;
+    copy.seq = m->seq++;
+    copy.note = reason(m, e);
+    return chg_add(m->out, &copy, err);
+}
+
+static int
+merge(struct merge *m, struct error *err)
+{
+    int rc = next_change(m, err);
+    if (rc == 0)
+        rc = next_foreign(m, err);
+    while (rc == 0 && (m->more_changes || m->more_rows)) {
+        int order = !m->more_rows      ? -1
+                    : !m->more_changes ? 1
+                                       : key_compare(m->change.key, m->row.key);
+        if (order <= 0) {
+            rc = add(m, &m->change, err);
+            if (rc == 0 && order == 0)
+                rc = next_foreign(m, err);
+            if (rc == 0)
+                rc = next_change(m, err);
+        } else {
+            m->foreign_rows++;
+            rc = add(m, &m->row, err);
+            if (rc == 0)
+                rc = next_foreign(m, err);
+        }
+    }
+    return rc;
+}
+
+static void
+hex_id(const uint8_t *digest, char *id)
+{
+    static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0; i < PLAN_ID_LENGTH / 2; i++) {
+        id[2 * i] = digits[digest[i] >> 4];
+        id[2 * i + 1] = digits[digest[i] & 15];
+    }
+    id[PLAN_ID_LENGTH] = '\0';
+}
+
+int
+plan_write(struct chg *changes, struct sorter *foreign, const char *why_full, unsigned views,
+           int dirfd, const char *name, struct chg **ret, char *id, uint64_t *foreign_rows,
+           struct error *err)
+{
+    struct merge m = {.foreign = foreign};
+    uint8_t digest[32];
+    buf_addf(&m.resent, "resent: %s", why_full ? why_full : "asked for");
+    int rc = chg_create(dirfd, name, chg_get_meta(changes), views | (id ? CHG_DIGEST : 0),
+                        &m.out, err);
+    if (rc == 0)
+        rc = chg_cursor_open(changes, &m.changes, err);
+    if (rc == 0)
+        rc = merge(&m, err);
+    chg_cursor_close(m.changes);
+    buf_done(&m.resent);
+    if (rc < 0) {
+        chg_discard(m.out);
+        return rc;
+    }
+    rc = chg_finish(m.out, true, NULL, id ? digest : NULL, err);
+    if (rc < 0)
+        return rc;
+    if (id)
+        hex_id(digest, id);
+    *foreign_rows = m.foreign_rows;
+    return chg_open(dirfd, name, ret, err);
+}

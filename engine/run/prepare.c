@@ -1,0 +1,383 @@
+/*
+ * What stands before a run's first row: the definition as it is now, the two connections, the
+ * mapping of the model's columns, and whether (and why) every row must be sent.
+ */
+#include "run/run.h"
+
+#include <jansson.h>
+#include <openssl/evp.h>
+
+#include "base/cleanup.h"
+
+static int
+no_memory(struct error *err)
+{
+    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+}
+
+/* ---- what the delivered state hangs on ---- */
+
+static json_t *
+json_names(const char *const *names, size_t n)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(list, json_string_nocheck(names[i]));
+    return list;
+}
+
+const char *
+run_signature(const struct definition *def, struct arena *arena)
+{
+    json_t *fields = json_array();
+    for (size_t i = 0; i < def->nidentifier; i++)
+        json_array_append_new(fields, json_string_nocheck(def->mappings[def->key[i]].field));
+    json_auto_t *signature = json_object();
+    json_object_set_new(signature, "destination", json_string_nocheck(def->dest_connection));
+    json_object_set_new(signature, "object",
+                        def->object ? json_string_nocheck(def->object) : json_null());
+    json_object_set_new(signature, "identifier", json_names(def->identifier, def->nidentifier));
+    json_object_set_new(signature, "key", fields);
+    AUTO_FREE char *text = json_dumps(signature, JSON_COMPACT | JSON_SORT_KEYS);
+    return text ? arena_strdup(arena, text) : NULL;
+}
+
+/* "a, b" of a JSON list of names, or the string itself. */
+static void
+describe_json(const json_t *value, struct buf *out)
+{
+    size_t i;
+    json_t *item;
+    if (json_is_string(value))
+        buf_adds(out, json_string_value(value));
+    else if (json_array_size(value) == 0)
+        buf_adds(out, "none");
+    json_array_foreach(value, i, item)
+        buf_addf(out, "%s%s", i ? ", " : "", json_string_value(item));
+}
+
+static void add_reason(struct buf *out, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void
+add_reason(struct buf *out, const char *format, ...)
+{
+    if (out->n)
+        buf_adds(out, "; ");
+    va_list ap;
+    va_start(ap, format);
+    buf_vaddf(out, format, ap);
+    va_end(ap);
+}
+
+/* "identifier changed: a → b" and the like. True when the two signatures differ. */
+static bool
+compare_signatures(const char *before, const char *now, struct buf *out)
+{
+    static const struct {
+        const char *member, *words;
+    } parts[] = {
+        {"identifier", "identifier changed"},
+        {"key", "field of the identifier changed"},
+        {"destination", "destination changed"},
+        {"object", "object changed"},
+    };
+    if (strcmp(before, now) == 0)
+        return false;
+    json_auto_t *a = json_loads(before, 0, NULL), *b = json_loads(now, 0, NULL);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        const json_t *was = json_object_get(a, parts[i].member);
+        const json_t *is = json_object_get(b, parts[i].member);
+        if (json_equal(was, is))
+            continue;
+        AUTO_BUF struct buf change = BUF_INIT(4096);
+        describe_json(was, &change);
+        buf_adds(&change, " → ");
+        describe_json(is, &change);
+        add_reason(out, "%s: %s", parts[i].words, buf_z(&change));
+    }
+    return true;
+}
+
+/* ---- mapping changes ---- */
+
+static const char *
+bare_source(const char *source)
+{
+    const char *colon = strchr(source, ':');
+    return colon ? colon + 1 : source;
+}
+
+static bool
+same_source(const struct chg_field *field, const struct mapping *map)
+{
+    const char *kind = map->column ? "column:" : "expression:";
+    return strncmp(field->source, kind, strlen(kind)) == 0 &&
+           strcmp(bare_source(field->source), map->column ? map->column : map->expression) == 0;
+}
+
+/* Appends "mapping added: column → field" for every mapping that is new or stands for something
+ * else now; a removed one is no reason, nor is another order. */
+static void
+compare_mappings(const struct chg_meta *before, const struct definition *def, struct buf *out)
+{
+    for (size_t i = 0; i < def->nmappings; i++) {
+        const struct mapping *map = &def->mappings[i];
+        const char *source = map->column ? map->column : map->expression;
+        const struct chg_field *was = NULL;
+        for (size_t f = 0; f < before->nfields && !was; f++)
+            if (strcmp(before->fields[f].name, map->field) == 0)
+                was = &before->fields[f];
+        if (!was)
+            add_reason(out, "mapping added: %s → %s", source, map->field);
+        else if (!same_source(was, map))
+            add_reason(out, "mapping updated: %s → %s (was %s)", source, map->field,
+                       bare_source(was->source));
+    }
+}
+
+/* A mapped column whose type is another than when it was delivered. */
+static void
+compare_types(const struct chg_meta *before, const struct chg_meta *now, struct buf *out)
+{
+    for (size_t i = 0; i < now->nfields; i++)
+        for (size_t f = 0; f < before->nfields; f++) {
+            const struct chg_field *was = &before->fields[f], *is = &now->fields[i];
+            if (strcmp(was->name, is->name) != 0 || strcmp(was->source, is->source) != 0 ||
+                was->type == is->type)
+                continue;
+            add_reason(out, "mapping updated: %s → %s (type %s, was %s)",
+                       bare_source(is->source), is->name, value_type_name(is->type),
+                       value_type_name(was->type));
+        }
+}
+
+const char *
+run_why_full(const struct sync_record *before, const struct definition *def,
+             struct arena *arena)
+{
+    AUTO_BUF struct buf why = BUF_INIT(64 * 1024);
+    AUTO_ARENA struct arena scratch = ARENA_INIT;
+    if (before->reset) {
+        add_reason(&why, "%s", before->reset);
+    } else if (!before->signature) {
+        add_reason(&why, "first run");
+    } else {
+        const char *signature = run_signature(def, &scratch);
+        if (signature)
+            compare_signatures(before->signature, signature, &why);
+        if (def->mode == MODE_FULL)
+            add_reason(&why, "mode full");
+        if (def->mode != MODE_INSERT && before->meta)
+            compare_mappings(before->meta, def, &why);
+    }
+    return why.n ? arena_strdup(arena, buf_z(&why)) : NULL;
+}
+
+/* With the model's types known: whether the delivered state still counts, and the last reasons.
+ */
+static int
+decide_full(struct run *run, struct error *err)
+{
+    struct sync_record *before = &run->before;
+    AUTO_BUF struct buf why = BUF_INIT(64 * 1024);
+    const char *known = run_why_full(before, run->def, &run->arena);
+    if (known)
+        buf_adds(&why, known);
+    run->signature = run_signature(run->def, &run->arena);
+    if (!run->signature)
+        return no_memory(err);
+    run->fresh =
+        before->reset || !before->signature || strcmp(before->signature, run->signature) != 0;
+    if (!run->fresh && before->meta) {
+        for (size_t i = 0; i < run->meta->nkey; i++)
+            if (run->meta->key_class[i] != before->meta->key_class[i])
+                run->fresh = true;
+        if (run->fresh)
+            add_reason(&why, "type of the identifier changed");
+        else if (run->def->mode != MODE_INSERT)
+            compare_types(before->meta, run->meta, &why);
+    }
+    if (run->verb == VERB_FULL)
+        add_reason(&why, "asked for");
+    run->why_full = why.n ? arena_strdup(&run->arena, buf_z(&why)) : NULL;
+    return 0;
+}
+
+/* ---- definition and connections ---- */
+
+static int
+load_connection(struct run *run, const char *name, struct connection **ret, struct error *err)
+{
+    AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
+    int rc = catalog_connection_text(run->catalog, name, &text);
+    if (rc < 0)
+        return error_set(err, ERR_CONFIG, ENOEXEC, "connection \"%s\" does not exist", name);
+    struct complaint complaint = {0};
+    if (connection_parse(name, buf_str(&text), ret, &complaint) < 0)
+        return error_set(err, ERR_CONFIG, ENOEXEC, "connections/%s.json:%u: %s", name,
+                         complaint.line, complaint.text);
+    rc = connection_resolve(*ret, err);
+    return rc < 0 ? error_wrap(err, "connection \"%s\"", name) : 0;
+}
+
+static int
+digest_texts(struct run *run, struct error *err)
+{
+    AUTO_BUF struct buf all = BUF_INIT(BUF_NO_MAX);
+    const struct str texts[] = {run->texts.config, run->texts.mappings, run->texts.mode};
+    for (size_t i = 0; i < 3; i++) {
+        buf_add_varint(&all, texts[i].n);
+        buf_add(&all, texts[i].p, texts[i].n);
+    }
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned n = 0;
+    if (all.failed || !EVP_Digest(all.p, all.n, digest, &n, EVP_sha256(), NULL))
+        return no_memory(err);
+    for (unsigned i = 0; i < 32; i++)
+        snprintf(run->texts_digest + 2 * i, 3, "%02x", digest[i]);
+    return 0;
+}
+
+int
+run_prepare_texts(struct run *run, struct error *err)
+{
+    AUTO_FREE struct complaints *complaints = calloc(1, sizeof *complaints);
+    if (!complaints)
+        return no_memory(err);
+    struct world world = catalog_world(run->catalog);
+    definition_parse(&world, &run->texts, &run->def, complaints);
+    if (!run->def) {
+        AUTO_BUF struct buf line = BUF_INIT(2048);
+        if (complaints->n)
+            complaint_line(&complaints->items[0], &line);
+        return error_set(err, ERR_CONFIG, ENOEXEC, "not ready: %s", buf_z(&line));
+    }
+    int rc = digest_texts(run, err);
+    if (rc == 0)
+        rc = load_connection(run, run->def->source_connection, &run->source_connection, err);
+    if (rc == 0)
+        rc = load_connection(run, run->def->dest_connection, &run->dest_connection, err);
+    return rc;
+}
+
+int
+run_prepare_definition(struct run *run, struct error *err)
+{
+    static const char *const names[] = {"config.json", "mappings.csv", "mode"};
+    bool rejected[3] = {false};
+    int rc = catalog_sync_texts(run->catalog, run->dir, &run->texts, &run->arena, rejected);
+    if (rc < 0)
+        return error_set(err, ERR_CONFIG, ENOEXEC, "the sync is gone");
+    for (size_t i = 0; i < 3; i++)
+        if (rejected[i])
+            return error_set(err, ERR_CONFIG, ENOEXEC,
+                             "not ready: %s.rej holds a refused edit: mend %s or remove %s.rej",
+                             names[i], names[i], names[i]);
+    return run_prepare_texts(run, err);
+}
+
+static void
+set_cancel_handle(struct run *run, void **slot, void *handle)
+{
+    pthread_mutex_lock(&run->lock);
+    *slot = handle;
+    pthread_mutex_unlock(&run->lock);
+}
+
+int
+run_open_source(struct run *run, struct error *err)
+{
+    const struct definition *def = run->def;
+    const struct driver *driver = run->source_connection->driver;
+    const struct model model = {
+        .sync = run->name,
+        .table = def->table,
+        .query = def->query,
+        .options = def->source_options,
+    };
+    int rc = driver->source_open(run->source_connection->options, &model, &run->source, err);
+    if (rc < 0)
+        return error_wrap(err, "source \"%s\"", def->source_connection);
+    set_cancel_handle(run, &run->cancel_source, run->source);
+
+    struct schema schema = {0};
+    rc = driver->source_describe(run->source, &schema, err);
+    if (rc == 0)
+        rc = mapper_create(def, &schema, driver->name, &run->mapper, err);
+    if (rc == 0) {
+        run->meta = chg_meta_copy(&run->arena, mapper_meta(run->mapper));
+        rc = run->meta ? decide_full(run, err) : no_memory(err);
+    }
+    if (rc < 0)
+        return error_wrap(err, "source \"%s\"", def->source_connection);
+
+    /* Which of several rows is the last is the query's own order: leave it as it comes. */
+    bool want_order = run->meta->nkey > 0 && !def->duplicates_last && run->ordered;
+    struct source_plan plan = {.rows = -1};
+    rc = driver->source_plan(run->source, mapper_projection(run->mapper), want_order, &plan,
+                             err);
+    if (rc < 0)
+        return error_wrap(err, "source \"%s\"", def->source_connection);
+    run->ordered = want_order && plan.ordered;
+    atomic_store(&run->progress.total, plan.rows);
+    atomic_store(&run->progress.total_exact, plan.rows_exact);
+    return 0;
+}
+
+/* The mapped fields as a destination needs them to make its table. */
+static int
+target_fields(struct run *run, struct target *target, struct error *err)
+{
+    const struct chg_meta *meta = run->meta;
+    bool same_system = strcmp(meta->source_driver, run->dest_connection->driver->name) == 0;
+    struct column *fields = arena_alloc(&run->arena, (meta->nfields + 1) * sizeof *fields);
+    if (!fields)
+        return no_memory(err);
+    for (size_t i = 0; i < meta->nfields; i++)
+        fields[i] = (struct column){
+            .name = meta->fields[i].name,
+            .type = meta->fields[i].type,
+            .native = same_system ? meta->fields[i].native : NULL,
+        };
+    target->fields = fields;
+    target->nfields = meta->nfields;
+    target->key = meta->key;
+    target->nkey = meta->nkey;
+    return 0;
+}
+
+int
+run_open_destination(struct run *run, struct error *err)
+{
+    const struct definition *def = run->def;
+    struct target target = {
+        .sync = run->name,
+        .sync_uid = run->before.uid,
+        .object = def->object,
+        .options = def->dest_options,
+        .mode = def->mode,
+        .create = def->create,
+    };
+    int rc = target_fields(run, &target, err);
+    if (rc < 0)
+        return rc;
+    const struct driver *driver = run->dest_connection->driver;
+    rc = driver->dest_open(run->dest_connection->options, &target, &run->destination, err);
+    if (rc < 0)
+        return error_wrap(err, "destination \"%s\"", def->dest_connection);
+    set_cancel_handle(run, &run->cancel_destination, run->destination);
+    return 0;
+}
+
+void
+run_close_handles(struct run *run)
+{
+    set_cancel_handle(run, &run->cancel_source, NULL);
+    set_cancel_handle(run, &run->cancel_destination, NULL);
+    if (run->source)
+        run->source_connection->driver->source_close(run->source);
+    if (run->destination)
+        run->dest_connection->driver->dest_close(run->destination);
+    run->source = run->destination = NULL;
+}

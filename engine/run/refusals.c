@@ -1,0 +1,276 @@
+/* Refused rows: see refusals.h. In the sorter a row's data is: varint record length, record,
+ * note. */
+#include "run/refusals.h"
+
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "run/plan.h"
+
+enum { REFUSAL_MEMORY = 4 * 1024 * 1024 };
+
+struct refusals {
+    struct sorter *sorter;
+    uint64_t n;
+    struct buf packed;
+};
+
+static int
+no_memory(struct error *err)
+{
+    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+}
+
+int
+refusals_create(int dirfd, struct refusals **ret, struct error *err)
+{
+    struct refusals *r = calloc(1, sizeof *r);
+    if (!r)
+        return no_memory(err);
+    int rc = sorter_create(dirfd, NULL, 0, REFUSAL_MEMORY, &r->sorter, err);
+    if (rc < 0) {
+        free(r);
+        return rc;
+    }
+    *ret = r;
+    return 0;
+}
+
+int
+refusals_add(struct refusals *r, const struct entry *e, struct error *err)
+{
+    buf_clear(&r->packed);
+    buf_add_varint(&r->packed, e->after.n);
+    buf_add(&r->packed, e->after.p, e->after.n);
+    buf_add(&r->packed, e->note.p, e->note.n);
+    if (r->packed.failed)
+        return no_memory(err);
+    r->n++;
+    return sorter_add(r->sorter, e->key, buf_str(&r->packed), err);
+}
+
+uint64_t
+refusals_count(const struct refusals *r)
+{
+    return r->n;
+}
+
+struct refusals *
+refusals_free(struct refusals *r)
+{
+    if (r) {
+        sorter_free(r->sorter);
+        buf_done(&r->packed);
+        free(r);
+    }
+    return NULL;
+}
+
+/* Three key-ordered streams on their way into one file. */
+struct join {
+    struct refusals *early;
+    struct entry early_entry;
+    bool more_early;
+
+    struct chg_cursor *changes;
+    struct sender *sender;
+    uint64_t refused_seq;
+    struct str refused_note;
+    bool more_refused;
+
+    struct chg_cursor *previous;
+    struct entry previous_entry;
+    bool more_previous;
+    struct buf seen; /* the last key of a previous rejection that was a change again */
+
+    struct chg_writer *out;
+    struct refused_counts *counts;
+};
+
+static int
+next_early(struct join *j, struct error *err)
+{
+    struct str data;
+    int rc = sorter_next(j->early->sorter, &j->early_entry.key, &data, err);
+    j->more_early = rc == 1;
+    if (rc != 1)
+        return rc;
+    const char *p = data.p, *end = p + data.n;
+    uint64_t n;
+    if (!varint_read(&p, end, &n) || n > (uint64_t)(end - p))
+        return error_set(err, ERR_INTERNAL, EIO, "a refused row is damaged");
+    j->early_entry.op = ENTRY_PRESENT;
+    j->early_entry.after = (struct str){p, n};
+    j->early_entry.note = (struct str){p + n, (size_t)(end - p) - n};
+    return 0;
+}
+
+static int
+next_refused(struct join *j, struct error *err)
+{
+    j->more_refused = false;
+    if (!j->sender)
+        return 0;
+    int rc = sender_next_refused(j->sender, &j->refused_seq, &j->refused_note, err);
+    j->more_refused = rc == 1;
+    return rc < 0 ? rc : 0;
+}
+
+static int
+next_previous(struct join *j, struct error *err)
+{
+    j->more_previous = false;
+    if (!j->previous)
+        return 0;
+    int rc = chg_next(j->previous, &j->previous_entry, err);
+    j->more_previous = rc == 1;
+    return rc < 0 ? rc : 0;
+}
+
+/* Leaves a previous rejection behind: dropped, unless its key was a change in this run too. */
+static int
+pass_previous(struct join *j, struct error *err)
+{
+    if (!str_equal(j->previous_entry.key, buf_str(&j->seen)))
+        j->counts->dropped++;
+    return next_previous(j, err);
+}
+
+/* Moves on to `key` in what was rejected before. *tries: of the same key, else 0. */
+static int
+look_up_previous(struct join *j, struct str key, uint32_t *tries, struct error *err)
+{
+    *tries = 0;
+    while (j->more_previous) {
+        int order = key_compare(j->previous_entry.key, key);
+        if (order > 0)
+            return 0;
+        if (order == 0) {
+            *tries = j->previous_entry.tries;
+            buf_clear(&j->seen);
+            buf_add(&j->seen, key.p, key.n);
+            return j->seen.failed ? no_memory(err) : 0;
+        }
+        int rc = pass_previous(j, err);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int
+write_row(struct join *j, const struct entry *e, struct error *err)
+{
+    struct entry row = *e;
+    int rc = look_up_previous(j, e->key, &row.tries, err);
+    if (rc < 0)
+        return rc;
+    row.tries++;
+    j->counts->rejected++;
+    return chg_add(j->out, &row, err);
+}
+
+static int
+write_refused(struct join *j, const struct entry *change, struct error *err)
+{
+    struct entry row = *change;
+    row.note = j->refused_note;
+    switch (change->op) {
+    case ENTRY_INSERT:
+        j->counts->inserts++;
+        break;
+    case ENTRY_UPDATE:
+        j->counts->updates++;
+        break;
+    default:
+        j->counts->deletes++;
+        if (plan_is_foreign(change))
+            j->counts->foreign++;
+        break;
+    }
+    if (change->op != ENTRY_DELETE && change->before.n == 0)
+        j->counts->never_delivered++;
+    int rc = write_row(j, &row, err);
+    return rc < 0 ? rc : next_refused(j, err);
+}
+
+static int
+write_early_before(struct join *j, struct str key, struct error *err)
+{
+    while (j->more_early && key_compare(j->early_entry.key, key) <= 0) {
+        int rc = write_row(j, &j->early_entry, err);
+        if (rc == 0)
+            rc = next_early(j, err);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int
+join_changes(struct join *j, struct error *err)
+{
+    struct entry e;
+    int rc;
+    while ((rc = chg_next(j->changes, &e, err)) == 1) {
+        if (!j->more_refused && !j->more_previous)
+            return 0;
+        uint32_t tries;
+        rc = write_early_before(j, e.key, err);
+        if (rc == 0 && j->more_refused && e.seq == j->refused_seq)
+            rc = write_refused(j, &e, err);
+        else if (rc == 0)
+            rc = look_up_previous(j, e.key, &tries, err);
+        if (rc < 0)
+            return rc;
+    }
+    return rc;
+}
+
+static int
+join_all(struct join *j, struct error *err)
+{
+    int rc = sorter_finish(j->early->sorter, err);
+    if (rc == 0)
+        rc = next_early(j, err);
+    if (rc == 0)
+        rc = next_refused(j, err);
+    if (rc == 0)
+        rc = next_previous(j, err);
+    if (rc == 0 && j->changes)
+        rc = join_changes(j, err);
+    while (rc == 0 && j->more_early) {
+        rc = write_row(j, &j->early_entry, err);
+        if (rc == 0)
+            rc = next_early(j, err);
+    }
+    while (rc == 0 && j->more_previous)
+        rc = pass_previous(j, err);
+    return rc;
+}
+
+int
+refusals_write(struct refusals *r, struct chg *changes, struct sender *sender,
+               struct chg *previous, const struct chg_meta *meta, int dirfd, const char *name,
+               struct chg **ret, struct refused_counts *counts, struct error *err)
+{
+    struct join j = {.early = r, .sender = sender, .counts = counts};
+    *counts = (struct refused_counts){0};
+    *ret = NULL;
+    int rc = chg_create(dirfd, name, meta, VIEW_BIT(VIEW_REJECTED), &j.out, err);
+    if (rc == 0 && changes)
+        rc = chg_cursor_open(changes, &j.changes, err);
+    if (rc == 0 && previous)
+        rc = chg_cursor_open(previous, &j.previous, err);
+    if (rc == 0)
+        rc = join_all(&j, err);
+    chg_cursor_close(j.changes);
+    chg_cursor_close(j.previous);
+    buf_done(&j.seen);
+    if (rc < 0 || counts->rejected == 0) {
+        chg_discard(j.out);
+        return rc;
+    }
+    rc = chg_finish(j.out, true, NULL, NULL, err);
+    return rc < 0 ? rc : chg_open(dirfd, name, ret, err);
+}

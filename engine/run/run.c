@@ -1,0 +1,553 @@
+/* One run, step by step: see run.h. The way of one row is told in HACKING.md. */
+#include "run/run.h"
+
+#include <fcntl.h>
+
+#include "base/cleanup.h"
+#include "base/fileio.h"
+#include "base/log.h"
+#include "run/plan.h"
+
+const char *
+verb_name(enum verb verb)
+{
+    static const char *const names[] = {
+        [VERB_RUN] = "run",   [VERB_FULL] = "full",       [VERB_RETRY] = "retry",
+        [VERB_PLAN] = "plan", [VERB_APPROVE] = "approve", [VERB_BASELINE] = "baseline",
+    };
+    return names[verb];
+}
+
+const char *
+run_phase_name(enum run_phase phase)
+{
+    static const char *const names[] = {
+        [PHASE_QUEUED] = "queued",     [PHASE_CONNECTING] = "connecting",
+        [PHASE_READING] = "reading",   [PHASE_SENDING] = "sending",
+        [PHASE_APPLYING] = "applying", [PHASE_COMMITTING] = "committing",
+    };
+    return names[phase];
+}
+
+void
+run_file_name(char out[STATE_NAME_MAX], uint64_t number, const char *what)
+{
+    snprintf(out, STATE_NAME_MAX, "run-%llu.%s", (unsigned long long)number, what);
+}
+
+void
+run_set_phase(struct run *run, enum run_phase phase)
+{
+    atomic_store(&run->phase, phase);
+}
+
+void
+run_log(struct run *run, const char *format, ...)
+{
+    AUTO_BUF struct buf text = BUF_INIT(8192);
+    va_list ap;
+    va_start(ap, format);
+    buf_vaddf(&text, format, ap);
+    va_end(ap);
+    AUTO_BUF struct buf line = BUF_INIT(16384);
+    if (run->numbered)
+        buf_addf(&line, "run=%llu ", (unsigned long long)run->record.number);
+    buf_add(&line, buf_z(&text), text.n);
+    catalog_log(run->catalog, run->before.uid, buf_z(&line));
+    if (run->log_fd >= 0) {
+        struct error ignored = ERROR_INIT; /* a log that cannot be written must not end a run */
+        buf_clear(&line);
+        clock_format(clock_now(), &line);
+        buf_addf(&line, " %s\n", buf_z(&text));
+        file_write_all(run->log_fd, buf_z(&line), line.n, &ignored);
+    }
+    log_debug("sync=%s run=%llu %s", run->name, (unsigned long long)run->record.number,
+              buf_z(&text));
+}
+
+void
+run_init(struct run *run)
+{
+    *run = (struct run){.dirfd = -1, .log_fd = -1, .ordered = true};
+    pthread_mutex_init(&run->lock, NULL);
+    atomic_store(&run->progress.total, -1);
+}
+
+/* What belongs to one attempt at reading and sending. */
+static void
+end_attempt(struct run *run)
+{
+    run->sender = sender_free(run->sender);
+    run->refusals = refusals_free(run->refusals);
+    chg_discard(TAKE(run->writer));
+    run->changes = chg_unref(run->changes);
+    run->foreign = sorter_free(run->foreign);
+    run->mapper = mapper_free(run->mapper);
+    run_close_handles(run);
+    state_done(&run->state);
+    run->session = run->surveyed = run->careful = run->renumbered = false;
+    run->new_keys = run->foreign_rows = 0;
+    run->held = NULL;
+}
+
+void
+run_done(struct run *run)
+{
+    end_attempt(run);
+    run->previous_rejected = chg_unref(run->previous_rejected);
+    connection_free(run->source_connection);
+    connection_free(run->dest_connection);
+    definition_free(run->def);
+    sync_record_done(&run->before);
+    if (run->dirfd >= 0)
+        close(run->dirfd);
+    if (run->log_fd >= 0)
+        close(run->log_fd);
+    arena_done(&run->arena);
+    pthread_mutex_destroy(&run->lock);
+}
+
+void
+run_cancel(struct run *run)
+{
+    atomic_store(&run->cancelled, true);
+    pthread_mutex_lock(&run->lock);
+    if (run->cancel_source && run->source_connection->driver->source_cancel)
+        run->source_connection->driver->source_cancel(run->cancel_source);
+    if (run->cancel_destination && run->dest_connection->driver->dest_cancel)
+        run->dest_connection->driver->dest_cancel(run->cancel_destination);
+    pthread_mutex_unlock(&run->lock);
+}
+
+/* ---- the state on disk ---- */
+
+static int
+open_directory(struct run *run, struct error *err)
+{
+    AUTO_CLOSE int syncs = file_make_dir(run->state_fd, "syncs", err);
+    if (syncs < 0)
+        return syncs;
+    run->dirfd = file_make_dir(syncs, run->before.uid, err);
+    return run->dirfd < 0 ? run->dirfd : 0;
+}
+
+static int
+open_previous_rejected(struct run *run, struct error *err)
+{
+    if (run->before.rejected_run == 0)
+        return 0;
+    char name[STATE_NAME_MAX];
+    run_file_name(name, run->before.rejected_run, "rejected");
+    return chg_open(run->dirfd, name, &run->previous_rejected, err);
+}
+
+/* Opens the delivered state; merges its segments first when there are too many of them. */
+static int
+open_state(struct run *run, struct error *err)
+{
+    if (run->fresh || run->verb == VERB_BASELINE)
+        return 0;
+    int rc =
+        state_open(run->dirfd, run->before.segments, run->before.nsegments, &run->state, err);
+    if (rc < 0 || !state_wants_merge(&run->state))
+        return rc;
+    char name[STATE_NAME_MAX];
+    uint64_t live;
+    run_file_name(name, run->record.number, "merged");
+    rc = state_merge(&run->state, run->before.meta, run->dirfd, name, &live, err);
+    if (rc == 0)
+        rc = file_sync_dir(run->dirfd, err);
+    const char **names = arena_alloc(&run->arena, sizeof *names);
+    if (rc < 0 || !names || !(names[0] = arena_strdup(&run->arena, name)))
+        return rc < 0 ? rc : error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+    size_t merged = run->before.nsegments;
+    const char **old = run->before.segments;
+    run->before.segments = names;
+    run->before.nsegments = 1;
+    run->before.live_rows = live;
+    run->before.plan = NULL; /* it was made against the old segments */
+    rc = ledger_store_sync(run->catalog, &run->before, err);
+    if (rc < 0)
+        return rc;
+    state_done(&run->state);
+    for (size_t i = 0; i < merged; i++)
+        unlinkat(run->dirfd, old[i], 0);
+    return state_open(run->dirfd, names, 1, &run->state, err);
+}
+
+/* ---- the run in the ledger ---- */
+
+static int
+begin_in_ledger(struct run *run, struct error *err)
+{
+    struct run_record *r = &run->record;
+    r->number = run->before.last_run + 1;
+    r->verb = verb_name(run->verb);
+    r->mode = mode_name(run->def->mode);
+    r->started = run->started;
+    r->who = run->who;
+    r->command = run->command;
+    r->token =
+        arena_printf(&run->arena, "%s:%llu", run->before.uid, (unsigned long long)r->number);
+    if (!r->token)
+        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+    if (run->verb == VERB_PLAN)
+        return 0;
+    int rc = ledger_begin_run(run->catalog, run->before.uid, r, &run->texts, err);
+    if (rc < 0)
+        return rc;
+    run->numbered = true;
+    run->before.last_run = r->number;
+    char name[STATE_NAME_MAX];
+    run_file_name(name, r->number, "log");
+    run->log_fd =
+        openat(run->dirfd, name, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+    run_log(run, "%s started, mode %s, by uid=%u pid=%d %s", r->verb, r->mode, run->who.uid,
+            run->who.pid, run->command ? run->command : "");
+    return 0;
+}
+
+/* The run came to nothing: says so in the ledger. */
+static void
+end_failed(struct run *run, const struct error *failure)
+{
+    struct run_record *r = &run->record;
+    if (!run->numbered || r->outcome == RUN_HELD)
+        return;
+    if (r->outcome != RUN_UNRESOLVED)
+        r->outcome = failure->kind == ERR_CANCELLED ? RUN_CANCELLED : RUN_FAILED;
+    r->delivered = r->rejected = r->dropped = 0;
+    r->error = failure->text;
+    r->ended = clock_now();
+    struct error err = ERROR_INIT;
+    if (ledger_end_run(run->catalog, run->before.uid, r, NULL, &err) < 0)
+        log_error("sync=%s run=%llu cannot write the run's end: %s", run->name,
+                  (unsigned long long)r->number, err.text);
+    if (r->outcome != RUN_UNRESOLVED) {
+        char name[STATE_NAME_MAX];
+        run_file_name(name, r->number, "rejected");
+        unlinkat(run->dirfd, name, 0);
+        snprintf(name, sizeof name, "state-%llu", (unsigned long long)r->number);
+        unlinkat(run->dirfd, name, 0);
+        run_file_name(name, r->number, "changes");
+        unlinkat(run->dirfd, name, 0);
+    }
+}
+
+/* ---- running ---- */
+
+/* `insert` run in full would create everything a second time. */
+static void
+hold_second_creation(struct run *run)
+{
+    bool again =
+        run->verb == VERB_FULL || (run->fresh && run->before.signature && !run->before.reset);
+    if (run->def->mode != MODE_INSERT || !again || run->before.live_rows == 0)
+        return;
+    run->held = arena_printf(&run->arena, "mode insert would create %llu records again (%s)",
+                             (unsigned long long)run->before.live_rows, run->why_full);
+}
+
+static int
+open_sender(struct run *run, struct error *err)
+{
+    const struct driver *driver = run->dest_connection->driver;
+    bool sends = run->verb != VERB_PLAN && run->verb != VERB_BASELINE && !run->held;
+    run->live = sends;
+    run->survey = run->def->mode == MODE_MIRROR && run->why_full && driver->dest_survey &&
+                  run->def->foreign != FOREIGN_KEEP && run->verb != VERB_BASELINE &&
+                  run->verb != VERB_APPROVE;
+    if (run->verb == VERB_BASELINE)
+        return 0;
+    int rc = run_open_destination(run, err);
+    if (rc < 0 || !(run->live || run->survey))
+        return rc;
+    const struct sender_settings settings = {
+        .driver = driver,
+        .destination = run->destination,
+        .mode = run->def->mode,
+        .meta = run->meta,
+        .dirfd = run->dirfd,
+        .cancelled = &run->cancelled,
+        .progress = &run->progress,
+    };
+    return sender_create(&settings, &run->sender, err);
+}
+
+static int
+read_and_send(struct run *run, struct error *err)
+{
+    run_set_phase(run, PHASE_CONNECTING);
+    int rc = run_open_source(run, err);
+    if (rc == 0)
+        rc = open_state(run, err);
+    if (rc < 0)
+        return rc;
+    run->record.why_full = run->why_full;
+    hold_second_creation(run);
+    rc = open_sender(run, err);
+    if (rc < 0)
+        return rc;
+    if (run->why_full)
+        run_log(run, "full: %s", run->why_full);
+    run_set_phase(run, PHASE_READING);
+    rc = run_compare(run, err);
+    if (rc == 0)
+        rc = run_deliver(run, err);
+    if (rc < 0)
+        return rc;
+    if (run->verb == VERB_PLAN || run->held)
+        return run_keep_plan(run, err);
+    return run_finish(run, err);
+}
+
+/* One attempt, and a second one without the source's order if it broke its promise. */
+static int
+attempt(struct run *run, struct error *err)
+{
+    int rc = read_and_send(run, err);
+    if (rc < 0 && err->kind == ERR_ORDER) {
+        run_log(run, "%s: sorting here instead", err->text);
+        error_clear(err);
+        end_attempt(run);
+        struct run_record *r = &run->record;
+        r->counts = (struct diff_counts){0};
+        r->inserts = r->updates = r->deletes = r->foreign = 0;
+        run->ordered = false;
+        rc = read_and_send(run, err);
+    }
+    return rc;
+}
+
+/* ---- approve: exactly the plan ---- */
+
+static int
+plan_is_current(struct run *run, struct error *err)
+{
+    const struct plan_record *plan = run->before.plan;
+    if (!plan)
+        return error_set(err, ERR_CONFIG, ESTALE,
+                         "there is no plan to approve: write \"plan\"");
+    if (run->plan_asked && strcmp(run->plan_asked, plan->id) != 0)
+        return error_set(err, ERR_CONFIG, ESTALE, "pending/ holds plan %s, not %s", plan->id,
+                         run->plan_asked);
+    if (strcmp(plan->texts, run->texts_digest) != 0)
+        return error_set(err, ERR_CONFIG, ESTALE,
+                         "the definition changed since plan %s was made: write \"plan\"",
+                         plan->id);
+    AUTO_BUF struct buf segments = BUF_INIT(BUF_NO_MAX);
+    for (size_t i = 0; i < run->before.nsegments; i++)
+        buf_addf(&segments, "%s%s", i ? " " : "", run->before.segments[i]);
+    if (strcmp(plan->segments, buf_z(&segments)) != 0)
+        return error_set(err, ERR_CONFIG, ESTALE,
+                         "something was delivered since plan %s was made: write \"plan\"",
+                         plan->id);
+    return 0;
+}
+
+/* Plans anew: the id says whether the source would still give the same changes. */
+static int
+source_has_moved(struct run *run, struct error *err)
+{
+    struct run again;
+    run_init(&again);
+    again.catalog = run->catalog;
+    again.state_fd = run->state_fd;
+    again.name = run->name;
+    again.dir = run->dir;
+    again.verb = VERB_PLAN;
+    again.who = run->who;
+    again.command = run->command;
+    again.sort_memory = run->sort_memory;
+    again.started = run->started;
+    int rc = run_execute(&again, err);
+    bool same = rc == 0 && again.record.plan && strcmp(again.record.plan, run->plan_asked) == 0;
+    char now[PLAN_ID_LENGTH + 1] = "";
+    if (rc == 0 && again.record.plan)
+        snprintf(now, sizeof now, "%s", again.record.plan);
+    run_done(&again);
+    if (rc != 0)
+        return -rc;
+    return same ? 0
+                : error_set(
+                      err, ERR_CONFIG, ESTALE,
+                      "the source has moved since plan %s was made; pending/ holds plan %s "
+                      "now",
+                      run->plan_asked, now);
+}
+
+/* Rows the plan could not send for their own fault are rejected rows of this run too. */
+static int
+take_plan_refusals(struct run *run, struct error *err)
+{
+    int rc = refusals_create(run->dirfd, &run->refusals, err);
+    if (rc < 0 || faccessat(run->dirfd, "plan-refused", F_OK, 0) < 0)
+        return rc;
+    struct chg *file = NULL;
+    struct chg_cursor *cursor = NULL;
+    struct entry e;
+    rc = chg_open(run->dirfd, "plan-refused", &file, err);
+    if (rc == 0)
+        rc = chg_cursor_open(file, &cursor, err);
+    while (rc == 0 && (rc = chg_next(cursor, &e, err)) == 1)
+        rc = refusals_add(run->refusals, &e, err);
+    chg_cursor_close(cursor);
+    chg_unref(file);
+    return rc;
+}
+
+static int
+count_plan(struct run *run, struct error *err)
+{
+    struct chg_cursor *cursor = NULL;
+    struct entry e;
+    int rc = chg_cursor_open(run->changes, &cursor, err);
+    while (rc == 0 && (rc = chg_next(cursor, &e, err)) == 1) {
+        run_count(run, &e);
+        rc = 0;
+    }
+    chg_cursor_close(cursor);
+    return rc;
+}
+
+static int
+approve(struct run *run, struct error *err)
+{
+    const struct plan_record *plan = run->before.plan;
+    char changes[STATE_NAME_MAX];
+    run_file_name(changes, run->record.number, "changes");
+    if (linkat(run->dirfd, "plan", run->dirfd, changes, 0) < 0)
+        return error_set_errno(err, ERR_INTERNAL, errno, "cannot take the plan");
+    int rc = chg_open(run->dirfd, changes, &run->changes, err);
+    if (rc == 0)
+        rc = take_plan_refusals(run, err);
+    if (rc == 0)
+        rc = count_plan(run, err);
+    if (rc < 0)
+        return rc;
+    run->meta = chg_meta_copy(&run->arena, chg_get_meta(run->changes));
+    run->signature = run_signature(run->def, &run->arena);
+    if (!run->meta || !run->signature)
+        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+    run->fresh = plan->fresh;
+    run->why_full = run->record.why_full = plan->why_full;
+    run->record.counts = plan->counts;
+    run->record.plan = plan->id;
+    run_set_phase(run, PHASE_CONNECTING);
+    rc = open_sender(run, err);
+    if (rc == 0)
+        rc = run_deliver(run, err);
+    return rc < 0 ? rc : run_finish(run, err);
+}
+
+/* ---- a run whose commit was never answered ---- */
+
+static int
+load_run_texts(struct run *run, uint64_t number, struct error *err)
+{
+    static const char *const which[] = {"config", "mappings", "mode"};
+    struct str *texts[] = {&run->texts.config, &run->texts.mappings, &run->texts.mode};
+    for (size_t i = 0; i < 3; i++) {
+        AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
+        int rc = ledger_run_text(run->catalog, run->before.uid, number, which[i], &text);
+        char *copy = rc < 0 ? NULL : arena_strndup(&run->arena, buf_z(&text), text.n);
+        if (!copy)
+            return error_set(err, ERR_INTERNAL, EIO, "cannot read the texts of run %llu",
+                             (unsigned long long)number);
+        *texts[i] = (struct str){copy, text.n};
+    }
+    return 0;
+}
+
+int
+run_resolve(struct run *run, struct error *err)
+{
+    AUTO_BUF struct buf token = BUF_INIT(256);
+    uint64_t number = 0;
+    int rc = ledger_unresolved(run->catalog, run->before.uid, &number, &token, err);
+    if (rc < 0 || number == 0)
+        return rc;
+    /* The run's own texts say where it sent; the definition may have changed since. */
+    enum dest_fate fate = FATE_UNKNOWN;
+    rc = load_run_texts(run, number, err);
+    if (rc == 0)
+        rc = run_prepare_texts(run, err);
+    if (rc == 0) {
+        static struct chg_meta no_fields = {.source_driver = ""};
+        run->meta = &no_fields;
+        rc = run_open_destination(run, err);
+    }
+    if (rc == 0)
+        rc = run->dest_connection->driver->dest_resolve(run->destination, buf_z(&token), &fate,
+                                                        err);
+    if (rc == 0 && fate == FATE_UNKNOWN)
+        rc = error_set(err, ERR_UNKNOWN, EIO, "the destination cannot tell");
+    run_close_handles(run);
+    run->meta = NULL;
+    if (rc < 0)
+        return error_wrap(err, "the outcome of run %llu is not known yet",
+                          (unsigned long long)number);
+    run_log(run, "run %llu was %s by the destination", (unsigned long long)number,
+            fate == FATE_COMMITTED ? "committed" : "not committed");
+    return ledger_settle(run->catalog, run->before.uid, number, fate == FATE_COMMITTED, err);
+}
+
+/* Settles what an earlier daemon left, in a run of its own so that this one starts clean. */
+static int
+settle_earlier(struct run *run, struct error *err)
+{
+    struct run earlier;
+    run_init(&earlier);
+    earlier.catalog = run->catalog;
+    earlier.state_fd = run->state_fd;
+    earlier.name = run->name;
+    earlier.dir = run->dir;
+    int rc = ledger_load_sync(run->catalog, run->dir, &earlier.before, err);
+    if (rc == 0)
+        rc = run_resolve(&earlier, err);
+    run_done(&earlier);
+    return rc;
+}
+
+static int
+prepare(struct run *run, struct error *err)
+{
+    int rc = settle_earlier(run, err);
+    if (rc == 0)
+        rc = ledger_load_sync(run->catalog, run->dir, &run->before, err);
+    if (rc == 0)
+        rc = open_directory(run, err);
+    if (rc == 0)
+        rc = run_prepare_definition(run, err);
+    if (rc == 0)
+        rc = open_previous_rejected(run, err);
+    if (rc == 0 && run->verb == VERB_APPROVE)
+        rc = plan_is_current(run, err);
+    if (rc == 0 && run->verb == VERB_APPROVE && run->plan_asked)
+        rc = source_has_moved(run, err);
+    return rc == 0 ? begin_in_ledger(run, err) : rc;
+}
+
+int
+run_execute(struct run *run, struct error *err)
+{
+    int rc = prepare(run, err);
+    if (rc == 0)
+        rc = run->verb == VERB_APPROVE ? approve(run, err) : attempt(run, err);
+    bool ended = run->record.outcome == RUN_SUCCEEDED || run->record.outcome == RUN_PARTIAL;
+    if (rc < 0 && !(ended && run->record.ended))
+        end_failed(run, err);
+    const struct run_record *r = &run->record;
+    if (run->numbered)
+        run_log(run, "%s: %llu inserts, %llu updates, %llu deletes offered, %llu rejected%s%s",
+                run_outcome_name(r->outcome), (unsigned long long)r->inserts,
+                (unsigned long long)r->updates, (unsigned long long)(r->deletes + r->foreign),
+                (unsigned long long)r->rejected, r->error ? ": " : "",
+                r->error ? r->error : "");
+    if (rc == 0)
+        return 0;
+    return err->kind == ERR_CANCELLED ? ECANCELED
+           : err->errnum == ENOEXEC || err->errnum == ESTALE || err->errnum == EINVAL
+               ? err->errnum
+               : EIO;
+}

@@ -1,0 +1,146 @@
+/*
+ * One execution of a verb that reads or sends: from the definition to the ledger's last word.
+ * Runs on a worker thread; what others may look at meanwhile is atomic or under `lock`.
+ */
+#pragma once
+
+#include <pthread.h>
+
+#include "run/ledger.h"
+#include "run/reader.h"
+#include "run/sender.h"
+
+enum verb {
+    VERB_RUN,
+    VERB_FULL,
+    VERB_RETRY,
+    VERB_PLAN,
+    VERB_APPROVE,
+    VERB_BASELINE,
+    VERB_COUNT /* those that make a run or a plan */
+};
+const char *verb_name(enum verb verb);
+
+enum run_phase {
+    PHASE_QUEUED,
+    PHASE_CONNECTING,
+    PHASE_READING, /* and comparing, and sending what can be sent already */
+    PHASE_SENDING,
+    PHASE_APPLYING,
+    PHASE_COMMITTING,
+};
+const char *run_phase_name(enum run_phase phase);
+
+struct run {
+    /* the request */
+    struct catalog *catalog;
+    int state_fd; /* the state directory */
+    const char *name;
+    enum verb verb;
+    const char *plan_asked; /* approve PLAN, or NULL */
+    struct caller who;
+    const char *command;
+    size_t sort_memory;
+    node_id dir;
+
+    /* seen by others */
+    atomic_int phase;
+    struct progress progress;
+    atomic_bool cancelled;
+    usec_t started;
+    pthread_mutex_t lock; /* guards the two handles below against being closed */
+    void *cancel_source;  /* what cancel may poke */
+    void *cancel_destination;
+
+    /* the run's own */
+    struct arena arena;
+    struct sync_record before;
+    struct sync_texts texts;
+    char texts_digest[65];
+    struct definition *def;
+    struct connection *source_connection, *dest_connection;
+    void *source, *destination;
+    struct mapper *mapper;
+    struct chg_meta *meta;
+    const char *signature;
+    const char *why_full; /* NULL: incremental */
+    const char *held;     /* why a guard holds it, or NULL */
+    bool fresh;           /* the delivered state does not count */
+    bool ordered;         /* the source may be asked for key order, then: it gives it */
+    int dirfd;            /* this sync's directory */
+    struct state state;
+    struct chg *previous_rejected;
+    struct run_record record;
+    bool numbered; /* it has a number in the ledger */
+    int log_fd;
+
+    bool live;       /* changes go to the destination while the source is still read */
+    bool survey;     /* the destination is asked for foreign rows */
+    bool surveyed;   /* it was */
+    bool renumbered; /* foreign rows joined the changes: all is offered again */
+    bool session;    /* the sender has begun one */
+    bool careful;    /* it is a replay */
+    struct sender *sender;
+    struct refusals *refusals;
+    struct chg_writer *writer;
+    struct chg *changes; /* what is, or would be, sent */
+    uint64_t new_keys;   /* of it: identifiers that were not delivered before */
+    struct sorter *foreign;
+    uint64_t foreign_rows;
+};
+
+/* Carries the verb out. Returns 0, or a positive errno: EIO (failed, or rows were rejected, or
+ * held), ECANCELED, ENOEXEC (not ready), ESTALE (plan); *err says why. */
+int run_execute(struct run *run, struct error *err);
+void run_init(struct run *run);
+void run_done(struct run *run);
+/* Any thread: asks it to stop. */
+void run_cancel(struct run *run);
+
+/* Decides an unresolved run of this sync by asking its destination. 0: settled (or there was
+ * none). */
+int run_resolve(struct run *run, struct error *err);
+
+/* ---- the steps, one file each ---- */
+
+/* prepare.c: definition, connections, mapper, reasons for a full run. */
+int run_prepare_definition(struct run *run, struct error *err);
+/* The same from run->texts, already there. */
+int run_prepare_texts(struct run *run, struct error *err);
+int run_open_source(struct run *run, struct error *err);
+int run_open_destination(struct run *run, struct error *err);
+void run_close_handles(struct run *run);
+/* What status can tell before a run, from the definition alone: "mapping added: address →
+ * address; …", or NULL when the next run is incremental. In arena. */
+const char *run_why_full(const struct sync_record *before, const struct definition *def,
+                         struct arena *arena);
+/* JSON of what the delivered state hangs on: destination, object, identifier and its fields. */
+const char *run_signature(const struct definition *def, struct arena *arena);
+
+/* compare.c: reads the model and writes the changes, sending them on if run->live. */
+int run_compare(struct run *run, struct error *err);
+/* Counts one change into run->record and run->new_keys. */
+void run_count(struct run *run, const struct entry *e);
+
+/* guard.c: NULL, or why the run must be held (in arena). */
+const char *run_guard(const struct definition *def, const struct diff_counts *counts,
+                      uint64_t deletes, uint64_t foreign, struct arena *arena);
+
+/* deliver.c: brings run->changes to the destination, short of committing. run->held is set when
+ * a guard stopped it: then nothing was sent. */
+int run_deliver(struct run *run, struct error *err);
+int run_begin_session(struct run *run, struct error *err);
+
+/* finish.c: makes rejected rows and the new state durable, commits, ends the run in the ledger.
+ */
+int run_finish(struct run *run, struct error *err);
+/* Keeps run->changes as the plan that pending/ shows. */
+int run_keep_plan(struct run *run, struct error *err);
+
+/* A line in the sync's log and, once the run has a number, in its own. */
+void run_log(struct run *run, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void run_set_phase(struct run *run, enum run_phase phase);
+
+/* file names within a sync's directory: "run-12.changes" */
+enum { STATE_NAME_MAX = 64 };
+void run_file_name(char out[STATE_NAME_MAX], uint64_t number, const char *what);

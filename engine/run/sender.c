@@ -1,0 +1,435 @@
+/* Delivery: see sender.h. Packed changes: op byte, varint seq, then key, after and before each
+ * with a varint length. */
+#include "run/sender.h"
+
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "base/vec.h"
+#include "data/sorter.h"
+#include "run/queue.h"
+
+enum { VERDICT_MEMORY = 4 * 1024 * 1024 };
+
+struct sender {
+    struct sender_settings set;
+    struct limits limits;
+    struct queue queue;
+    struct block *filling;
+    bool threaded; /* the thread runs */
+    bool session;  /* begun and neither committed nor aborted */
+    pthread_t thread;
+
+    /* the thread's, and the caller's once it is joined */
+    VEC(struct change) changes;
+    VEC(struct value) values;
+    VEC(struct outcome) outcomes;
+    uint64_t batches;
+    struct sorter *verdicts;
+    struct error verdict_error;
+    uint64_t refused;
+    bool verdicts_sorted;
+
+    pthread_mutex_t lock; /* guards result and error while the thread runs */
+    int result;
+    struct error error;
+};
+
+static int
+no_memory(struct error *err)
+{
+    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+}
+
+int
+sender_create(const struct sender_settings *settings, struct sender **ret, struct error *err)
+{
+    struct sender *s = calloc(1, sizeof *s);
+    if (!s)
+        return no_memory(err);
+    s->set = *settings;
+    s->limits = (struct limits){.rows = 1000, .bytes = QUEUE_BLOCK_BYTES, .parallel = 1};
+    if (settings->driver->dest_limits)
+        settings->driver->dest_limits(settings->destination, &s->limits);
+    pthread_mutex_init(&s->lock, NULL);
+    queue_init(&s->queue);
+    *ret = s;
+    return 0;
+}
+
+/* ---- verdicts ---- */
+
+static void
+seq_key(uint64_t seq, char key[8])
+{
+    for (int i = 0; i < 8; i++)
+        key[i] = (char)(seq >> (56 - 8 * i));
+}
+
+static const char *
+default_words(enum outcome_kind kind)
+{
+    switch (kind) {
+    case ROW_REJECTED:
+        return "refused by the destination";
+    case ROW_RETRY:
+        return "not applied; will be sent again";
+    default:
+        return "no verdict from the destination; it cannot be told whether it was applied";
+    }
+}
+
+/* dest_verdict_fn, and for what dest_write said at once. */
+static void
+keep_verdict(void *arg, uint64_t seq, const struct outcome *outcome)
+{
+    struct sender *s = arg;
+    if (outcome->kind == ROW_DONE || outcome->kind == ROW_UNCHANGED ||
+        outcome->kind == ROW_STAGED)
+        return;
+    static const char *const codes[] = {[ROW_UNKNOWN] = "unknown", [ROW_RETRY] = "retry"};
+    const char *code = outcome->code                   ? outcome->code
+                       : outcome->kind == ROW_REJECTED ? "rejected"
+                                                       : codes[outcome->kind];
+    const char *why = outcome->why ? outcome->why : default_words(outcome->kind);
+    AUTO_BUF struct buf note = BUF_INIT(64 * 1024);
+    buf_add(&note, code, strlen(code) + 1);
+    buf_adds(&note, why);
+    char key[8];
+    seq_key(seq, key);
+    s->refused++;
+    int rc = 0;
+    if (!s->verdicts)
+        rc = sorter_create(s->set.dirfd, NULL, 0, VERDICT_MEMORY, &s->verdicts,
+                           &s->verdict_error);
+    if (rc == 0)
+        sorter_add(s->verdicts, (struct str){key, sizeof key}, buf_str(&note),
+                   &s->verdict_error);
+}
+
+/* Verdicts are kept through a callback that cannot fail: what failed there is told here. */
+static int
+verdicts_kept(struct sender *s, struct error *err)
+{
+    if (s->verdict_error.kind == ERR_NONE)
+        return 0;
+    *err = s->verdict_error;
+    return -err->errnum;
+}
+
+static void
+forget_verdicts(struct sender *s)
+{
+    s->verdicts = sorter_free(s->verdicts);
+    s->refused = 0;
+    s->verdicts_sorted = false;
+    error_clear(&s->verdict_error);
+}
+
+/* ---- the thread ---- */
+
+static enum operation
+operation_of(const struct sender *s, enum entry_op op)
+{
+    switch (op) {
+    case ENTRY_DELETE:
+        return OP_DELETE;
+    case ENTRY_PRESENT:
+        return OP_PRESENT;
+    default:
+        break;
+    }
+    switch (s->set.mode) {
+    case MODE_INSERT:
+        return OP_INSERT;
+    case MODE_UPDATE:
+        return OP_UPDATE;
+    default:
+        return OP_UPSERT;
+    }
+}
+
+static int
+damaged(struct error *err)
+{
+    return error_set(err, ERR_INTERNAL, EIO,
+                     "a change between comparing and sending is damaged");
+}
+
+static bool
+take_str(const char **p, const char *end, struct str *ret)
+{
+    uint64_t n;
+    if (!varint_read(p, end, &n) || n > (uint64_t)(end - *p))
+        return false;
+    *ret = (struct str){*p, n};
+    *p += n;
+    return true;
+}
+
+/* Room for the values of one change: its fields and its key. */
+static size_t
+values_a_change(const struct sender *s)
+{
+    return s->set.meta->nfields + s->set.meta->nkey;
+}
+
+/* Unpacks one change into values[0..]. */
+static bool
+unpack(const struct sender *s, const char **p, const char *end, struct value *values,
+       struct change *c)
+{
+    const struct chg_meta *meta = s->set.meta;
+    if (end - *p < 2)
+        return false;
+    enum entry_op op = (enum entry_op) * (*p)++;
+    struct str after;
+    if (!varint_read(p, end, &c->seq) || !take_str(p, end, &after) ||
+        !take_str(p, end, &c->before))
+        return false;
+    c->op = operation_of(s, op);
+    bool has_after = c->op != OP_DELETE;
+    if (!record_unpack(has_after ? after : c->before, values, meta->nfields))
+        return false;
+    struct value *key = values + meta->nfields;
+    for (size_t i = 0; i < meta->nkey; i++)
+        key[i] = values[meta->key[i]];
+    c->key = key;
+    c->after = has_after && c->op != OP_PRESENT ? values : NULL;
+    return true;
+}
+
+static int
+write_batch(struct sender *s, size_t first, size_t n, struct error *err)
+{
+    struct batch batch = {.changes = s->changes.p + first, .n = n, .number = s->batches++};
+    memset(s->outcomes.p, 0, n * sizeof *s->outcomes.p);
+    int rc = s->set.driver->dest_write(s->set.destination, &batch, s->outcomes.p, err);
+    if (rc < 0)
+        return rc;
+    for (size_t i = 0; i < n; i++)
+        if (batch.changes[i].op != OP_PRESENT)
+            keep_verdict(s, batch.changes[i].seq, &s->outcomes.p[i]);
+    atomic_fetch_add_explicit(&s->set.progress->sent, n, memory_order_relaxed);
+    return verdicts_kept(s, err);
+}
+
+static int
+write_block(struct sender *s, const struct block *b, struct error *err)
+{
+    size_t step = values_a_change(s);
+    if (!VEC_RESERVE(&s->changes, b->rows) || !VEC_RESERVE(&s->values, b->rows * step) ||
+        !VEC_RESERVE(&s->outcomes, b->rows))
+        return no_memory(err);
+    const char *p = b->data.p, *end = p + b->data.n;
+    size_t first = 0, bytes = 0;
+    const char *batch_start = p;
+    for (size_t i = 0; i < b->rows; i++) {
+        if (!unpack(s, &p, end, s->values.p + i * step, &s->changes.p[i]))
+            return damaged(err);
+        bytes = (size_t)(p - batch_start);
+        if (i + 1 - first < s->limits.rows && bytes < s->limits.bytes && i + 1 < b->rows)
+            continue;
+        int rc = write_batch(s, first, i + 1 - first, err);
+        if (rc < 0)
+            return rc;
+        first = i + 1;
+        batch_start = p;
+    }
+    return 0;
+}
+
+static void *
+send_blocks(void *arg)
+{
+    struct sender *s = arg;
+    struct block *b;
+    while ((b = queue_get(&s->queue))) {
+        /* After a failure blocks are taken and dropped: the producer must not hang. */
+        struct error err = ERROR_INIT;
+        pthread_mutex_lock(&s->lock);
+        bool failed = s->result < 0;
+        pthread_mutex_unlock(&s->lock);
+        int rc = failed ? 0 : write_block(s, b, &err);
+        queue_recycle(&s->queue, b);
+        if (rc < 0) {
+            pthread_mutex_lock(&s->lock);
+            s->result = rc;
+            s->error = err;
+            pthread_mutex_unlock(&s->lock);
+        }
+    }
+    return NULL;
+}
+
+/* Ends the thread; everything queued was written or dropped afterwards. */
+static void
+join(struct sender *s)
+{
+    if (!s->threaded)
+        return;
+    queue_close_producer(&s->queue);
+    pthread_join(s->thread, NULL);
+    s->threaded = false;
+    queue_done(&s->queue);
+    queue_init(&s->queue);
+}
+
+/* ---- the caller's side ---- */
+
+int
+sender_begin(struct sender *s, const struct session *session, struct error *err)
+{
+    forget_verdicts(s);
+    s->result = 0;
+    s->batches = 0;
+    if (s->set.driver->dest_begin) {
+        int rc = s->set.driver->dest_begin(s->set.destination, session, err);
+        if (rc < 0)
+            return rc;
+    }
+    s->session = true;
+    return 0;
+}
+
+static int
+flush_block(struct sender *s, struct error *err)
+{
+    struct block *b = TAKE(s->filling);
+    if (!b)
+        return 0;
+    if (!s->threaded) {
+        int rc = pthread_create(&s->thread, NULL, send_blocks, s);
+        if (rc != 0) {
+            queue_recycle(&s->queue, b);
+            return error_set_errno(err, ERR_INTERNAL, rc, "cannot start a thread");
+        }
+        s->threaded = true;
+    }
+    queue_put(&s->queue, b);
+    pthread_mutex_lock(&s->lock);
+    int rc = s->error.kind == ERR_REPLAY ? 0 : s->result;
+    if (rc < 0)
+        *err = s->error;
+    pthread_mutex_unlock(&s->lock);
+    return rc;
+}
+
+int
+sender_add(struct sender *s, const struct entry *e, struct error *err)
+{
+    if (!s->filling && !(s->filling = queue_blank(&s->queue)))
+        return no_memory(err);
+    struct buf *out = &s->filling->data;
+    buf_addc(out, (char)e->op);
+    buf_add_varint(out, e->seq);
+    buf_add_varint(out, e->after.n);
+    buf_add(out, e->after.p, e->after.n);
+    buf_add_varint(out, e->before.n);
+    buf_add(out, e->before.p, e->before.n);
+    if (out->failed)
+        return no_memory(err);
+    s->filling->rows++;
+    return out->n >= QUEUE_BLOCK_BYTES ? flush_block(s, err) : 0;
+}
+
+int
+sender_drain(struct sender *s, struct error *err)
+{
+    int rc = flush_block(s, err);
+    join(s);
+    if (rc < 0)
+        return rc;
+    if (s->result < 0)
+        *err = s->error;
+    return s->result;
+}
+
+int
+sender_survey(struct sender *s, dest_foreign_fn foreign, void *arg, struct error *err)
+{
+    return s->set.driver->dest_survey(s->set.destination, foreign, arg, err);
+}
+
+int
+sender_apply(struct sender *s, struct error *err)
+{
+    int rc = 0;
+    if (s->set.driver->dest_apply)
+        rc = s->set.driver->dest_apply(s->set.destination, keep_verdict, s, err);
+    return rc < 0 ? rc : verdicts_kept(s, err);
+}
+
+int
+sender_commit(struct sender *s, struct error *err)
+{
+    int rc = 0;
+    if (s->set.driver->dest_commit)
+        rc = s->set.driver->dest_commit(s->set.destination, err);
+    if (rc == 0)
+        s->session = false;
+    return rc;
+}
+
+void
+sender_abort(struct sender *s)
+{
+    if (s->filling) {
+        queue_recycle(&s->queue, s->filling);
+        s->filling = NULL;
+    }
+    if (s->threaded) {
+        pthread_mutex_lock(&s->lock);
+        if (s->result == 0)
+            s->result = error_set(&s->error, ERR_CANCELLED, ECANCELED, "cancelled");
+        pthread_mutex_unlock(&s->lock);
+        join(s);
+    }
+    if (s->session && s->set.driver->dest_abort)
+        s->set.driver->dest_abort(s->set.destination);
+    s->session = false;
+    error_clear(&s->error);
+}
+
+uint64_t
+sender_refused(const struct sender *s)
+{
+    return s->refused;
+}
+
+int
+sender_next_refused(struct sender *s, uint64_t *seq, struct str *note, struct error *err)
+{
+    if (!s->verdicts)
+        return 0;
+    if (!s->verdicts_sorted) {
+        int rc = sorter_finish(s->verdicts, err);
+        if (rc < 0)
+            return rc;
+        s->verdicts_sorted = true;
+    }
+    struct str key;
+    int rc = sorter_next(s->verdicts, &key, note, err);
+    if (rc != 1)
+        return rc;
+    *seq = 0;
+    for (size_t i = 0; i < key.n; i++)
+        *seq = *seq << 8 | (uint8_t)key.p[i];
+    return 1;
+}
+
+struct sender *
+sender_free(struct sender *s)
+{
+    if (!s)
+        return NULL;
+    sender_abort(s);
+    queue_done(&s->queue);
+    sorter_free(s->verdicts);
+    VEC_DONE(&s->changes);
+    VEC_DONE(&s->values);
+    VEC_DONE(&s->outcomes);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+    return NULL;
+}

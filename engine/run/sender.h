@@ -1,0 +1,44 @@
+/*
+ * Carries changes to the destination in a thread of its own: packs them into batches, hands
+ * them to the driver, keeps the verdict of every row that was not delivered.
+ */
+#pragma once
+
+#include "data/chg.h"
+#include "driver.h"
+#include "run/reader.h"
+
+struct sender_settings {
+    const struct driver *driver;
+    void *destination; /* opened; the caller closes it after sender_free */
+    enum mode mode;
+    const struct chg_meta *meta;
+    int dirfd; /* for the verdicts' sorter */
+    const atomic_bool *cancelled;
+    struct progress *progress;
+};
+
+struct sender;
+
+int sender_create(const struct sender_settings *settings, struct sender **ret,
+                  struct error *err);
+/* Begins a session (again: forgets verdicts so far). */
+int sender_begin(struct sender *s, const struct session *session, struct error *err);
+/* Queues a change. An error that happened meanwhile in the thread is returned here or by
+ * sender_drain; ERR_REPLAY only by sender_drain: until then changes are taken and dropped. */
+int sender_add(struct sender *s, const struct entry *e, struct error *err);
+/* Waits until everything queued was written. */
+int sender_drain(struct sender *s, struct error *err);
+/* Rows at the destination that were not offered. */
+int sender_survey(struct sender *s, dest_foreign_fn foreign, void *arg, struct error *err);
+/* Carries out what was staged; afterwards every verdict is known. */
+int sender_apply(struct sender *s, struct error *err);
+int sender_commit(struct sender *s, struct error *err);
+/* Aborts the session if one is open. */
+void sender_abort(struct sender *s);
+/* Rows not delivered so far. */
+uint64_t sender_refused(const struct sender *s);
+/* Once, after apply: the verdicts in the order of seq. 1: one, borrowed until the next call; 0:
+ * no more. note is "code\0words". */
+int sender_next_refused(struct sender *s, uint64_t *seq, struct str *note, struct error *err);
+struct sender *sender_free(struct sender *s); /* aborts what is open; NULL-safe, returns NULL */
