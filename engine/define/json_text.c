@@ -338,6 +338,7 @@ json_recognise(struct str text, struct json_fault *fault)
     skip_blanks(&s);
     if (s.at == text.n) {
         fault->text = "the file is empty";
+        fault->at = AT_FILE;
         fault->open = AT_FILE;
         return TEXT_INCOMPLETE;
     }

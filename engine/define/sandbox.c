@@ -15,14 +15,13 @@ enum {
     NAMES_MAX = 256,         /* columns one expression may read */
     VALUE_MAX = 16 << 20,    /* bytes of any text in between */
     STATEMENT_MAX = 1 << 20, /* the expression and its columns' names */
-    SELECTS = 2,             /* ours: the outer one and the row of parameters */
 };
 
 struct sandbox {
     sqlite3 *db;
     EVP_MD *sha256;
     EVP_MD_CTX *digest;
-    int selects;     /* seen in the statement being compiled */
+    int selects;     /* how many more may come in the statement being compiled */
     bool subquery;   /* and that was one too many */
     char denied[64]; /* a function that is not to be had */
 };
@@ -62,7 +61,7 @@ authorize(void *arg, int action, const char *a, const char *b, const char *c, co
         return SQLITE_OK;
     if (action == SQLITE_FUNCTION)
         sqlite3_snprintf(sizeof s->denied, s->denied, "%s", b ? b : "");
-    if (action == SQLITE_SELECT && ++s->selects <= SELECTS)
+    if (action == SQLITE_SELECT && s->selects-- > 0)
         return SQLITE_OK;
     if (action == SQLITE_SELECT || action == SQLITE_RECURSIVE || action == SQLITE_READ)
         s->subquery = true;
@@ -173,12 +172,19 @@ sandbox_names_done(struct sandbox_names *names)
 
 /* ---- compiling ---- */
 
-/* " FROM (SELECT ?1 AS "a", ?2 AS "b") AS model", nothing without names. */
+enum form { FORM_WHERE, FORM_BARE, FORM_RUN };
+
+/* " FROM (SELECT ?1 AS "a", ?2 AS "b") AS model", nothing without names. Only the form that is
+ * run has parameters of ours: any in another is the expression's own. */
 static void
-add_from(struct buf *sql, const struct sandbox_names *names)
+add_from(struct buf *sql, enum form form, const struct sandbox_names *names)
 {
     for (size_t i = 0; i < names->n; i++) {
-        buf_addf(sql, "%s?%zu AS \"", i ? ", " : " FROM (SELECT ", i + 1);
+        buf_adds(sql, i ? ", " : " FROM (SELECT ");
+        if (form == FORM_RUN)
+            buf_addf(sql, "?%zu AS \"", i + 1);
+        else
+            buf_adds(sql, "NULL AS \"");
         for (const char *c = names->p[i]; *c; c++) {
             if (*c == '"')
                 buf_addc(sql, '"');
@@ -190,8 +196,6 @@ add_from(struct buf *sql, const struct sandbox_names *names)
         buf_adds(sql, ") AS model");
 }
 
-enum form { FORM_WHERE, FORM_BARE, FORM_RUN };
-
 /* The line breaks end a comment that the expression may close with. */
 static int
 prepare(struct sandbox *s, enum form form, const char *expression,
@@ -202,12 +206,12 @@ prepare(struct sandbox *s, enum form form, const char *expression,
         buf_adds(&sql, "SELECT 1");
     else
         buf_addf(&sql, form == FORM_BARE ? "SELECT %s\n" : "SELECT (%s\n)", expression);
-    add_from(&sql, names);
+    add_from(&sql, form, names);
     if (form == FORM_WHERE)
         buf_addf(&sql, " WHERE (%s\n)", expression);
     if (sql.failed)
         return SQLITE_TOOBIG;
-    s->selects = 0;
+    s->selects = names->n ? 2 : 1; /* ours: the row of columns is one */
     s->subquery = false;
     s->denied[0] = '\0';
     return sqlite3_prepare_v3(s->db, sql.p, (int)sql.n + 1, SQLITE_PREPARE_PERSISTENT, ret,
@@ -261,7 +265,7 @@ learn(struct sandbox *s, const char *expression, struct sandbox_names *names, st
     int rc = prepare(s, FORM_WHERE, expression, names, &stmt);
     int parameters = sqlite3_bind_parameter_count(stmt);
     sqlite3_finalize(stmt);
-    if (rc == SQLITE_OK && (size_t)parameters != names->n)
+    if (rc == SQLITE_OK && parameters > 0)
         return error_set(err, ERR_CONFIG, EINVAL, "a parameter is not possible here");
     if (rc == SQLITE_OK)
         return 0;
