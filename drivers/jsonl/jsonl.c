@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/cleanup.h"
 #include "driver.h"
 #include "jsonl/keys.h"
 #include "lib/cast.h"
