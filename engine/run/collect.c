@@ -28,11 +28,16 @@ is_wanted(const struct sync_record *r, const char *name, uint64_t oldest, uint64
         return true;
     if (strcmp(name, "plan") == 0 || strcmp(name, "plan-refused") == 0)
         return r->plan != NULL;
+    if (strcmp(name, "plan-rekeyed") == 0)
+        return r->plan && r->plan->rekeyed;
     if (sscanf(name, "run-%" SCNu64 ".%n", &number, &n) == 1 && n > 0) {
         if (strcmp(name + n, "rejected") == 0 && number == r->rejected_run)
             return true;
-        return number >= oldest && strcmp(name + n, "merged") != 0 &&
-               strcmp(name + n, "surveyed") != 0;
+        if (number == unresolved)
+            return true;
+        bool state = strcmp(name + n, "merged") == 0 || strcmp(name + n, "rekeyed") == 0 ||
+                     strcmp(name + n, "surveyed") == 0;
+        return number >= oldest && number <= r->last_run && !state;
     }
     if (sscanf(name, "state-%" SCNu64, &number) == 1)
         return number == unresolved;

@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "run/plan.h"
+#include "run/rekey.h"
 
 enum { SPLITTERS = 256 };
 
@@ -72,10 +73,30 @@ splitters(struct run *run, struct arena *arena, struct str *keys)
 }
 
 static int
+merge(struct run *run, const struct diff_settings *settings, const bool *shared,
+      struct error *err)
+{
+    if (!shared)
+        return diff_run(settings, &run->record.counts, err);
+    char name[STATE_NAME_MAX];
+    run_file_name(name, run->record.number, "rekeyed");
+    int rc = rekey_run(settings, run->mapper, shared, run->dirfd, name, run->sort_memory,
+                       &run->record.counts, err);
+    run->rekeyed = rc == 0;
+    return rc;
+}
+
+static int
 diff(struct run *run, struct error *err)
 {
     AUTO_ARENA struct arena arena = ARENA_INIT;
     struct str hint[SPLITTERS];
+    const bool *shared = NULL;
+    if (run->meta->nkey == 0 && !run->fresh && !run->why_full &&
+        rekey_needed(run->before.meta, run->meta)) {
+        shared = rekey_shared(run->before.meta, run->meta, &arena);
+        mapper_identify_by(run->mapper, shared);
+    }
     const struct reader_settings reading = {
         .driver = run->source_connection->driver,
         .source = run->source,
@@ -83,7 +104,7 @@ diff(struct run *run, struct error *err)
         .ordered = run->ordered,
         .dirfd = run->dirfd,
         .hint = hint,
-        .nhint = run->ordered ? 0 : splitters(run, &arena, hint),
+        .nhint = run->ordered || shared ? 0 : splitters(run, &arena, hint),
         .sort_memory = run->sort_memory,
         .cancelled = &run->cancelled,
         .progress = &run->progress,
@@ -97,8 +118,8 @@ diff(struct run *run, struct error *err)
         .full = run->why_full != NULL || run->verb == VERB_BASELINE,
         .duplicates_last = run->def->duplicates_last,
         .present = run->survey,
-        .only = run->verb == VERB_RETRY ? run->previous_rejected : NULL,
         .only_rejected = run->verb == VERB_RETRY,
+        .only = run->verb == VERB_RETRY ? run->previous_rejected : NULL,
         .meta = run->meta,
         .state = &run->state,
         .reader = reader,
@@ -107,8 +128,7 @@ diff(struct run *run, struct error *err)
         .refuse = take_refusal,
         .arg = run,
     };
-    rc = diff_run(&settings, &run->record.counts, err);
-    /* Only the reader can tell an error of the source from a wish to stop. */
+    rc = merge(run, &settings, shared, err);
     reader_free(reader);
     return rc;
 }

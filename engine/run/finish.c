@@ -77,11 +77,17 @@ list_segments(struct run *run, const char *name, bool wrote, bool replaces,
               struct sync_record *after, struct error *err)
 {
     size_t kept = replaces ? 0 : run->before.nsegments;
-    const char **names = arena_alloc(&run->arena, (kept + 1) * sizeof *names);
+    const char **names = arena_alloc(&run->arena, (kept + 2) * sizeof *names);
     if (!names)
         return no_memory(err);
     for (size_t i = 0; i < kept; i++)
         names[i] = run->before.segments[i];
+    if (run->rekeyed) {
+        char rekeyed[STATE_NAME_MAX];
+        run_file_name(rekeyed, run->record.number, "rekeyed");
+        names[0] = arena_strdup(&run->arena, rekeyed);
+        kept = 1;
+    }
     if (wrote)
         names[kept++] = arena_strdup(&run->arena, name);
     after->segments = names;
@@ -240,6 +246,7 @@ run_keep_plan(struct run *run, struct error *err)
         .why_full = run->why_full,
         .held = run->held,
         .fresh = run->fresh,
+        .rekeyed = run->rekeyed,
         .counts = run->record.counts,
         .inserts = run->record.inserts,
         .updates = run->record.updates,
@@ -256,6 +263,10 @@ run_keep_plan(struct run *run, struct error *err)
         renameat(run->dirfd, "plan-refused.new", run->dirfd, "plan-refused");
     else
         unlinkat(run->dirfd, "plan-refused", 0);
+    char rekeyed[STATE_NAME_MAX];
+    run_file_name(rekeyed, run->record.number, "rekeyed");
+    if (run->rekeyed && renameat(run->dirfd, rekeyed, run->dirfd, "plan-rekeyed") < 0)
+        return error_set_errno(err, ERR_INTERNAL, errno, "cannot keep the plan");
     rc = file_sync_dir(run->dirfd, err);
     if (rc < 0)
         return rc;

@@ -23,6 +23,7 @@ struct plan_record {
     const char *why_full; /* NULL: incremental */
     const char *held;     /* the guard's words, or NULL */
     bool fresh;           /* the delivered state did not count: it will be replaced */
+    bool rekeyed;         /* plan-rekeyed holds the delivered state under new keys */
     struct diff_counts counts;
     uint64_t inserts, updates, deletes, foreign;
 };

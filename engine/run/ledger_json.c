@@ -169,6 +169,7 @@ plan_to_json(const struct plan_record *plan)
     put_text(json, "full", plan->why_full);
     put_text(json, "held", plan->held);
     json_object_set_new(json, "fresh", json_boolean(plan->fresh));
+    json_object_set_new(json, "rekeyed", json_boolean(plan->rekeyed));
     put_numbers(json, plan, plan_numbers);
     put_numbers(json, &plan->counts, count_numbers);
     return json;
@@ -186,6 +187,7 @@ plan_from_json(const json_t *json, struct arena *arena)
     plan->why_full = get_text(json, "full", arena);
     plan->held = get_text(json, "held", arena);
     plan->fresh = json_is_true(json_object_get(json, "fresh"));
+    plan->rekeyed = json_is_true(json_object_get(json, "rekeyed"));
     get_numbers(json, plan, plan_numbers);
     get_numbers(json, &plan->counts, count_numbers);
     return plan->id && plan->texts && plan->segments ? plan : NULL;

@@ -15,6 +15,7 @@ struct mapper {
     size_t *which;   /* for an expression: its number */
     size_t *key_at;  /* for each identifier column: position in the projection */
     size_t *by_name; /* field numbers in the order of their names */
+    const bool *use; /* fields that make a fingerprint; NULL: all */
     struct expressions *expressions;
     struct value *schema_row; /* what expressions read: one value a schema column */
     size_t *schema_of;        /* for each projected column: its schema column */
@@ -247,11 +248,13 @@ mapper_fields(const struct mapper *m)
 
 /* SHA-256 over the fields in name order, each packed: equal records, equal fingerprints. */
 static int
-fingerprint(struct mapper *m, const struct value *fields, struct buf *key, struct error *err)
+fingerprint(struct mapper *m, const bool *use, const struct value *fields, struct buf *key,
+            struct error *err)
 {
     AUTO_BUF struct buf packed = BUF_INIT(BUF_NO_MAX);
     for (size_t i = 0; i < m->meta->nfields; i++)
-        record_add(&packed, &fields[m->by_name[i]]);
+        if (!use || use[m->by_name[i]])
+            record_add(&packed, &fields[m->by_name[i]]);
     unsigned char *to = (unsigned char *)buf_room(key, EVP_MAX_MD_SIZE);
     unsigned n = 0;
     if (packed.failed || !to)
@@ -262,6 +265,24 @@ fingerprint(struct mapper *m, const struct value *fields, struct buf *key, struc
         return error_set(err, ERR_INTERNAL, EIO, "cannot compute SHA-256");
     key->n += n;
     return 0;
+}
+
+void
+mapper_identify_by(struct mapper *m, const bool *use)
+{
+    m->use = use;
+}
+
+int
+mapper_fingerprint(struct mapper *m, const bool *use, struct str record, struct buf *key,
+                   struct error *err)
+{
+    AUTO_FREE struct value *fields = calloc(m->meta->nfields, sizeof *fields);
+    if (!fields)
+        return no_memory(err);
+    if (!record_unpack(record, fields, m->meta->nfields))
+        return error_set(err, ERR_INTERNAL, EIO, "a record is damaged");
+    return fingerprint(m, use, fields, key, err);
 }
 
 int
@@ -299,7 +320,7 @@ mapper_row(struct mapper *m, const struct value *values, struct buf *key, struct
     for (size_t i = 0; i < meta->nfields; i++)
         record_add(record, &m->out[i]);
     if (meta->nkey == 0) {
-        int rc = fingerprint(m, m->out, key, err);
+        int rc = fingerprint(m, m->use, m->out, key, err);
         if (rc < 0)
             return rc;
     }

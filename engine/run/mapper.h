@@ -26,6 +26,15 @@ const struct projection *mapper_projection(const struct mapper *m);
 /* nfields columns as a destination needs them to create a table; borrowed. */
 const struct column *mapper_fields(const struct mapper *m);
 
+/* Without identifier: the fields that make a record's fingerprint, by number; all of them until
+ * this is called. Taken in the order of their names, so that reordering mappings changes
+ * nothing. `use` is borrowed. */
+void mapper_identify_by(struct mapper *m, const bool *use);
+/* Appends the fingerprint (32 bytes) of a packed record of this mapping; use: as above, NULL:
+ * all fields. */
+int mapper_fingerprint(struct mapper *m, const bool *use, struct str record, struct buf *key,
+                       struct error *err);
+
 enum mapped {
     MAPPED_OK,
     MAPPED_NULL_KEY, /* the identifier, or a part of it, is NULL: key starts with that NULL */
@@ -33,7 +42,6 @@ enum mapped {
 };
 
 /* values: one model row (projection.n values). Appends to key and record. Without identifier
- * the key is the record's fingerprint (32 bytes), fields taken by name, so that reordering
- * mappings changes nothing. */
+ * the key is the record's fingerprint. */
 int mapper_row(struct mapper *m, const struct value *values, struct buf *key,
                struct buf *record, enum mapped *ret, struct error *why, struct error *err);

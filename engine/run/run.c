@@ -85,7 +85,7 @@ end_attempt(struct run *run)
     run->mapper = mapper_free(run->mapper);
     run_close_handles(run);
     state_done(&run->state);
-    run->session = run->surveyed = run->careful = run->renumbered = false;
+    run->session = run->surveyed = run->careful = run->renumbered = run->rekeyed = false;
     run->new_keys = run->foreign_rows = 0;
     run->held = NULL;
 }
@@ -230,6 +230,8 @@ end_failed(struct run *run, const struct error *failure)
         snprintf(name, sizeof name, "state-%llu", (unsigned long long)r->number);
         unlinkat(run->dirfd, name, 0);
         run_file_name(name, r->number, "changes");
+        unlinkat(run->dirfd, name, 0);
+        run_file_name(name, r->number, "rekeyed");
         unlinkat(run->dirfd, name, 0);
     }
 }
@@ -410,15 +412,31 @@ count_plan(struct run *run, struct error *err)
     return rc;
 }
 
+/* A file of the plan becomes one of this run's; its new name is put in `name`. */
+static int
+take_plan_file(struct run *run, const char *from, const char *what, char name[STATE_NAME_MAX],
+               struct error *err)
+{
+    run_file_name(name, run->record.number, what);
+    unlinkat(run->dirfd, name, 0);
+    if (linkat(run->dirfd, from, run->dirfd, name, 0) < 0)
+        return error_set_errno(err, ERR_INTERNAL, errno, "cannot take the plan");
+    return 0;
+}
+
 static int
 approve(struct run *run, struct error *err)
 {
     const struct plan_record *plan = run->before.plan;
     char changes[STATE_NAME_MAX];
-    run_file_name(changes, run->record.number, "changes");
-    if (linkat(run->dirfd, "plan", run->dirfd, changes, 0) < 0)
-        return error_set_errno(err, ERR_INTERNAL, errno, "cannot take the plan");
-    int rc = chg_open(run->dirfd, changes, &run->changes, err);
+    int rc = take_plan_file(run, "plan", "changes", changes, err);
+    if (rc == 0 && plan->rekeyed) {
+        char rekeyed[STATE_NAME_MAX];
+        rc = take_plan_file(run, "plan-rekeyed", "rekeyed", rekeyed, err);
+        run->rekeyed = rc == 0;
+    }
+    if (rc == 0)
+        rc = chg_open(run->dirfd, changes, &run->changes, err);
     if (rc == 0)
         rc = take_plan_refusals(run, err);
     if (rc == 0)

@@ -85,6 +85,7 @@ struct run {
     struct chg_writer *writer;
     struct chg *changes; /* what is, or would be, sent */
     uint64_t new_keys;   /* of it: identifiers that were not delivered before */
+    bool rekeyed;        /* the delivered state was written anew under other keys */
     struct sorter *foreign;
     uint64_t foreign_rows;
 };
