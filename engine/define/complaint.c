@@ -14,22 +14,19 @@ enum {
     MASK_LENGTH = 3,      /* "***", whatever is behind it: not even the length is told */
 };
 
+/* One line of UTF-8, whatever it was and wherever it had to be cut. */
 static void
-blank_controls(char *z)
+make_clean(char *z)
 {
-    for (; *z; z++)
-        if ((unsigned char)*z < ' ' || *z == 0x7F)
-            *z = '?';
-}
-
-/* Cuts what vsnprintf had to cut anyway at a UTF-8 boundary. */
-static void
-cut_to_utf8(char *z)
-{
+    size_t n = strlen(z);
+    for (size_t i = 0; i < n; i++)
+        if (z[i] == '\t')
+            z[i] = ' ';
+        else if ((unsigned char)z[i] < ' ' || z[i] == 0x7F)
+            z[i] = '?';
     bool cut;
-    size_t n = strlen(z), good = utf8_span((struct str){z, n}, &cut);
-    if (cut)
-        z[good] = '\0';
+    for (size_t at = 0; (at += utf8_span((struct str){z + at, n - at}, &cut)) < n;)
+        z[at] = '?';
 }
 
 unsigned
@@ -44,15 +41,6 @@ text_line(struct str text, size_t at)
     return line;
 }
 
-/* One byte of an excerpt; anything that would disturb a terminal becomes harmless. */
-static char
-excerpt_byte(char c)
-{
-    if (c == '\t')
-        return ' ';
-    return (unsigned char)c < ' ' || c == 0x7F ? '?' : c;
-}
-
 static void
 plain_excerpt(struct complaint *c, struct str line, size_t column)
 {
@@ -63,17 +51,9 @@ plain_excerpt(struct complaint *c, struct str line, size_t column)
     if (n > sizeof c->excerpt - 1)
         n = sizeof c->excerpt - 1;
     for (size_t i = 0; i < n; i++)
-        c->excerpt[i] = excerpt_byte(line.p[from + i]);
+        c->excerpt[i] = line.p[from + i] ? line.p[from + i] : '?';
     c->excerpt[n] = '\0';
-
-    bool cut;
-    size_t good = utf8_span((struct str){c->excerpt, n}, &cut);
-    if (cut)
-        c->excerpt[good] = '\0';
-    else
-        for (; good < n; good++) /* not UTF-8 at all */
-            if ((unsigned char)c->excerpt[good] >= 0x80)
-                c->excerpt[good] = '?';
+    make_clean(c->excerpt);
     c->caret = (unsigned)(column - from + 1);
 }
 
@@ -129,16 +109,14 @@ masked_excerpt(struct complaint *c, struct str line, size_t column)
         if (column >= at && column < end)
             c->caret = (unsigned)(n + (shown ? column - at : 0) + 1);
         for (size_t i = 0; i < need; i++)
-            c->excerpt[n++] = shown ? excerpt_byte(line.p[at + i]) : '*';
+            c->excerpt[n++] = shown ? line.p[at + i] : '*';
     }
     c->excerpt[n] = '\0';
     if (at == line.n && column >= line.n)
         c->caret = (unsigned)n + 1;
-    bool cut;
-    if (c->caret == 0 || utf8_span((struct str){c->excerpt, n}, &cut) < n) {
-        c->caret = 0; /* the fault is behind what fits, or no text at all */
+    make_clean(c->excerpt);
+    if (c->caret == 0) /* the fault is behind what fits */
         c->excerpt[0] = '\0';
-    }
 }
 
 static void
@@ -181,12 +159,9 @@ complain(struct complaint *c, const struct text_file *f, size_t at, const char *
     va_end(ap);
     if (hint)
         snprintf(c->hint, sizeof c->hint, "%s", hint);
-    blank_controls(c->file);
-    blank_controls(c->text);
-    blank_controls(c->hint);
-    cut_to_utf8(c->file);
-    cut_to_utf8(c->text);
-    cut_to_utf8(c->hint);
+    make_clean(c->file);
+    make_clean(c->text);
+    make_clean(c->hint);
     if (f->text.p)
         place(c, f, at);
     return -EINVAL;

@@ -260,7 +260,7 @@ check_model(const struct config *k, const struct json_node *source, const struct
 static int
 take_source(const struct config *k, const struct json_node *root)
 {
-    static const char *const own[] = {"connection", "table", "query", NULL};
+    const char *own[4] = {"connection"};
     struct definition *d = k->d;
     struct json_node source;
     int rc = take_object(k, root, "source", &source);
@@ -272,6 +272,11 @@ take_source(const struct config *k, const struct json_node *root)
     const struct driver *driver = world_driver(k->world, d->source_connection);
     if (driver && !driver->source_open)
         driver = NULL; /* it will have to be another one */
+    size_t nown = 1;
+    if (!driver || driver->takes_table)
+        own[nown++] = "table";
+    if (!driver || driver->takes_query)
+        own[nown++] = "query";
     rc = check_model(k, &source, driver);
     if (rc)
         return rc;

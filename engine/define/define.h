@@ -51,7 +51,8 @@ size_t text_max(enum text_kind kind);
 
 /* What a check may know of the world beside the text itself. */
 struct world {
-    /* The driver behind a connection; NULL when there is no such (ready) connection. */
+    /* The driver behind a connection; NULL when there is no such (ready) connection. The
+     * function itself NULL: nothing is known of connections, so none is missed. */
     const struct driver *(*driver_of)(void *arg, const char *connection);
     void *arg;
     const char *destination; /* TEXT_MODE: the connection the sync's config.json in force names
@@ -171,8 +172,9 @@ int expressions_compile(const struct schema *schema, const struct mapping *mappi
                         struct error *err);
 /* Evaluates expression number `which` (counting only mappings that are expressions) for a row
  * given as nschema values (only used ones need be there). *out is borrowed until the next call
- * for the same `which`. INTEGER → V_INT, REAL → V_FLOAT, TEXT → V_TEXT, BLOB → V_BYTES. An SQL
- * error (integer overflow, malformed JSON) is ERR_DATA: the row's own fault. */
+ * for the same `which`, or until the row's values go. INTEGER → V_INT, REAL → V_FLOAT, TEXT →
+ * V_TEXT, BLOB → V_BYTES. An SQL error (integer overflow, malformed JSON) is ERR_DATA: the
+ * row's own fault. */
 int expressions_eval(struct expressions *x, size_t which, const struct value *row,
                      struct value *out, struct error *err);
 struct expressions *expressions_free(struct expressions *x); /* NULL-safe, returns NULL */

@@ -232,7 +232,8 @@ definition_parse(const struct world *world, const struct sync_texts *texts,
             rc = find_key(&w);
     }
     json_decref(w.root.json);
-    if (rc || complaints->n > before || !w.have_config || !w.have_mappings || !w.have_mode)
+    if (rc || complaints->n > before || w.overflow.text[0] || !w.have_config ||
+        !w.have_mappings || !w.have_mode)
         w.d = definition_free(w.d);
     *ret = w.d;
     return rc;

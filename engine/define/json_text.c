@@ -342,6 +342,8 @@ json_recognise(struct str text, struct json_fault *fault)
         fault->open = AT_FILE;
         return TEXT_INCOMPLETE;
     }
+    if (text.n >= 3 && memcmp(text.p, "\xEF\xBB\xBF", 3) == 0)
+        return broken(&s, 0, "a byte order mark before the text", "save it as plain UTF-8");
     if (text.p[s.at] != '{')
         return broken(&s, s.at, "expected '{'", "the file holds one JSON object");
     enum text_verdict v = push(&s);

@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 
 enum {
+    SEEN_MAX = 32,           /* columns kept from one check to the next */
     NAMES_MAX = 256,         /* columns one expression may read */
     VALUE_MAX = 16 << 20,    /* bytes of any text in between */
     STATEMENT_MAX = 1 << 20, /* the expression and its columns' names */
@@ -21,9 +22,10 @@ struct sandbox {
     sqlite3 *db;
     EVP_MD *sha256;
     EVP_MD_CTX *digest;
-    int selects;     /* how many more may come in the statement being compiled */
-    bool subquery;   /* and that was one too many */
-    char denied[64]; /* a function that is not to be had */
+    int selects;               /* how many more may come in the statement being compiled */
+    bool subquery;             /* and that was one too many */
+    struct sandbox_names seen; /* columns that checked expressions read: saves guessing again */
+    char denied[64];           /* a function that is not to be had */
 };
 
 /* ---- what is allowed ---- */
@@ -148,6 +150,7 @@ sandbox_close(struct sandbox *s)
 {
     if (!s)
         return NULL;
+    sandbox_names_done(&s->seen);
     sqlite3_close(s->db);
     EVP_MD_CTX_free(s->digest);
     EVP_MD_free(s->sha256);
@@ -279,45 +282,53 @@ learn(struct sandbox *s, const char *expression, struct sandbox_names *names, st
     return 1;
 }
 
+/* Compiles in the two places where it is not run, until `names` holds all that it reads. */
+static int
+settle(struct sandbox *s, const char *expression, struct sandbox_names *names,
+       struct error *err)
+{
+    if (!names->p && !(names->p = calloc(NAMES_MAX, sizeof *names->p)))
+        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+    int more;
+    while ((more = learn(s, expression, names, err)) == 1)
+        ;
+    if (more < 0)
+        return more;
+    sqlite3_stmt *bare = NULL;
+    int rc = prepare(s, FORM_BARE, expression, names, &bare);
+    int columns = sqlite3_column_count(bare);
+    sqlite3_finalize(bare);
+    if (rc)
+        return explain(s, rc, err);
+    if (columns != 1)
+        return error_set(err, ERR_CONFIG, EINVAL, "more than one expression");
+    return 0;
+}
+
 int
 sandbox_compile(struct sandbox *s, const char *expression, struct sandbox_names *names,
                 sqlite3_stmt **ret, struct error *err)
 {
     *ret = NULL;
-    *names = (struct sandbox_names){.p = calloc(NAMES_MAX, sizeof *names->p)};
-    if (!names->p)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-    int more;
-    while ((more = learn(s, expression, names, err)) == 1)
-        ;
-    if (more == 0) {
-        sqlite3_stmt *bare = NULL;
-        int rc = prepare(s, FORM_BARE, expression, names, &bare);
-        bool one = rc || sqlite3_column_count(bare) == 1;
-        sqlite3_finalize(bare);
-        rc = rc ? rc : prepare(s, FORM_RUN, expression, names, ret);
+    *names = (struct sandbox_names){.n = 0};
+    int rc = settle(s, expression, names, err);
+    if (rc == 0) {
+        rc = prepare(s, FORM_RUN, expression, names, ret);
         if (rc)
-            more = explain(s, rc, err);
-        else if (!one)
-            more = error_set(err, ERR_CONFIG, EINVAL, "more than one expression");
+            rc = explain(s, rc, err);
     }
-    if (more < 0) {
-        sqlite3_finalize(*ret);
-        *ret = NULL;
+    if (rc)
         sandbox_names_done(names);
-    }
-    return more;
+    return rc;
 }
 
 int
 sandbox_check(struct sandbox *s, const char *expression, struct error *err)
 {
-    struct sandbox_names names;
-    sqlite3_stmt *stmt;
-    int rc = sandbox_compile(s, expression, &names, &stmt, err);
+    if (s->seen.n > SEEN_MAX)
+        sandbox_names_done(&s->seen);
+    int rc = settle(s, expression, &s->seen, err);
     if (rc)
-        return rc;
-    sqlite3_finalize(stmt);
-    sandbox_names_done(&names);
-    return 0;
+        sandbox_names_done(&s->seen);
+    return rc;
 }

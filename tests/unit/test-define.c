@@ -92,6 +92,8 @@ test_config(void)
     CHECK(refused(
         k, "{ \"source\": { \"connection\": \"new\",\n\"table\": \"t\", \"query\": \"q\" } }",
         2, 15, "side by side"));
+    CHECK(refused(k, "{ \"source\": { \"connection\": \"in\", \"x\": 1 } }", 1, 35,
+                  "allowed: connection"));
     CHECK(refused(k, "{ \"source\": { \"connection\": \"new\", \"tabel\": \"t\" } }", 1, 36,
                   "did you mean \"table\"?"));
     CHECK(refused(k,
@@ -105,6 +107,7 @@ test_json(void)
 {
     enum text_kind k = TEXT_CONFIG;
     CHECK(refused(k, "[]", 1, 1, "expected '{'"));
+    CHECK(refused(k, "\xEF\xBB\xBF{}", 1, 1, "byte order mark"));
     CHECK(refused(k, "", 0, 0, "empty"));
     CHECK(refused(k, "{\n  \"a\" 1 }", 2, 7, "expected ':'"));
     CHECK(refused(k, "{ \"a\": 1,\n}", 2, 1, "expected a key"));
@@ -283,8 +286,7 @@ test_secret_never_shown(void)
         "{ \"driver\": \"db\", \"password\": \"x hunter2\" \"hunter2\" }",
         "{ \"driver\": \"db\", \"path\": \"x\", \"password\": [\"hunter2\"] }",
         "{ \"driver\": \"db\", \"path\": \"x\", \"password\": {\"env\": [\"hunter2\"]} }",
-        "{ \"driver\": \"db\", \"path\": \"x\", \"password\": {\"hunter2\": 1, \"pass\": "
-        "\"hunter2\"} }",
+        "{ \"driver\": \"db\", \"path\": \"x\", \"password\": {\"hunter2\": 1, \"x\": 2} }",
         "{ \"driver\": \"db\", \"path\": \"x\", \"port\": \"hunter2\" }",
         "{ \"driver\": \"db\", \"path\": \"x\", \"delimiter\": \"hunter2\" }",
     };
