@@ -1,0 +1,27 @@
+/*
+ * Listings. The user's names come first (so that rm -r removes them first, see names.h), then
+ * the engine's. Nothing is listed ahead into memory: the stored tree is read name by name in
+ * small batches, rejected rows with a cursor, so a directory of a million rows costs nothing.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "inode.h"
+
+struct listed {
+    const char *name;
+    struct stat st;     /* st_ino and the type, at least */
+    bool worth_look_up; /* attributes may be given along (READDIRPLUS) */
+    uint64_t next;      /* offset of the name after it */
+};
+
+struct dirs;
+
+int dirs_open(struct fs *fs, struct inode *dir, struct dirs **ret);
+/* The name at this offset (0: the first), borrowed until the next call. 1: there is one; 0: the
+ * end. Asking for the same offset again gives the same name. */
+int dirs_at(struct dirs *d, uint64_t offset, struct listed *ret);
+struct dirs *dirs_close(struct dirs *d); /* NULL-safe, returns NULL */

@@ -1,0 +1,339 @@
+/* The table of inodes and what stat(2) says of them: see inode.h. */
+#include "inode.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+
+static const uint64_t PLACE_INO = UINT64_C(1) << 63; /* apart from the stored tree's numbers */
+enum { PLAIN_TEXT_MAX = 256 * 1048576 };
+
+/* ---- identity ---- */
+
+static uint64_t
+mix(uint64_t h, uint64_t v)
+{
+    h = (h ^ v) * UINT64_C(0x9E3779B97F4A7C15);
+    return h ^ h >> 29;
+}
+
+/* Made of names, not addresses: the numbers must be the same after a restart. */
+uint64_t
+inode_number(const struct place *at)
+{
+    uint64_t h = mix(mix(1, at->sync), at->name ? 0 : at->number);
+    h = mix(h,
+            at->item->which | (uint64_t)at->item->view << 16 | (uint64_t)at->item->kind << 32);
+    for (const char *p = at->item->name; *p; p++)
+        h = mix(h, (unsigned char)*p);
+    for (const char *p = at->name ? at->name : ""; *p; p++)
+        h = mix(h, (unsigned char)*p);
+    return h | PLACE_INO;
+}
+
+static bool
+same_place(const struct place *a, const struct place *b)
+{
+    return a->item == b->item && a->sync == b->sync && a->number == b->number &&
+           !a->name == !b->name && (!a->name || strcmp(a->name, b->name) == 0);
+}
+
+static struct inode **
+bucket(struct fs *fs, uint64_t ino)
+{
+    return &fs->table[mix(0, ino) % INODE_BUCKETS];
+}
+
+static void
+init_inode(struct inode *i)
+{
+    pthread_mutex_init(&i->lock, NULL);
+    i->text = (struct buf)BUF_INIT(PLAIN_TEXT_MAX);
+}
+
+void
+inode_table_init(struct fs *fs)
+{
+    pthread_mutex_init(&fs->table_lock, NULL);
+    pthread_mutex_init(&fs->names, NULL);
+    pthread_mutex_init(&fs->polls_lock, NULL);
+    init_inode(&fs->root);
+    fs->root.place.item = &nodes_root;
+    fs->root.ino = 1;
+}
+
+static void
+free_inode(struct fs *fs, struct inode *i)
+{
+    if (i->node && i->unlinked)
+        tree_forget(fs->engine, i->node);
+    buf_done(&i->text);
+    free((char *)i->place.name);
+    pthread_mutex_destroy(&i->lock);
+    free(i);
+}
+
+void
+inode_table_done(struct fs *fs)
+{
+    for (size_t b = 0; b < INODE_BUCKETS; b++) {
+        while (fs->table[b]) {
+            struct inode *i = fs->table[b];
+            fs->table[b] = i->next;
+            free_inode(fs, i);
+        }
+    }
+    buf_done(&fs->root.text);
+}
+
+static struct inode *
+find_locked(struct fs *fs, uint64_t ino, node_id node, const struct place *at)
+{
+    for (struct inode *i = *bucket(fs, ino); i; i = i->next) {
+        if (i->ino != ino || !i->hashed)
+            continue;
+        if (node ? i->node == node : !i->node && same_place(&i->place, at)) {
+            i->lookups++;
+            return i;
+        }
+    }
+    return NULL;
+}
+
+/* Finds or makes; a place that is not `shared` is always made. */
+static struct inode *
+get(struct fs *fs, uint64_t ino, node_id node, const struct place *at, bool shared)
+{
+    pthread_mutex_lock(&fs->table_lock);
+    struct inode *i = shared ? find_locked(fs, ino, node, at) : NULL;
+    char *name = NULL;
+    if (!i && !(at && at->name && !(name = strdup(at->name))) &&
+        (i = calloc(1, sizeof *i)) != NULL) {
+        init_inode(i);
+        i->ino = ino;
+        i->node = node;
+        i->lookups = 1;
+        i->hashed = shared;
+        if (at) {
+            i->place = *at;
+            i->place.name = TAKE(name);
+        }
+        i->next = *bucket(fs, ino);
+        *bucket(fs, ino) = i;
+    }
+    pthread_mutex_unlock(&fs->table_lock);
+    free(name);
+    return i;
+}
+
+struct inode *
+inode_of_node(struct fs *fs, node_id id)
+{
+    return get(fs, id, id, NULL, true);
+}
+
+struct inode *
+inode_of_place(struct fs *fs, const struct place *at)
+{
+    return get(fs, inode_number(at), 0, at, at->item->kind != ITEM_TRIGGER);
+}
+
+struct inode *
+inode_find_node(struct fs *fs, node_id id)
+{
+    pthread_mutex_lock(&fs->table_lock);
+    struct inode *i = find_locked(fs, id, id, NULL);
+    pthread_mutex_unlock(&fs->table_lock);
+    return i;
+}
+
+void
+inode_forget(struct fs *fs, struct inode *i, uint64_t lookups)
+{
+    if (i == &fs->root)
+        return;
+    pthread_mutex_lock(&fs->table_lock);
+    i->lookups -= lookups < i->lookups ? lookups : i->lookups;
+    bool gone = i->lookups == 0;
+    if (gone) {
+        struct inode **at = bucket(fs, i->ino);
+        while (*at != i)
+            at = &(*at)->next;
+        *at = i->next;
+    }
+    pthread_mutex_unlock(&fs->table_lock);
+    if (gone)
+        free_inode(fs, i);
+}
+
+/* ---- directories ---- */
+
+bool
+inode_is_sync(struct fs *fs, struct inode *dir)
+{
+    if (!dir->node)
+        return false;
+    pthread_mutex_lock(&dir->lock);
+    if (dir->is_sync == 0) {
+        struct node n;
+        bool yes = tree_get(fs->engine, dir->node, &n) == 0 && n.kind == NODE_DIR &&
+                   n.parent == NODE_SYNCS &&
+                   doc_kind(fs->engine, dir->node, "config.json") == TEXT_CONFIG;
+        dir->is_sync = yes ? 1 : -1;
+    }
+    bool yes = dir->is_sync > 0;
+    pthread_mutex_unlock(&dir->lock);
+    return yes;
+}
+
+const struct dir *
+inode_dir(struct fs *fs, struct inode *i)
+{
+    if (!i->node)
+        return i->place.item->dir;
+    return inode_is_sync(fs, i) ? &nodes_sync : NULL;
+}
+
+/* ---- stat ---- */
+
+static void
+set_size(struct stat *st, uint64_t size)
+{
+    st->st_size = (off_t)size;
+    st->st_blocks = (blkcnt_t)((size + 511) / 512);
+}
+
+void
+inode_stat_node(const struct node *n, struct stat *st)
+{
+    static const mode_t types[] = {
+        [NODE_DIR] = S_IFDIR, [NODE_FILE] = S_IFREG, [NODE_LINK] = S_IFLNK};
+    *st = (struct stat){
+        .st_ino = n->id,
+        .st_mode = types[n->kind] | (n->kind == NODE_LINK ? 0777 : n->mode),
+        .st_nlink = n->kind == NODE_DIR ? 2 : 1,
+        .st_uid = n->uid,
+        .st_gid = n->gid,
+        .st_blksize = 4096,
+        .st_atim = n->mtime,
+        .st_mtim = n->mtime,
+        .st_ctim = n->ctime,
+    };
+    set_size(st, n->kind == NODE_DIR ? 0 : n->size);
+}
+
+static int
+stat_text(struct fs *fs, const struct place *at, struct stat *st)
+{
+    AUTO_BUF struct buf text = BUF_INIT(NODES_TEXT_MAX);
+    struct timespec changed = st->st_mtim;
+    int r;
+    if (at->item->kind == ITEM_ROWS) {
+        struct chg *rows = NULL;
+        r = nodes_rows(fs->engine, at, &rows);
+        if (r < 0)
+            return r;
+        set_size(st, rows ? chg_view_size(rows, at->item->view) : 0);
+        if (rows)
+            chg_unref(rows);
+        at->item->show(fs->engine, at, &text, &changed);
+    } else {
+        r = nodes_text(fs->engine, at, &text, &changed);
+        if (r < 0)
+            return r;
+        set_size(st, text.n);
+    }
+    st->st_mtim = st->st_ctim = st->st_atim = changed;
+    return 0;
+}
+
+/* Engine files belong to whom the sync's directory belongs, who may also write where writing
+ * means something, and remove its directories with all in them. */
+int
+inode_stat_place(struct fs *fs, const struct place *at, struct stat *st)
+{
+    if (at->item->kind == ITEM_STORED) {
+        struct node n;
+        int r = tree_get(fs->engine, at->item->node, &n);
+        if (r == 0)
+            inode_stat_node(&n, st);
+        return r;
+    }
+    struct node owner = {.mode = 0755,
+                         .uid = fs->uid,
+                         .gid = fs->gid,
+                         .mtime = fs->started,
+                         .ctime = fs->started};
+    if (at->sync) {
+        int r = tree_get(fs->engine, at->sync, &owner);
+        if (r < 0)
+            return r;
+    }
+    *st = (struct stat){
+        .st_ino = inode_number(at),
+        .st_nlink = 1,
+        .st_uid = owner.uid,
+        .st_gid = owner.gid,
+        .st_blksize = 4096,
+        .st_atim = owner.mtime,
+        .st_mtim = owner.mtime,
+        .st_ctim = owner.ctime,
+    };
+    mode_t writable = owner.mode & 0222;
+    switch (at->item->kind) {
+    case ITEM_DIR:
+        st->st_mode = S_IFDIR | 0555 | (at->sync ? writable : 0);
+        st->st_nlink = 2;
+        return 0;
+    case ITEM_LINK:
+        st->st_mode = S_IFLNK | 0777;
+        break;
+    case ITEM_TRIGGER:
+        st->st_mode = S_IFREG | 0444 | writable;
+        break;
+    default:
+        st->st_mode = S_IFREG | 0444 | (at->item->store ? writable : 0);
+    }
+    return stat_text(fs, at, st);
+}
+
+int
+inode_stat(struct fs *fs, struct inode *i, struct stat *st)
+{
+    if (!i->node) {
+        int r = inode_stat_place(fs, &i->place, st);
+        st->st_ino = i->ino;
+        if (i == &fs->root)
+            st->st_mode |= 0200;
+        return r;
+    }
+    struct node n;
+    int r = tree_get(fs->engine, i->node, &n);
+    if (r < 0)
+        return r;
+    inode_stat_node(&n, st);
+    pthread_mutex_lock(&i->lock);
+    if (i->dirty) {
+        set_size(st, i->text.n);
+        st->st_mtim = st->st_ctim = i->written;
+    }
+    if (i->unlinked)
+        st->st_nlink = 0;
+    pthread_mutex_unlock(&i->lock);
+    return 0;
+}
+
+int
+inode_load(struct fs *fs, struct inode *i)
+{
+    if (i->loaded)
+        return 0;
+    buf_clear(&i->text);
+    int r = tree_read(fs->engine, i->node, &i->text);
+    if (r == 0 && i->text.failed)
+        r = -ENOMEM;
+    i->loaded = r == 0;
+    return r;
+}

@@ -1,0 +1,90 @@
+/*
+ * What the kernel holds: one `struct inode` for every node id it was given, freed when it
+ * forgets the last look-up. An inode is either a node of the stored tree or one of the engine's
+ * places; both kinds are found again by identity, but for `trigger`: a fresh inode a look-up,
+ * since a second opener would wait for the kernel's inode lock until the first one's run ends.
+ *
+ * Locks, in order: names (one change of names at a time), inode->lock, the table's own (inside
+ * inode.c). The engine is never called under the table's.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "base/buf.h"
+#include "engine.h"
+#include "nodes.h"
+
+struct handle;
+
+struct inode {
+    struct inode *next; /* in its hash chain */
+    uint64_t lookups;
+    node_id node; /* of the stored tree; 0: a place of the engine's */
+    struct place place;
+    uint64_t ino; /* what st_ino shows */
+    bool hashed;
+
+    pthread_mutex_t lock; /* guards all below */
+    /* Files of the stored tree: the content as readers see it, while anybody has it open. */
+    struct buf text;
+    bool loaded;
+    bool dirty; /* plain files: written to, not yet stored */
+    struct timespec written;
+    unsigned opens, writers;
+    uint64_t version;     /* counts accepted texts */
+    struct handle *edits; /* open drafts */
+    bool fresh;           /* a checked file made by us that never had an accepted text */
+    bool doomed;          /* fresh, and its last text was refused: the name goes */
+    bool unlinked;
+    /* Directories of the stored tree. */
+    signed char is_sync; /* 0: not asked yet */
+    uint32_t hidden;     /* a sync's items that rm -r has removed */
+};
+
+struct triggers;
+
+enum { INODE_BUCKETS = 4096 };
+
+struct fs {
+    struct engine *engine;
+    uid_t uid; /* owner of what belongs to no sync */
+    gid_t gid;
+    struct timespec started;
+    const char *state_dir; /* for statfs */
+    struct inode root;
+    pthread_mutex_t names;
+    struct triggers *triggers;
+    pthread_mutex_t table_lock;
+    struct inode *table[INODE_BUCKETS];
+    pthread_mutex_t polls_lock;
+    struct handle *polls;   /* handles of pollable files */
+    struct handle *handles; /* all, under table_lock */
+};
+
+void inode_table_init(struct fs *fs);
+/* Frees every inode; tells the engine of unlinked ones. Nothing may be open any more. */
+void inode_table_done(struct fs *fs);
+/* The inode with one more look-up counted; NULL when memory is out. */
+struct inode *inode_of_node(struct fs *fs, node_id id);
+struct inode *inode_of_place(struct fs *fs, const struct place *at);
+/* The same, if the kernel or a handle has it already. */
+struct inode *inode_find_node(struct fs *fs, node_id id);
+void inode_forget(struct fs *fs, struct inode *i, uint64_t lookups);
+
+/* The st_ino of an item: the same after a restart, apart from the stored tree's. */
+uint64_t inode_number(const struct place *at);
+
+bool inode_is_sync(struct fs *fs, struct inode *dir);
+/* The fixed names in this directory; NULL when it has none. */
+const struct dir *inode_dir(struct fs *fs, struct inode *i);
+int inode_stat(struct fs *fs, struct inode *i, struct stat *st);
+/* From a node that is at hand already. */
+void inode_stat_node(const struct node *n, struct stat *st);
+/* Of an item that has no inode (a listing). */
+int inode_stat_place(struct fs *fs, const struct place *at, struct stat *st);
+/* Loads the content for readers if it is not. Under i->lock. */
+int inode_load(struct fs *fs, struct inode *i);

@@ -1,0 +1,350 @@
+/* Look-ups and changes of names: see names.h. */
+#include "names.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "file.h"
+
+enum { NAME_BYTES_MAX = 255 };
+static const double KEPT = 1.0, NOT_KEPT = 0.0;
+
+node_id
+names_stored_dir(const struct inode *dir)
+{
+    return dir->node;
+}
+
+static unsigned
+bit_of(const struct item *item)
+{
+    return 1u << (item - nodes_sync.items);
+}
+
+bool
+names_is_hidden(struct inode *dir, const struct item *item)
+{
+    pthread_mutex_lock(&dir->lock);
+    bool hidden = dir->node && dir->hidden & bit_of(item);
+    pthread_mutex_unlock(&dir->lock);
+    return hidden;
+}
+
+/* The engine's item of that name in this stored directory, hidden or not; NULL. */
+static const struct item *
+taken(struct fs *fs, struct inode *dir, const char *name)
+{
+    const struct dir *d = inode_dir(fs, dir);
+    return d ? nodes_fixed(d, name) : NULL;
+}
+
+/* What the engine puts in and takes away by itself must not be remembered by the kernel. */
+static bool
+is_settled(struct fs *fs, node_id parent, const char *name)
+{
+    return doc_kind(fs->engine, parent, name) == TEXT_PLAIN &&
+           !file_is_reject(fs, parent, name);
+}
+
+double
+names_stat_timeout(struct fs *fs, struct inode *i)
+{
+    struct node n;
+    if (!i->node || tree_get(fs->engine, i->node, &n) < 0)
+        return NOT_KEPT;
+    if (n.kind == NODE_DIR)
+        return KEPT;
+    AUTO_BUF struct buf name = BUF_INIT(BUF_NO_MAX);
+    bool kept = tree_name(fs->engine, i->node, &name) == 0 && !name.failed &&
+                is_settled(fs, n.parent, buf_z(&name));
+    return kept ? KEPT : NOT_KEPT;
+}
+
+/* ---- look-up ---- */
+
+static int
+found_node(struct fs *fs, node_id parent, const char *name, const struct node *n,
+           struct found *ret)
+{
+    ret->inode = inode_of_node(fs, n->id);
+    if (!ret->inode)
+        return -ENOMEM;
+    bool kept = n->kind == NODE_DIR || is_settled(fs, parent, name);
+    ret->name_timeout = ret->stat_timeout = kept ? KEPT : NOT_KEPT;
+    int r = inode_stat(fs, ret->inode, &ret->st);
+    if (r < 0)
+        inode_forget(fs, ret->inode, 1);
+    return r;
+}
+
+static int
+found_place(struct fs *fs, const struct place *at, struct found *ret)
+{
+    if (at->item->kind == ITEM_STORED) {
+        struct node n;
+        int r = tree_get(fs->engine, at->item->node, &n);
+        return r < 0 ? r : found_node(fs, n.parent, at->item->name, &n, ret);
+    }
+    int r = inode_stat_place(fs, at, &ret->st);
+    if (r < 0)
+        return r;
+    ret->inode = inode_of_place(fs, at);
+    if (!ret->inode)
+        return -ENOMEM;
+    bool kept = at->item->kind != ITEM_TRIGGER && !(at->item->flags & ITEM_PASSING);
+    ret->name_timeout = kept ? KEPT : NOT_KEPT;
+    ret->stat_timeout = NOT_KEPT;
+    return 0;
+}
+
+/* A file whose writer was told that its text is refused: nobody finds it any more. */
+static bool
+abandon_doomed(struct fs *fs, node_id id)
+{
+    struct inode *i = inode_find_node(fs, id);
+    if (!i)
+        return false;
+    pthread_mutex_lock(&i->lock);
+    bool doomed = i->doomed;
+    pthread_mutex_unlock(&i->lock);
+    if (doomed)
+        file_abandon(fs, i);
+    inode_forget(fs, i, 1);
+    return doomed;
+}
+
+static int
+lookup_stored(struct fs *fs, node_id dir, const char *name, struct node *ret)
+{
+    int r = tree_lookup(fs->engine, dir, name, ret);
+    if (r == 0 && ret->kind == NODE_FILE && abandon_doomed(fs, ret->id))
+        r = tree_lookup(fs->engine, dir, name, ret);
+    return r;
+}
+
+int
+names_lookup(struct fs *fs, struct inode *dir, const char *name, struct found *ret)
+{
+    if (strlen(name) > NAME_BYTES_MAX)
+        return -ENAMETOOLONG;
+    const struct dir *d = inode_dir(fs, dir);
+    if (!dir->node) {
+        if (!d)
+            return -ENOTDIR;
+        struct place at;
+        int r = nodes_find(fs->engine, d, &dir->place, name, &at);
+        return r < 0 ? r : found_place(fs, &at, ret);
+    }
+    const struct item *item = d ? nodes_fixed(d, name) : NULL;
+    if (item) {
+        struct place at = {.item = item, .sync = dir->node};
+        int r = names_is_hidden(dir, item) ? -ENOENT : nodes_exists(fs->engine, &at);
+        return r < 0 ? r : found_place(fs, &at, ret);
+    }
+    struct node n;
+    int r = lookup_stored(fs, dir->node, name, &n);
+    return r < 0 ? r : found_node(fs, dir->node, name, &n, ret);
+}
+
+/* ---- making ---- */
+
+int
+names_make(struct fs *fs, struct inode *dir, const char *name, enum node_kind kind, mode_t mode,
+           const char *link, const struct caller *who, struct found *ret)
+{
+    if (strlen(name) > NAME_BYTES_MAX)
+        return -ENAMETOOLONG;
+    if (!dir->node || taken(fs, dir, name) || file_is_reject(fs, dir->node, name))
+        return -EPERM;
+    if (kind != NODE_FILE && doc_kind(fs->engine, dir->node, name) != TEXT_PLAIN)
+        return -EPERM;
+    pthread_mutex_lock(&fs->names);
+    struct node n;
+    int r = tree_make(fs->engine, dir->node, name, kind, mode & 07777, link, who, &n);
+    pthread_mutex_unlock(&fs->names);
+    if (r < 0)
+        return r;
+    pthread_mutex_lock(&dir->lock);
+    dir->hidden = 0;
+    pthread_mutex_unlock(&dir->lock);
+    return found_node(fs, dir->node, name, &n, ret);
+}
+
+/* ---- removing ---- */
+
+struct search {
+    struct fs *fs;
+    node_id dir;
+    bool found;
+};
+
+static int
+is_users(void *arg, const char *name, const struct node *n)
+{
+    struct search *s = arg;
+    s->found = !file_is_reject(s->fs, s->dir, name);
+    return s->found;
+}
+
+static bool
+has_user_files(struct fs *fs, node_id sync)
+{
+    struct search s = {.fs = fs, .dir = sync};
+    int r = tree_list(fs->engine, sync, NULL, is_users, &s);
+    return s.found || r < 0;
+}
+
+/* Removal of an engine's name. */
+static int
+hide(struct fs *fs, struct inode *dir, const struct item *item)
+{
+    node_id sync = dir->node ? dir->node : dir->place.sync;
+    if (!sync || has_user_files(fs, sync))
+        return -EPERM;
+    if (!dir->node || !item)
+        return 0; /* within pending/ and the like: the directory goes as a whole */
+    pthread_mutex_lock(&dir->lock);
+    dir->hidden |= bit_of(item);
+    pthread_mutex_unlock(&dir->lock);
+    return 0;
+}
+
+/* The node has lost its name; it lives on for those who have it open. */
+static void
+lost_name(struct fs *fs, node_id id)
+{
+    struct inode *i = inode_find_node(fs, id);
+    if (!i) {
+        tree_forget(fs->engine, id);
+        return;
+    }
+    pthread_mutex_lock(&i->lock);
+    i->unlinked = true;
+    pthread_mutex_unlock(&i->lock);
+    inode_forget(fs, i, 1);
+}
+
+int
+names_unlink(struct fs *fs, struct inode *dir, const char *name, const struct caller *who)
+{
+    const struct item *item = dir->node ? taken(fs, dir, name) : NULL;
+    if (!dir->node || item)
+        return hide(fs, dir, item);
+    pthread_mutex_lock(&fs->names);
+    struct node n;
+    int r = tree_lookup(fs->engine, dir->node, name, &n);
+    if (r == 0)
+        r = tree_unlink(fs->engine, dir->node, name, who);
+    if (r == 0)
+        lost_name(fs, n.id);
+    pthread_mutex_unlock(&fs->names);
+    return r;
+}
+
+/* The directory stays after all: so does what the engine shows in it. */
+static void
+show_again(struct fs *fs, node_id id)
+{
+    struct inode *i = inode_find_node(fs, id);
+    if (!i)
+        return;
+    pthread_mutex_lock(&i->lock);
+    i->hidden = 0;
+    pthread_mutex_unlock(&i->lock);
+    inode_forget(fs, i, 1);
+}
+
+int
+names_rmdir(struct fs *fs, struct inode *dir, const char *name, const struct caller *who)
+{
+    const struct item *item = dir->node ? taken(fs, dir, name) : NULL;
+    if (!dir->node || item)
+        return hide(fs, dir, item);
+    pthread_mutex_lock(&fs->names);
+    struct node n;
+    int r = tree_lookup(fs->engine, dir->node, name, &n);
+    if (r == 0)
+        r = tree_rmdir(fs->engine, dir->node, name, who);
+    if (r == 0)
+        lost_name(fs, n.id);
+    else if (r == -EBUSY)
+        show_again(fs, n.id);
+    pthread_mutex_unlock(&fs->names);
+    return r;
+}
+
+/* ---- moving ---- */
+
+/* Under another name the file is another kind; a directory may have become a sync. */
+static void
+moved(struct fs *fs, node_id id)
+{
+    struct inode *i = inode_find_node(fs, id);
+    if (!i)
+        return;
+    pthread_mutex_lock(&i->lock);
+    i->is_sync = 0;
+    i->hidden = 0;
+    i->fresh = i->doomed = false;
+    i->version++;
+    pthread_mutex_unlock(&i->lock);
+    inode_forget(fs, i, 1);
+}
+
+static int
+settle_source(struct fs *fs, node_id id, const struct caller *who)
+{
+    struct inode *i = inode_find_node(fs, id);
+    if (!i)
+        return 0;
+    int r = file_settle(fs, i, who);
+    inode_forget(fs, i, 1);
+    return r;
+}
+
+static int
+rename_locked(struct fs *fs, struct inode *dir, const char *name, struct inode *new_dir,
+              const char *new_name, bool noreplace, const struct caller *who)
+{
+    struct node from, to;
+    int r = tree_lookup(fs->engine, dir->node, name, &from);
+    if (r < 0)
+        return r;
+    if (from.kind != NODE_FILE && doc_kind(fs->engine, new_dir->node, new_name) != TEXT_PLAIN)
+        return -EPERM;
+    bool replaces = tree_lookup(fs->engine, new_dir->node, new_name, &to) == 0;
+    if (replaces && to.id == from.id)
+        return 0;
+    r = settle_source(fs, from.id, who);
+    if (r < 0)
+        return r;
+    struct complaint c = {0};
+    r = tree_rename(fs->engine, dir->node, name, new_dir->node, new_name, noreplace, who, &c);
+    if (r < 0)
+        return r;
+    if (replaces)
+        lost_name(fs, to.id);
+    moved(fs, from.id);
+    return 0;
+}
+
+int
+names_rename(struct fs *fs, struct inode *dir, const char *name, struct inode *new_dir,
+             const char *new_name, bool noreplace, const struct caller *who)
+{
+    if (strlen(new_name) > NAME_BYTES_MAX)
+        return -ENAMETOOLONG;
+    if (!dir->node || !new_dir->node || taken(fs, dir, name) || taken(fs, new_dir, new_name) ||
+        file_is_reject(fs, new_dir->node, new_name))
+        return -EPERM;
+    pthread_mutex_lock(&fs->names);
+    int r = rename_locked(fs, dir, name, new_dir, new_name, noreplace, who);
+    pthread_mutex_unlock(&fs->names);
+    if (r == 0) {
+        pthread_mutex_lock(&new_dir->lock);
+        new_dir->hidden = 0;
+        pthread_mutex_unlock(&new_dir->lock);
+    }
+    return r;
+}

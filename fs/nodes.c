@@ -1,0 +1,381 @@
+/* The tables of names, and the small functions that put the engine's words behind them. */
+#include "nodes.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "driver.h"
+#include "readme.h"
+
+/* ---- texts ---- */
+
+static int
+show_readme(struct engine *e, const struct place *at, struct buf *out, struct timespec *changed)
+{
+    buf_add(out, readme_text, sizeof readme_text - 1);
+    return 0;
+}
+
+static int
+show_root(struct engine *e, const struct place *at, struct buf *out, struct timespec *changed)
+{
+    return engine_show(e, at->item->which, out, changed);
+}
+
+static int
+show_sync(struct engine *e, const struct place *at, struct buf *out, struct timespec *changed)
+{
+    return sync_show(e, at->sync, at->item->which, out, changed);
+}
+
+static int
+show_run(struct engine *e, const struct place *at, struct buf *out, struct timespec *changed)
+{
+    return run_show(e, at->sync, at->number, at->item->which, out, changed);
+}
+
+static int
+show_last_run(struct engine *e, const struct place *at, struct buf *out,
+              struct timespec *changed)
+{
+    uint64_t last = run_last(e, at->sync);
+    if (last == 0)
+        return -ENOENT;
+    buf_addf(out, "%llu", (unsigned long long)last);
+    return 0;
+}
+
+enum driver_text { DRIVER_README, DRIVER_MODES, DRIVER_OPTIONS };
+
+static int
+show_driver(struct engine *e, const struct place *at, struct buf *out, struct timespec *changed)
+{
+    const struct driver *d = drivers[at->number];
+    switch ((enum driver_text)at->item->which) {
+    case DRIVER_README:
+        buf_adds(out, d->readme ? d->readme : "");
+        break;
+    case DRIVER_MODES:
+        driver_modes_text(d, -1, out);
+        break;
+    case DRIVER_OPTIONS:
+        driver_options_json(d, out);
+        break;
+    }
+    return 0;
+}
+
+static int
+show_rejected_row(struct engine *e, const struct place *at, struct buf *out,
+                  struct timespec *changed)
+{
+    struct chg *rows = NULL;
+    int r = sync_rejected(e, at->sync, &rows);
+    if (r < 0)
+        return r;
+    AUTO_ARENA struct arena arena = ARENA_INIT;
+    struct entry row;
+    struct error err = ERROR_INIT;
+    r = chg_find_filename(rows, at->name, &arena, &row, &err);
+    if (r > 0)
+        chg_render(chg_get_meta(rows), VIEW_REJECTED, &row, out);
+    chg_unref(rows);
+    if (r <= 0)
+        return r < 0 ? r : -ENOENT;
+    struct buf status = BUF_INIT(NODES_TEXT_MAX); /* only its time is wanted */
+    sync_show(e, at->sync, SYNC_STATUS, &status, changed);
+    buf_done(&status);
+    return 0;
+}
+
+static int
+store_error_log(struct engine *e, struct str text)
+{
+    engine_clear_error_log(e);
+    return 0;
+}
+
+/* ---- rows ---- */
+
+static int
+rows_pending(struct engine *e, const struct place *at, struct chg **ret)
+{
+    return sync_pending(e, at->sync, ret);
+}
+
+static int
+rows_rejected(struct engine *e, const struct place *at, struct chg **ret)
+{
+    return sync_rejected(e, at->sync, ret);
+}
+
+static int
+rows_run_changes(struct engine *e, const struct place *at, struct chg **ret)
+{
+    return run_changes(e, at->sync, at->number, ret);
+}
+
+static int
+rows_run_rejected(struct engine *e, const struct place *at, struct chg **ret)
+{
+    return run_rejected(e, at->sync, at->number, ret);
+}
+
+/* ---- names that are not fixed ---- */
+
+static int
+find_driver(struct engine *e, const struct place *dir, const char *name, uint64_t *number)
+{
+    for (uint64_t i = 0; drivers[i]; i++) {
+        if (strcmp(drivers[i]->name, name) == 0) {
+            *number = i;
+            return 0;
+        }
+    }
+    return -ENOENT;
+}
+
+static int
+next_driver(struct engine *e, const struct place *dir, struct listing *it, struct buf *name)
+{
+    if (!drivers[it->number])
+        return 0;
+    buf_adds(name, drivers[it->number++]->name);
+    return 1;
+}
+
+/* Digits without leading zeros: each run has one name. */
+static bool
+run_number(const char *name, uint64_t *ret)
+{
+    uint64_t n = 0;
+    size_t len = strlen(name);
+    if (len == 0 || len > 18 || name[0] == '0')
+        return false;
+    for (const char *p = name; *p; p++) {
+        if (*p < '0' || *p > '9')
+            return false;
+        n = n * 10 + (uint64_t)(*p - '0');
+    }
+    *ret = n;
+    return true;
+}
+
+static int
+find_run(struct engine *e, const struct place *dir, const char *name, uint64_t *number)
+{
+    uint64_t wanted, got;
+    if (!run_number(name, &wanted))
+        return -ENOENT;
+    if (run_list(e, dir->sync, wanted - 1, &got, 1) != 1 || got != wanted)
+        return -ENOENT;
+    *number = wanted;
+    return 0;
+}
+
+static int
+next_run(struct engine *e, const struct place *dir, struct listing *it, struct buf *name)
+{
+    uint64_t number;
+    if (run_list(e, dir->sync, it->number, &number, 1) != 1)
+        return 0;
+    it->number = number;
+    buf_addf(name, "%llu", (unsigned long long)number);
+    return 1;
+}
+
+static int
+find_rejected(struct engine *e, const struct place *dir, const char *name, uint64_t *number)
+{
+    struct chg *rows = NULL;
+    int r = sync_rejected(e, dir->sync, &rows);
+    if (r < 0)
+        return r;
+    AUTO_ARENA struct arena arena = ARENA_INIT;
+    struct entry row;
+    struct error err = ERROR_INIT;
+    r = chg_find_filename(rows, name, &arena, &row, &err);
+    chg_unref(rows);
+    *number = 0;
+    return r < 0 ? r : r == 0 ? -ENOENT : 0;
+}
+
+/* One listing reads one change file from front to back, whatever the sync does meanwhile. */
+static int
+next_rejected(struct engine *e, const struct place *dir, struct listing *it, struct buf *name)
+{
+    struct error err = ERROR_INIT;
+    if (!it->rows) {
+        int r = sync_rejected(e, dir->sync, &it->rows);
+        if (r < 0)
+            return r == -ENOENT ? 0 : r;
+        r = chg_cursor_open(it->rows, &it->cursor, &err);
+        if (r < 0)
+            return r;
+    }
+    struct entry row;
+    int r = chg_next(it->cursor, &row, &err);
+    if (r <= 0)
+        return r;
+    chg_entry_filename(chg_get_meta(it->rows), &row, name);
+    it->same = str_equal(buf_str(name), buf_str(&it->last)) ? it->same + 1 : 1;
+    if (it->same > 1) {
+        buf_addf(name, "~%u", it->same);
+        return 1;
+    }
+    buf_clear(&it->last);
+    buf_add(&it->last, name->p, name->n);
+    return 1;
+}
+
+void
+nodes_listing_done(struct listing *it)
+{
+    chg_cursor_close(it->cursor);
+    if (it->rows)
+        chg_unref(it->rows);
+    buf_done(&it->last);
+    *it = (struct listing){0};
+}
+
+/* ---- the tables ---- */
+
+#define ITEMS(table) .items = (table), .n = sizeof(table) / sizeof *(table)
+
+static const struct item driver_items[] = {
+    {"README", ITEM_TEXT, .show = show_driver, .which = DRIVER_README},
+    {"modes", ITEM_TEXT, .show = show_driver, .which = DRIVER_MODES},
+    {"options.json", ITEM_TEXT, .show = show_driver, .which = DRIVER_OPTIONS},
+};
+static const struct dir driver_dir = {ITEMS(driver_items)};
+static const struct item driver_item = {"", ITEM_DIR, .dir = &driver_dir};
+static const struct dir drivers_dir = {
+    .child = &driver_item, .find = find_driver, .next = next_driver};
+
+static const struct item pending_items[] = {
+    {"summary", ITEM_TEXT, .show = show_sync, .which = SYNC_PENDING_SUMMARY},
+    {"diff", ITEM_ROWS, ITEM_PASSING, SYNC_PENDING_SUMMARY, VIEW_DIFF, show_sync, rows_pending},
+    {"changes.jsonl", ITEM_ROWS, ITEM_PASSING, SYNC_PENDING_SUMMARY, VIEW_JSONL, show_sync,
+     rows_pending},
+    {"inserts.csv", ITEM_ROWS, ITEM_PASSING, SYNC_PENDING_SUMMARY, VIEW_INSERTS_CSV, show_sync,
+     rows_pending},
+    {"updates.csv", ITEM_ROWS, ITEM_PASSING, SYNC_PENDING_SUMMARY, VIEW_UPDATES_CSV, show_sync,
+     rows_pending},
+    {"deletes.csv", ITEM_ROWS, ITEM_PASSING, SYNC_PENDING_SUMMARY, VIEW_DELETES_CSV, show_sync,
+     rows_pending},
+};
+static const struct dir pending_dir = {ITEMS(pending_items)};
+
+static const struct item rejected_item = {"", ITEM_TEXT, ITEM_PASSING,
+                                          .show = show_rejected_row};
+static const struct dir rejected_dir = {
+    .child = &rejected_item, .find = find_rejected, .next = next_rejected};
+
+static const struct item run_items[] = {
+    {"summary.json", ITEM_TEXT, .show = show_run, .which = RUN_SUMMARY},
+    {"log", ITEM_TEXT, .show = show_run, .which = RUN_LOG},
+    {"changes.jsonl", ITEM_ROWS, ITEM_PASSING, RUN_SUMMARY, VIEW_JSONL, show_run,
+     rows_run_changes},
+    {"rejected.jsonl", ITEM_ROWS, ITEM_ALWAYS, RUN_SUMMARY, VIEW_REJECTED, show_run,
+     rows_run_rejected},
+    {"config.json", ITEM_TEXT, .show = show_run, .which = RUN_CONFIG},
+    {"mappings.csv", ITEM_TEXT, .show = show_run, .which = RUN_MAPPINGS},
+    {"mode", ITEM_TEXT, .show = show_run, .which = RUN_MODE},
+};
+static const struct dir run_dir = {ITEMS(run_items)};
+static const struct item run_item = {"", ITEM_DIR, .dir = &run_dir};
+static const struct item runs_items[] = {
+    {"last", ITEM_LINK, ITEM_PASSING, .show = show_last_run},
+};
+static const struct dir runs_dir = {ITEMS(runs_items), .child = &run_item, .find = find_run,
+                                    .next = next_run};
+
+static const struct item sync_items[] = {
+    {"modes", ITEM_TEXT, .show = show_sync, .which = SYNC_MODES},
+    {"trigger", ITEM_TRIGGER, .show = show_sync, .which = SYNC_TRIGGER},
+    {"status", ITEM_TEXT, ITEM_POLL, SYNC_STATUS, .show = show_sync},
+    {"status.json", ITEM_TEXT, ITEM_POLL, SYNC_STATUS_JSON, .show = show_sync},
+    {"error", ITEM_TEXT, ITEM_POLL, SYNC_ERROR, .show = show_sync},
+    {"log", ITEM_TEXT, ITEM_POLL, SYNC_LOG, .show = show_sync},
+    {"pending", ITEM_DIR, .dir = &pending_dir},
+    {"rejected", ITEM_DIR, .dir = &rejected_dir},
+    {"rejected.jsonl", ITEM_ROWS, ITEM_ALWAYS, SYNC_STATUS, VIEW_REJECTED, show_sync,
+     rows_rejected},
+    {"runs", ITEM_DIR, .dir = &runs_dir},
+};
+const struct dir nodes_sync = {ITEMS(sync_items)};
+
+static const struct item root_items[] = {
+    {"README", ITEM_TEXT, .show = show_readme},
+    {"status", ITEM_TEXT, ITEM_POLL, ROOT_STATUS, .show = show_root},
+    {"error_log", ITEM_TEXT, ITEM_POLL, ROOT_ERROR_LOG, .show = show_root,
+     .store = store_error_log},
+    {"drivers", ITEM_DIR, .dir = &drivers_dir},
+    {"connections", ITEM_STORED, .node = NODE_CONNECTIONS},
+    {"syncs", ITEM_STORED, .node = NODE_SYNCS},
+};
+static const struct dir root_dir = {ITEMS(root_items)};
+const struct item nodes_root = {"/", ITEM_DIR, .dir = &root_dir};
+
+/* ---- questions to them ---- */
+
+const struct item *
+nodes_fixed(const struct dir *dir, const char *name)
+{
+    for (size_t i = 0; i < dir->n; i++) {
+        if (strcmp(dir->items[i].name, name) == 0)
+            return &dir->items[i];
+    }
+    return NULL;
+}
+
+int
+nodes_find(struct engine *e, const struct dir *dir, const struct place *at, const char *name,
+           struct place *ret)
+{
+    *ret = (struct place){.sync = at->sync, .number = at->number};
+    ret->item = nodes_fixed(dir, name);
+    if (ret->item)
+        return nodes_exists(e, ret);
+    if (!dir->child)
+        return -ENOENT;
+    ret->item = dir->child;
+    ret->name = name;
+    return dir->find(e, at, name, &ret->number);
+}
+
+int
+nodes_exists(struct engine *e, const struct place *at)
+{
+    if (!(at->item->flags & ITEM_PASSING))
+        return 0;
+    if (at->item->kind == ITEM_ROWS) {
+        struct chg *rows = NULL;
+        int r = nodes_rows(e, at, &rows);
+        if (rows)
+            chg_unref(rows);
+        return r;
+    }
+    AUTO_BUF struct buf text = BUF_INIT(NODES_TEXT_MAX);
+    struct timespec changed = {0};
+    return nodes_text(e, at, &text, &changed);
+}
+
+int
+nodes_text(struct engine *e, const struct place *at, struct buf *out, struct timespec *changed)
+{
+    int r = at->item->show(e, at, out, changed);
+    if (r < 0)
+        return r;
+    return out->failed ? -ENOMEM : 0;
+}
+
+int
+nodes_rows(struct engine *e, const struct place *at, struct chg **ret)
+{
+    *ret = NULL;
+    int r = at->item->rows(e, at, ret);
+    return r == -ENOENT && (at->item->flags & ITEM_ALWAYS) ? 0 : r;
+}

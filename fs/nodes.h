@@ -1,0 +1,91 @@
+/*
+ * The engine's side of the tree: every name that is not the user's stands here, once, in a
+ * table. An item says what the name is and which engine call makes its text; adding a file to
+ * the mount is adding a line.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
+
+#include "base/buf.h"
+#include "engine.h"
+
+struct dir;
+struct item;
+
+/* One of the engine's files or directories: an item, and of which sync, run, driver or row. */
+struct place {
+    const struct item *item;
+    node_id sync;     /* 0: none */
+    uint64_t number;  /* of the run, or index of the driver */
+    const char *name; /* of the row in rejected/, else NULL; borrowed */
+};
+
+enum item_kind {
+    ITEM_TEXT,    /* a text rendered whole */
+    ITEM_ROWS,    /* a view of a change file, which may be large */
+    ITEM_TRIGGER, /* takes verbs, shows help */
+    ITEM_LINK,    /* the text is its target */
+    ITEM_DIR,
+    ITEM_STORED, /* a directory of the stored tree */
+};
+
+enum item_flags {
+    ITEM_POLL = 1,    /* poll(2) tells when it may have changed */
+    ITEM_PASSING = 2, /* comes and goes by the engine's doing: its name is not cached */
+    ITEM_ALWAYS = 4,  /* empty rather than absent when there are no rows */
+};
+
+struct item {
+    const char *name;
+    enum item_kind kind;
+    unsigned flags;
+    unsigned which; /* sync_text, run_text, …: for show */
+    unsigned view;  /* enum chg_view */
+    int (*show)(struct engine *e, const struct place *at, struct buf *out,
+                struct timespec *changed); /* for rows: only the time is used */
+    int (*rows)(struct engine *e, const struct place *at, struct chg **ret);
+    int (*store)(struct engine *e, struct str text); /* NULL: read-only */
+    const struct dir *dir;
+    node_id node; /* ITEM_STORED */
+};
+
+/* A place in a listing of names that are not fixed. */
+struct listing {
+    uint64_t number;
+    struct chg *rows;
+    struct chg_cursor *cursor;
+    struct buf last; /* the name before, to number equal ones */
+    unsigned same;
+    bool ended;
+};
+
+struct dir {
+    const struct item *items;
+    size_t n;
+    const struct item *child; /* what the names that are not fixed are; NULL: there are none */
+    int (*find)(struct engine *e, const struct place *dir, const char *name, uint64_t *number);
+    int (*next)(struct engine *e, const struct place *dir, struct listing *it,
+                struct buf *name); /* 1: a name; 0: the end */
+};
+
+extern const struct item nodes_root;     /* the mount point */
+extern const struct dir nodes_sync;      /* what stands in a sync beside the user's files */
+enum { NODES_TEXT_MAX = 256 * 1048576 }; /* of one rendered text */
+
+/* The item of that name among the fixed ones; NULL. */
+const struct item *nodes_fixed(const struct dir *dir, const char *name);
+/* What `name` in the directory `dir`, at `at`, is. -ENOENT. */
+int nodes_find(struct engine *e, const struct dir *dir, const struct place *at,
+               const char *name, struct place *ret);
+/* 0 or -ENOENT: some files are there only at times. */
+int nodes_exists(struct engine *e, const struct place *at);
+/* The whole text of all but directories and rows. */
+int nodes_text(struct engine *e, const struct place *at, struct buf *out,
+               struct timespec *changed);
+/* A reference to the rows behind an ITEM_ROWS, *ret = NULL when it is an empty file now. */
+int nodes_rows(struct engine *e, const struct place *at, struct chg **ret);
+void nodes_listing_done(struct listing *it);

@@ -1,0 +1,19 @@
+/* The command line: also as mount(8), mount.fuse3(8) and fstab write it. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/buf.h"
+#include "base/error.h"
+
+struct options {
+    const char *source;     /* borrowed from argv; "retlfs" when there is none */
+    const char *mountpoint; /* borrowed from argv */
+    char *state_dir;        /* owned; NULL: the default */
+    unsigned runs_at_once;
+    bool foreground, debug, help, version;
+    struct buf mount; /* options for the mount itself, separated by commas */
+};
+
+int options_parse(struct options *o, int argc, char **argv, struct error *err);
+void options_done(struct options *o);
