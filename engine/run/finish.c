@@ -104,7 +104,8 @@ describe_after(struct run *run, const struct refused_counts *refused, struct syn
     if (run->verb == VERB_BASELINE)
         kept = 0;
     after->signature = run->signature;
-    after->meta = run->meta;
+    if (run->verb != VERB_RETRY) /* a full run that is due for a mapping stays due */
+        after->meta = run->meta;
     after->reset = NULL;
     after->live_rows = kept + run->new_keys - refused->never_delivered - r->deletes +
                        (refused->deletes - refused->foreign);

@@ -200,6 +200,13 @@ decide_full(struct run *run, struct error *err)
     }
     if (run->verb == VERB_FULL)
         add_reason(&why, "asked for");
+    if (run->verb == VERB_RETRY) {
+        if (run->fresh)
+            return error_set(err, ERR_CONFIG, EINVAL,
+                             "nothing to retry: the next run sends every row (%s)",
+                             buf_z(&why));
+        buf_clear(&why); /* what is due for other reasons stays due */
+    }
     run->why_full = why.n ? arena_strdup(&run->arena, buf_z(&why)) : NULL;
     return 0;
 }

@@ -552,6 +552,8 @@ run_execute(struct run *run, struct error *err)
     int rc = prepare(run, err);
     if (rc == 0)
         rc = run->verb == VERB_APPROVE ? approve(run, err) : attempt(run, err);
+    if (rc < 0 && atomic_load(&run->cancelled) && run->record.outcome == RUN_ACTIVE)
+        error_set(err, ERR_CANCELLED, ECANCELED, "cancelled");
     bool ended = run->record.outcome == RUN_SUCCEEDED || run->record.outcome == RUN_PARTIAL;
     if (rc < 0 && !(ended && run->record.ended))
         end_failed(run, err);
