@@ -11,7 +11,6 @@
 #include <spawn.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "base/cleanup.h"
@@ -20,6 +19,7 @@
 enum {
     SECRET_MAX = 64 * 1024,
     COMMAND_SECONDS = 10,
+    TICK_MS = 10, /* how soon the end of a command is seen that closed its output before */
 };
 
 extern char **environ;
@@ -108,37 +108,31 @@ start(const char *const *argv, int out, pid_t *ret)
 }
 
 /* Reads until the process has ended: a grandchild that keeps the pipe open is not waited for.
- */
+ * *ended and *status tell of the process, whatever is returned. */
 static int
-listen_to(pid_t pid, int pidfd, int fd, char *to, size_t *n, struct error *err)
+listen_to(pid_t pid, int fd, char *to, size_t *n, bool *ended, int *status, struct error *err)
 {
     usec_t deadline = clock_monotonic() + COMMAND_SECONDS * INT64_C(1000000);
     bool open = true;
     for (;;) {
-        usec_t left = deadline - clock_monotonic();
-        if (left <= 0)
-            return error_set(err, ERR_CONFIG, ETIMEDOUT, "no end after %d s", COMMAND_SECONDS);
-        struct pollfd fds[] = {{.fd = pidfd, .events = POLLIN},
-                               {.fd = open ? fd : -1, .events = POLLIN}};
-        if (poll(fds, 2, (int)(left / 1000) + 1) < 0 && errno != EINTR)
-            return error_set_errno(err, ERR_INTERNAL, errno, "cannot wait for it");
-        int rc = open && (fds[0].revents || fds[1].revents) ? drain(fd, to, n, err) : 0;
+        /* asked before reading, so that all it wrote is there when it has ended */
+        *ended = waitpid(pid, status, WNOHANG) == pid;
+        int rc = open ? drain(fd, to, n, err) : 0;
         if (rc < 0)
             return rc;
-        if (rc == 1)
-            open = false;
-        if (fds[0].revents)
+        open = open && rc == 0;
+        if (*ended)
             return 0;
+        if (clock_monotonic() > deadline)
+            return error_set(err, ERR_CONFIG, ETIMEDOUT, "no end after %d s", COMMAND_SECONDS);
+        struct pollfd wait = {.fd = open ? fd : -1, .events = POLLIN};
+        poll(&wait, 1, TICK_MS);
     }
 }
 
 static int
-wait_end(pid_t pid, struct error *err)
+judge_status(int status, struct error *err)
 {
-    int status;
-    while (waitpid(pid, &status, 0) < 0)
-        if (errno != EINTR)
-            return error_set_errno(err, ERR_INTERNAL, errno, "cannot wait for it");
     if (WIFSIGNALED(status))
         return error_set(err, ERR_CONFIG, EINVAL, "killed by signal %d", WTERMSIG(status));
     if (WEXITSTATUS(status) != 0)
@@ -160,16 +154,15 @@ from_command(const char *const *argv, char *to, size_t *n, struct error *err)
     if (rc)
         return error_set_errno(err, ERR_CONFIG, rc, "command \"%s\"", argv[0]);
 
-    AUTO_CLOSE int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-    if (pidfd < 0)
-        rc = error_set_errno(err, ERR_INTERNAL, errno, "cannot wait for it");
-    else
-        rc = listen_to(pid, pidfd, out, to, n, err);
-    if (rc)
+    bool ended = false;
+    int status = 0;
+    rc = listen_to(pid, out, to, n, &ended, &status, err);
+    if (!ended) {
         kill(-pid, SIGKILL);
-    struct error ignored = ERROR_INIT;
-    int end = wait_end(pid, rc ? &ignored : err);
-    rc = rc ? rc : end;
+        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+            ;
+    }
+    rc = rc ? rc : judge_status(status, err);
     return rc ? error_wrap(err, "command \"%s\"", argv[0]) : 0;
 }
 
