@@ -180,12 +180,14 @@ cast_double(double d, char out[CAST_DOUBLE_MAX])
         out[n] = '\0';
         return n;
     }
+    char text[CAST_DOUBLE_MAX];
     int n = 0;
     for (int digits = 15; digits <= 17; digits++) {
-        n = snprintf(out, CAST_DOUBLE_MAX, "%.*g", digits, d);
-        if (strtod(out, NULL) == d)
+        n = snprintf(text, sizeof text, "%.*g", digits, d);
+        if (strtod(text, NULL) == d)
             break;
     }
+    memcpy(out, text, (size_t)n + 1);
     return (size_t)n;
 }
 
