@@ -128,7 +128,7 @@ static int
 parse_index(struct chg *c, uint64_t data_offset, uint64_t index_offset, struct error *err)
 {
     const char *p = c->index.p, *end = p + c->index.n;
-    uint64_t nblocks, views[CHG_VIEWS] = {0}, offset = data_offset;
+    uint64_t nblocks = 0, views[CHG_VIEWS] = {0}, offset = data_offset;
     bool ok = varint_read(&p, end, &nblocks) && varint_read(&p, end, &c->totals.bytes);
     for (int op = 0; op < ENTRY_OPS; op++) {
         ok = ok && varint_read(&p, end, &c->totals.by_op[op]);
