@@ -58,7 +58,8 @@ char *buf_room(struct buf *b, size_t more);
 void buf_add(struct buf *b, const void *p, size_t n);
 void buf_adds(struct buf *b, const char *z);
 void buf_addf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void buf_vaddf(struct buf *b, const char *format, va_list ap);
+void buf_vaddf(struct buf *b, const char *format, va_list ap)
+    __attribute__((format(printf, 2, 0)));
 /* LEB128. */
 void buf_add_varint(struct buf *b, uint64_t v);
 

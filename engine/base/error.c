@@ -13,7 +13,7 @@ cut_utf8(char *text, size_t n)
     text[n] = '\0';
 }
 
-static void
+__attribute__((format(printf, 2, 0))) static void
 format_text(struct error *err, const char *format, va_list ap)
 {
     int n = vsnprintf(err->text, sizeof err->text, format, ap);

@@ -125,9 +125,9 @@ describe_after(struct run *run, const struct refused_counts *refused, struct syn
         r->delivered = 0;
     r->outcome = refused->rejected ? RUN_PARTIAL : RUN_SUCCEEDED;
     if (refused->rejected) {
-        r->error =
-            arena_printf(&run->arena, "%llu rows were rejected: rejected/ says why of each",
-                         (unsigned long long)refused->rejected);
+        r->error = arena_printf(&run->arena, "%llu %s rejected: rejected/ says why",
+                                (unsigned long long)refused->rejected,
+                                refused->rejected == 1 ? "row was" : "rows were");
         if (!r->error)
             return no_memory(err);
     }
