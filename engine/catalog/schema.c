@@ -1,0 +1,204 @@
+/*
+ * The tables, and how an older catalogue becomes a newer one.
+ *
+ * The format's number is PRAGMA user_version. A new format is one more function in
+ * `upgrades`; what stands there already is never changed, for catalogues in the field went
+ * through it.
+ */
+#include "catalog/catalog_private.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum {
+    APPLICATION_ID = 0x5245544C,          /* "RETL" */
+    QUICK_CHECK_BYTES = 64 * 1024 * 1024, /* larger ones would make the start slow */
+};
+
+static const char tree_tables[] =
+    /* parent NULL: unlinked, but somebody may hold it open. data stands last, so that reading
+     * attributes never walks through it. Times in nanoseconds. */
+    "CREATE TABLE node("
+    "  id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    "  parent INTEGER,"
+    "  name TEXT NOT NULL,"
+    "  kind INTEGER NOT NULL,"
+    "  mode INTEGER NOT NULL,"
+    "  uid INTEGER NOT NULL,"
+    "  gid INTEGER NOT NULL,"
+    "  mtime INTEGER NOT NULL,"
+    "  ctime INTEGER NOT NULL,"
+    "  data BLOB NOT NULL,"
+    "  UNIQUE(parent, name));"
+    /* One row: what the limits are about. */
+    "CREATE TABLE quota(nodes INTEGER NOT NULL, bytes INTEGER NOT NULL);"
+    "INSERT INTO quota VALUES(0, 0);"
+    "CREATE TRIGGER node_made AFTER INSERT ON node BEGIN"
+    "  UPDATE quota SET nodes = nodes + 1, bytes = bytes + length(NEW.data); END;"
+    "CREATE TRIGGER node_gone AFTER DELETE ON node BEGIN"
+    "  UPDATE quota SET nodes = nodes - 1, bytes = bytes - length(OLD.data); END;"
+    "CREATE TRIGGER node_written AFTER UPDATE OF data ON node BEGIN"
+    "  UPDATE quota SET bytes = bytes + length(NEW.data) - length(OLD.data); END;"
+    "UPDATE sqlite_sequence SET seq = 1023 WHERE name = 'node';"
+    "INSERT INTO sqlite_sequence(name, seq) SELECT 'node', 1023"
+    "  WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'node');";
+
+static const char sync_tables[] =
+    /* node NULL: removed, its delivered state kept under its name for a while. */
+    "CREATE TABLE sync("
+    "  uid TEXT PRIMARY KEY,"
+    "  node INTEGER UNIQUE,"
+    "  name TEXT NOT NULL,"
+    "  removed_at INTEGER,"
+    "  signature TEXT,"
+    "  segments TEXT NOT NULL DEFAULT '[]',"
+    "  meta TEXT,"
+    "  last_run INTEGER NOT NULL DEFAULT 0,"
+    "  full_pending TEXT,"
+    "  live_rows INTEGER NOT NULL DEFAULT 0,"
+    "  plan TEXT,"
+    "  data TEXT NOT NULL DEFAULT '{}');"
+    "CREATE INDEX sync_removed ON sync(name) WHERE node IS NULL;"
+    "CREATE TABLE run("
+    "  sync TEXT NOT NULL REFERENCES sync(uid) ON DELETE CASCADE ON UPDATE CASCADE,"
+    "  number INTEGER NOT NULL,"
+    "  phase TEXT NOT NULL,"
+    "  token TEXT,"
+    "  started INTEGER NOT NULL,"
+    "  ended INTEGER,"
+    "  summary TEXT NOT NULL DEFAULT '{}',"
+    "  config BLOB,"
+    "  mappings BLOB,"
+    "  mode BLOB,"
+    "  PRIMARY KEY(sync, number)) WITHOUT ROWID;"
+    "CREATE TABLE sync_log("
+    "  sync TEXT NOT NULL REFERENCES sync(uid) ON DELETE CASCADE ON UPDATE CASCADE,"
+    "  number INTEGER NOT NULL,"
+    "  at INTEGER NOT NULL,"
+    "  line TEXT NOT NULL,"
+    "  PRIMARY KEY(sync, number)) WITHOUT ROWID;"
+    "CREATE TABLE error_log("
+    "  id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    "  at INTEGER NOT NULL,"
+    "  place TEXT NOT NULL,"
+    "  text TEXT NOT NULL);";
+
+static const char doc_tables[] =
+    /* What was accepted last under a name. It is in force while that node stands there; else it
+     * is a tombstone, with the attributes the node had when it left. */
+    "CREATE TABLE doc("
+    "  dir INTEGER NOT NULL,"
+    "  name TEXT NOT NULL,"
+    "  node INTEGER NOT NULL,"
+    "  mode INTEGER NOT NULL,"
+    "  uid INTEGER NOT NULL,"
+    "  gid INTEGER NOT NULL,"
+    "  mtime INTEGER NOT NULL,"
+    "  text BLOB NOT NULL,"
+    "  PRIMARY KEY(dir, name));"
+    "CREATE TABLE doc_error("
+    "  dir INTEGER NOT NULL,"
+    "  name TEXT NOT NULL,"
+    "  at INTEGER NOT NULL,"
+    "  text TEXT NOT NULL,"
+    "  PRIMARY KEY(dir, name)) WITHOUT ROWID;"
+    /* sync NULL: of connections/. */
+    "CREATE TABLE history("
+    "  id INTEGER PRIMARY KEY,"
+    "  sync TEXT REFERENCES sync(uid) ON DELETE CASCADE ON UPDATE CASCADE,"
+    "  name TEXT NOT NULL,"
+    "  number INTEGER NOT NULL,"
+    "  at INTEGER NOT NULL,"
+    "  accepted INTEGER NOT NULL,"
+    "  uid INTEGER NOT NULL,"
+    "  text BLOB NOT NULL);"
+    "CREATE INDEX history_of ON history(sync, name, number);";
+
+static int
+make_top(struct catalog *c, node_id id, const char *name, struct error *err)
+{
+    struct node n = {.id = id,
+                     .parent = ROOT,
+                     .kind = NODE_DIR,
+                     .mode = 0755,
+                     .uid = c->settings.uid,
+                     .gid = c->settings.gid};
+    return node_insert(&c->writer, name, (struct str){0}, &n, err);
+}
+
+static int
+make_format_1(struct catalog *c, struct error *err)
+{
+    int rc = sql_script(&c->writer, err, tree_tables);
+    if (rc == 0)
+        rc = sql_script(&c->writer, err, sync_tables);
+    if (rc == 0)
+        rc = sql_script(&c->writer, err, doc_tables);
+    if (rc == 0)
+        rc = make_top(c, NODE_CONNECTIONS, "connections", err);
+    if (rc == 0)
+        rc = make_top(c, NODE_SYNCS, "syncs", err);
+    return rc;
+}
+
+/* upgrades[n] makes format n + 1 out of format n; an empty file has format 0. */
+static int (*const upgrades[])(struct catalog *c, struct error *err) = {
+    make_format_1,
+};
+_Static_assert(sizeof upgrades / sizeof *upgrades == CATALOG_FORMAT, "one upgrade a format");
+
+static int
+upgrade(struct catalog *c, int64_t from, struct error *err)
+{
+    int rc = 0;
+    for (int64_t format = from; rc == 0 && format < CATALOG_FORMAT; format++)
+        rc = upgrades[format](c, err);
+    char stamp[128];
+    snprintf(stamp, sizeof stamp, "PRAGMA application_id = %d; PRAGMA user_version = %d",
+             APPLICATION_ID, CATALOG_FORMAT);
+    return rc == 0 ? sql_script(&c->writer, err, stamp) : rc;
+}
+
+static int
+quick_check(struct catalog *c, struct error *err)
+{
+    struct stat st;
+    if (stat(c->path, &st) < 0 || st.st_size > QUICK_CHECK_BYTES)
+        return 0;
+    AUTO_BUF struct buf verdict = BUF_INIT(512);
+    int rc = sql_one_str(&c->writer, err, &verdict, "PRAGMA quick_check(1)", "");
+    if (rc == 0 && strcmp(buf_z(&verdict), "ok") != 0)
+        rc = error_set(err, ERR_INTERNAL, EIO, "the catalogue is damaged: %s", buf_z(&verdict));
+    return rc;
+}
+
+int
+schema_prepare(struct catalog *c, struct error *err)
+{
+    struct sql *q = &c->writer;
+    int64_t application = 0, format = 0, tables = 0;
+    int rc = sql_one_int(q, err, &tables, "SELECT count(*) FROM sqlite_schema", "");
+    if (rc == 0)
+        rc = sql_one_int(q, err, &application, "PRAGMA application_id", "");
+    if (rc == 0)
+        rc = sql_one_int(q, err, &format, "PRAGMA user_version", "");
+    if (rc < 0)
+        return error_wrap(err, "\"%s\"", c->path);
+    if (tables > 0 && application != APPLICATION_ID)
+        return error_set(err, ERR_INTERNAL, EIO, "\"%s\" belongs to another program", c->path);
+    if (format > CATALOG_FORMAT)
+        return error_set(err, ERR_INTERNAL, EPROTONOSUPPORT,
+                         "state was written by a newer retlfs (format %" PRId64
+                         ", this one knows %d)",
+                         format, CATALOG_FORMAT);
+    if (format < 0 || (tables > 0 && format == 0))
+        return error_set(err, ERR_INTERNAL, EIO, "\"%s\" is damaged: no format", c->path);
+    rc = quick_check(c, err);
+    if (rc == 0)
+        rc = sql_script(q, err, "PRAGMA journal_mode = WAL");
+    if (rc == 0 && format < CATALOG_FORMAT)
+        rc = IN_TRANSACTION(c, err, upgrade(c, format, err));
+    return rc < 0 ? error_wrap(err, "\"%s\"", c->path) : 0;
+}

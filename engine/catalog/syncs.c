@@ -1,0 +1,232 @@
+/*
+ * The rows behind directories in syncs/. A removed sync's row waits under its name, so that a
+ * checkout that deletes and recreates a directory finds its delivered state again.
+ */
+#include "catalog/catalog_private.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <sys/random.h>
+
+int
+sync_uid(struct sql *q, node_id dir, struct buf *out, struct error *err)
+{
+    return sql_one_str(q, err, out, "SELECT uid FROM sync WHERE node = ?1", "i", (int64_t)dir);
+}
+
+static int
+make_uid(char text[33], struct error *err)
+{
+    unsigned char bytes[16];
+    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
+        return error_set_errno(err, ERR_INTERNAL, errno, "no random bytes");
+    for (size_t i = 0; i < sizeof bytes; i++)
+        snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+    return 0;
+}
+
+/* The newest row that a sync of that name left behind; 0 and its uid, or -ENOENT. */
+static int
+find_removed(struct sql *q, const char *name, struct buf *uid, struct error *err)
+{
+    const int64_t oldest = clock_now() - INT64_C(86400000000) * CATALOG_REMOVED_DAYS;
+    return sql_one_str(q, err, uid,
+                       "SELECT uid FROM sync WHERE node IS NULL AND name = ?1"
+                       " AND removed_at >= ?2 ORDER BY removed_at DESC LIMIT 1",
+                       "ti", name, oldest);
+}
+
+int
+sync_make(struct catalog *c, node_id dir, const char *name, const struct caller *who,
+          struct error *err)
+{
+    struct sql *q = &c->writer;
+    AUTO_BUF struct buf uid = BUF_INIT(64);
+    int64_t count = 0;
+    int rc = sql_one_int(q, err, &count, "SELECT count(node) FROM sync", "");
+    if (rc == 0 && count >= CATALOG_SYNCS)
+        return -EDQUOT;
+    if (rc == 0)
+        rc = find_removed(q, name, &uid, err);
+    bool again = rc == 0;
+    if (again) {
+        rc = sql_exec(q, err, "UPDATE sync SET node = ?2, removed_at = NULL WHERE uid = ?1",
+                      "si", buf_str(&uid), (int64_t)dir);
+    } else if (rc == -ENOENT) {
+        char text[33];
+        rc = make_uid(text, err);
+        if (rc == 0)
+            rc = sql_exec(q, err, "INSERT INTO sync(uid, node, name) VALUES(?1, ?2, ?3)", "tit",
+                          text, (int64_t)dir, name);
+    }
+    if (rc == 0)
+        rc = log_audit(c, dir, who, err, "made the sync%s",
+                       again ? " again, with the delivered state it had" : "");
+    return rc == 0 ? note_changed(c, dir, err) : rc;
+}
+
+int
+sync_remove(struct catalog *c, node_id dir, const struct caller *who, struct error *err)
+{
+    int rc = log_audit(c, dir, who, err, "removed the sync");
+    if (rc == 0)
+        rc = sql_exec(&c->writer, err,
+                      "UPDATE sync SET node = NULL, removed_at = ?2 WHERE node = ?1", "ii",
+                      (int64_t)dir, clock_now());
+    return rc == 0 ? note_changed(c, dir, err) : rc;
+}
+
+int
+sync_rename(struct catalog *c, node_id dir, const char *name, const struct caller *who,
+            struct error *err)
+{
+    int rc = sql_exec(&c->writer, err, "UPDATE sync SET name = ?2 WHERE node = ?1", "it",
+                      (int64_t)dir, name);
+    if (rc == 0)
+        rc = log_audit(c, dir, who, err, "renamed the sync to %s", name);
+    return rc == 0 ? note_changed(c, dir, err) : rc;
+}
+
+int
+catalog_sync_uid(struct catalog *c, node_id dir, struct buf *out)
+{
+    struct error err = ERROR_INIT;
+    return READING(c, q, &err, sync_uid(q, dir, out, &err));
+}
+
+/* ---- definitions ---- */
+
+int
+text_in_force(struct sql *q, node_id dir, const char *name, struct arena *arena,
+              struct str *ret, struct error *err)
+{
+    AUTO_ROWS struct sql_rows r = {0};
+    int rc = sql_select(q, &r, err,
+                        "SELECT doc.text FROM doc JOIN node ON node.id = doc.node"
+                        " WHERE dir = ?1 AND doc.name = ?2 AND node.parent = ?1"
+                        " AND node.name = ?2",
+                        "it", (int64_t)dir, name);
+    if (rc == 0)
+        rc = sql_next(&r, err);
+    if (rc <= 0)
+        return rc;
+    struct str s = sql_str(&r, 0);
+    *ret = (struct str){arena_strndup(arena, s.p, s.n), s.n};
+    return ret->p ? 0 : no_memory(err);
+}
+
+static int
+has_refused(struct sql *q, node_id dir, const char *name, bool *ret, struct error *err)
+{
+    char rej[256];
+    struct node n;
+    snprintf(rej, sizeof rej, "%s.rej", name);
+    int rc = node_find(q, dir, rej, &n, err);
+    *ret = rc == 0;
+    return rc == -ENOENT ? 0 : rc;
+}
+
+static int
+read_texts(struct sql *q, node_id dir, struct sync_texts *ret, struct arena *arena,
+           bool rejected[3], struct error *err)
+{
+    static const char *const names[] = {"config.json", "mappings.csv", "mode"};
+    struct str *const texts[] = {&ret->config, &ret->mappings, &ret->mode};
+    *ret = (struct sync_texts){0};
+    enum place place;
+    int rc = node_place(q, dir, &place, err);
+    if (rc == 0 && place != PLACE_SYNC)
+        return -ENOENT;
+    for (size_t i = 0; rc == 0 && i < 3; i++) {
+        rc = text_in_force(q, dir, names[i], arena, texts[i], err);
+        if (rc == 0)
+            rc = has_refused(q, dir, names[i], &rejected[i], err);
+    }
+    return rc;
+}
+
+int
+catalog_sync_texts(struct catalog *c, node_id dir, struct sync_texts *ret, struct arena *arena,
+                   bool rejected[3])
+{
+    struct error err = ERROR_INIT;
+    return READING(c, q, &err, read_texts(q, dir, ret, arena, rejected, &err));
+}
+
+int
+connection_in_force(struct sql *q, const char *name, struct buf *out, struct error *err)
+{
+    char file[256];
+    if (snprintf(file, sizeof file, "%s.json", name) >= (int)sizeof file)
+        return -ENOENT;
+    return sql_one_str(q, err, out,
+                       "SELECT doc.text FROM doc JOIN node ON node.id = doc.node"
+                       " WHERE dir = ?1 AND doc.name = ?2 AND node.parent = ?1"
+                       " AND node.name = ?2",
+                       "it", (int64_t)NODE_CONNECTIONS, file);
+}
+
+int
+catalog_connection_text(struct catalog *c, const char *name, struct buf *out)
+{
+    struct error err = ERROR_INIT;
+    return READING(c, q, &err, connection_in_force(q, name, out, &err));
+}
+
+struct listing {
+    struct arena *arena;
+    struct catalog_connection *items;
+    size_t n, cap;
+};
+
+static int
+add_connection(struct sql *q, struct listing *l, const char *file, struct error *err)
+{
+    if (l->n == l->cap) {
+        size_t cap = l->cap ? l->cap * 2 : 16;
+        struct catalog_connection *items = arena_alloc(l->arena, cap * sizeof *items);
+        if (!items)
+            return no_memory(err);
+        if (l->n)
+            memcpy(items, l->items, l->n * sizeof *items);
+        l->items = items;
+        l->cap = cap;
+    }
+    struct catalog_connection *to = &l->items[l->n];
+    *to = (struct catalog_connection){
+        .name = arena_strndup(l->arena, file, strlen(file) - strlen(".json"))};
+    int rc = to->name ? 0 : no_memory(err);
+    if (rc == 0)
+        rc = text_in_force(q, NODE_CONNECTIONS, file, l->arena, &to->text, err);
+    if (rc == 0)
+        rc = has_refused(q, NODE_CONNECTIONS, file, &to->rejected, err);
+    l->n += rc == 0;
+    return rc;
+}
+
+static int
+list_connections(struct sql *q, struct listing *l, struct error *err)
+{
+    AUTO_ROWS struct sql_rows r = {0};
+    int rc = sql_select(q, &r, err,
+                        "SELECT name FROM node WHERE parent = ?1 AND kind = ?2 ORDER BY name",
+                        "ii", (int64_t)NODE_CONNECTIONS, (int64_t)NODE_FILE);
+    while (rc == 0 && (rc = sql_next(&r, err)) > 0) {
+        const char *file = sql_text(&r, 0);
+        bool ours = name_kind(PLACE_CONNECTIONS, file) == TEXT_CONNECTION;
+        rc = ours ? add_connection(q, l, file, err) : 0;
+    }
+    return rc;
+}
+
+int
+catalog_connections(struct catalog *c, struct arena *arena, struct catalog_connection **ret,
+                    size_t *n)
+{
+    struct error err = ERROR_INIT;
+    struct listing l = {.arena = arena};
+    int rc = READING(c, q, &err, list_connections(q, &l, &err));
+    *ret = l.items;
+    *n = l.n;
+    return rc;
+}
