@@ -20,7 +20,8 @@ struct mapper {
     struct value *schema_row; /* what expressions read: one value a schema column */
     size_t *schema_of;        /* for each projected column: its schema column */
     struct value *out;        /* one value a field */
-    EVP_MD_CTX *digest;
+    EVP_MD_CTX *digest;       /* the reading thread's */
+    EVP_MD_CTX *side_digest;  /* mapper_fingerprint's */
 };
 
 static const size_t EXPRESSION = SIZE_MAX;
@@ -179,7 +180,8 @@ order_by_name(struct mapper *m, struct error *err)
     size_t n = m->meta->nfields;
     m->by_name = arena_alloc(&m->arena, n * sizeof *m->by_name);
     m->digest = EVP_MD_CTX_new();
-    if (!m->by_name || !m->digest)
+    m->side_digest = EVP_MD_CTX_new();
+    if (!m->by_name || !m->digest || !m->side_digest)
         return no_memory(err);
     for (size_t i = 0; i < n; i++) {
         size_t at = i;
@@ -222,6 +224,7 @@ mapper_free(struct mapper *m)
     if (m) {
         expressions_free(m->expressions);
         EVP_MD_CTX_free(m->digest);
+        EVP_MD_CTX_free(m->side_digest);
         arena_done(&m->arena);
         free(m);
     }
@@ -248,8 +251,8 @@ mapper_fields(const struct mapper *m)
 
 /* SHA-256 over the fields in name order, each packed: equal records, equal fingerprints. */
 static int
-fingerprint(struct mapper *m, const bool *use, const struct value *fields, struct buf *key,
-            struct error *err)
+fingerprint(const struct mapper *m, EVP_MD_CTX *digest, const bool *use,
+            const struct value *fields, struct buf *key, struct error *err)
 {
     AUTO_BUF struct buf packed = BUF_INIT(BUF_NO_MAX);
     for (size_t i = 0; i < m->meta->nfields; i++)
@@ -259,9 +262,9 @@ fingerprint(struct mapper *m, const bool *use, const struct value *fields, struc
     unsigned n = 0;
     if (packed.failed || !to)
         return no_memory(err);
-    if (!EVP_DigestInit_ex(m->digest, EVP_sha256(), NULL) ||
-        !EVP_DigestUpdate(m->digest, buf_z(&packed), packed.n) ||
-        !EVP_DigestFinal_ex(m->digest, to, &n))
+    if (!EVP_DigestInit_ex(digest, EVP_sha256(), NULL) ||
+        !EVP_DigestUpdate(digest, buf_z(&packed), packed.n) ||
+        !EVP_DigestFinal_ex(digest, to, &n))
         return error_set(err, ERR_INTERNAL, EIO, "cannot compute SHA-256");
     key->n += n;
     return 0;
@@ -282,7 +285,7 @@ mapper_fingerprint(struct mapper *m, const bool *use, struct str record, struct 
         return no_memory(err);
     if (!record_unpack(record, fields, m->meta->nfields))
         return error_set(err, ERR_INTERNAL, EIO, "a record is damaged");
-    return fingerprint(m, use, fields, key, err);
+    return fingerprint(m, m->side_digest, use, fields, key, err);
 }
 
 int
@@ -320,7 +323,7 @@ mapper_row(struct mapper *m, const struct value *values, struct buf *key, struct
     for (size_t i = 0; i < meta->nfields; i++)
         record_add(record, &m->out[i]);
     if (meta->nkey == 0) {
-        int rc = fingerprint(m, m->use, m->out, key, err);
+        int rc = fingerprint(m, m->digest, m->use, m->out, key, err);
         if (rc < 0)
             return rc;
     }

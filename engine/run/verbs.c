@@ -309,7 +309,7 @@ sync_trigger(struct engine *e, node_id sync, struct str text, bool nowait,
     if (!view)
         return error_set(err, ERR_CONFIG, ENOENT, "the sync is gone");
     struct ticket *ticket = make_ticket(e, done, arg);
-    const struct verb_entry *verb;
+    const struct verb_entry *verb = NULL;
     struct str argument = {0};
     int rc = ticket ? parse(buf_str(&command), &verb, &argument, err)
                     : error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
