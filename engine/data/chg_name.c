@@ -223,7 +223,7 @@ chg_find_filename(struct chg *c, const char *name, struct arena *arena, struct e
     key_of_name(c->meta, parsed.plain, parsed.cut, &key);
     if (key.failed)
         return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-    struct chg_cursor *cur;
+    struct chg_cursor *cur = NULL;
     int rc = chg_cursor_open(c, &cur, err);
     if (rc < 0)
         return rc;

@@ -174,7 +174,7 @@ static int
 open_parts(struct chg *c, struct error *err)
 {
     AUTO_BUF struct buf header = BUF_INIT(BUF_NO_MAX), packed = BUF_INIT(BUF_NO_MAX);
-    struct footer foot;
+    struct footer foot = {0};
     int rc = read_frame(c, &header, &packed, &foot, err);
     if (rc < 0)
         return rc;
@@ -487,7 +487,7 @@ matches_index(const struct chg_block *b, struct str key)
 int
 chg_verify(const struct chg *c, struct error *err)
 {
-    struct chg_cursor *cur;
+    struct chg_cursor *cur = NULL;
     int rc = chg_cursor_open_uncounted((struct chg *)c, &cur, err);
     if (rc < 0)
         return rc;

@@ -24,7 +24,7 @@ int
 state_merge(const struct state *s, const struct chg_meta *meta, int dirfd, const char *name,
             uint64_t *ret_live, struct error *err)
 {
-    struct state_cursor *cur;
+    struct state_cursor *cur = NULL;
     struct chg_writer *w = NULL;
     int rc = state_cursor_open(s, meta, &cur, err);
     if (rc < 0)
