@@ -1,0 +1,73 @@
+/* Columns of a statement: see columns.h. */
+#include "postgres/columns.h"
+
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "postgres/types.h"
+
+static int
+no_memory(struct error *err)
+{
+    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+}
+
+/* "{1,2,3}" of the types or of their modifiers. */
+static void
+add_array(struct buf *out, const PGresult *res, bool modifiers)
+{
+    buf_addc(out, '{');
+    for (int i = 0; i < PQnfields(res); i++) {
+        if (modifiers)
+            buf_addf(out, "%s%d", i ? "," : "", PQfmod(res, i));
+        else
+            buf_addf(out, "%s%u", i ? "," : "", PQftype(res, i));
+    }
+    buf_addc(out, '}');
+}
+
+static int
+name_types(struct pg_link *link, const PGresult *res, PGresult **ret, struct error *err)
+{
+    AUTO_BUF struct buf types = BUF_INIT(BUF_NO_MAX), modifiers = BUF_INIT(BUF_NO_MAX);
+    add_array(&types, res, false);
+    add_array(&modifiers, res, true);
+    if (types.failed || modifiers.failed)
+        return no_memory(err);
+    const char *params[] = {buf_z(&types), buf_z(&modifiers)};
+    return pg_exec(link,
+                   "SELECT pg_catalog.format_type(u.t, u.m), pg_catalog.format_type(u.t, -1)"
+                   " FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.oid[]),"
+                   " pg_catalog.unnest($2::pg_catalog.int4[])) WITH ORDINALITY AS u(t, m, i)"
+                   " ORDER BY u.i",
+                   2, params, ret, err);
+}
+
+int
+pg_columns_of(struct pg_link *link, const char *sql, struct arena *arena,
+              struct pg_columns *ret, struct error *err)
+{
+    AUTO_RESULT PGresult *res = NULL, *names = NULL;
+    int rc = pg_describe(link, sql, &res, err);
+    if (!rc)
+        rc = name_types(link, res, &names, err);
+    if (rc)
+        return rc;
+    size_t n = (size_t)PQnfields(res);
+    ret->n = n;
+    ret->schema = arena_alloc(arena, (n + 1) * sizeof *ret->schema);
+    ret->pg = arena_alloc(arena, (n + 1) * sizeof *ret->pg);
+    if (!ret->schema || !ret->pg)
+        return no_memory(err);
+    for (int i = 0; i < (int)n; i++) {
+        struct column *c = &ret->schema[i];
+        *c = (struct column){.name = arena_strdup(arena, PQfname(res, i)),
+                             .native = arena_strdup(arena, PQgetvalue(names, i, 0)),
+                             .type = pg_value_type(PQftype(res, i))};
+        ret->pg[i] = (struct pg_column){.type = PQftype(res, i),
+                                        .bare = arena_strdup(arena, PQgetvalue(names, i, 1))};
+        if (!c->name || !c->native || !ret->pg[i].bare)
+            return no_memory(err);
+    }
+    return 0;
+}
