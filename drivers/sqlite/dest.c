@@ -51,7 +51,9 @@ dest_attach(struct dest *d, const char *mode, struct error *err)
 static int
 open_file(struct dest *d, struct error *err)
 {
-    int rc = link_open(&d->link, "file::memory:", SQLITE_OPEN_READWRITE, d->options, err);
+    /* CREATE is what an attached file may be opened with at most; its mode says the rest. */
+    int rc = link_open(&d->link, "file::memory:", SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,
+                       d->options, err);
     if (rc)
         return rc;
     if (access(d->options->path, F_OK) < 0) {

@@ -20,6 +20,19 @@ no_such_column(const struct dest *d, const char *name, struct error *err)
                      d->table.name, name, buf_z(&all));
 }
 
+/* SQLite would take the first of them and drop the other without a word. */
+static int
+check_doubles(const struct target *t, struct error *err)
+{
+    for (size_t i = 0; i < t->nfields; i++)
+        for (size_t k = 0; k < i; k++)
+            if (sqlite3_stricmp(t->fields[k].name, t->fields[i].name) == 0)
+                return error_set(err, ERR_CONFIG, EINVAL,
+                                 "fields \"%s\" and \"%s\" are the same column",
+                                 t->fields[k].name, t->fields[i].name);
+    return 0;
+}
+
 static int
 find_columns(struct dest *d, struct error *err)
 {
@@ -35,11 +48,6 @@ find_columns(struct dest *d, struct error *err)
             return error_set(err, ERR_CONFIG, EINVAL,
                              "column \"%s\" is generated and cannot be written",
                              t->fields[i].name);
-        for (size_t k = 0; k < i; k++)
-            if (d->columns[k] == at)
-                return error_set(err, ERR_CONFIG, EINVAL,
-                                 "fields \"%s\" and \"%s\" are the same column",
-                                 t->fields[k].name, t->fields[i].name);
         d->columns[i] = at;
     }
     return 0;
@@ -91,7 +99,8 @@ check_target(struct dest *d, struct error *err)
         return rc;
     if (!d->table.exists && !t->create)
         return error_set(err, ERR_CONFIG, ENOENT, "no such table: \"%s\"", t->object);
-    if (d->table.exists)
+    rc = check_doubles(t, err);
+    if (!rc && d->table.exists)
         rc = find_columns(d, err);
     if (!rc && d->table.exists && t->mode != MODE_UPDATE)
         rc = check_left_out(d, err);
