@@ -207,7 +207,7 @@ begin_in_ledger(struct run *run, struct error *err)
     return 0;
 }
 
-/* The run came to nothing: says so in the ledger. */
+/* The run came to nothing: says so in the ledger. What it offered stays to be looked at. */
 static void
 end_failed(struct run *run, const struct error *failure)
 {
@@ -228,8 +228,6 @@ end_failed(struct run *run, const struct error *failure)
         run_file_name(name, r->number, "rejected");
         unlinkat(run->dirfd, name, 0);
         snprintf(name, sizeof name, "state-%llu", (unsigned long long)r->number);
-        unlinkat(run->dirfd, name, 0);
-        run_file_name(name, r->number, "changes");
         unlinkat(run->dirfd, name, 0);
         run_file_name(name, r->number, "rekeyed");
         unlinkat(run->dirfd, name, 0);
@@ -491,9 +489,10 @@ run_resolve(struct run *run, struct error *err)
     if (rc == 0)
         rc = run_prepare_texts(run, err);
     if (rc == 0) {
-        static struct chg_meta no_fields = {.source_driver = ""};
+        struct chg_meta no_fields = {.source_driver = (char[]){""}};
         run->meta = &no_fields;
         rc = run_open_destination(run, err);
+        run->meta = NULL;
     }
     if (rc == 0)
         rc = run->dest_connection->driver->dest_resolve(run->destination, buf_z(&token), &fate,
@@ -501,7 +500,6 @@ run_resolve(struct run *run, struct error *err)
     if (rc == 0 && fate == FATE_UNKNOWN)
         rc = error_set(err, ERR_UNKNOWN, EIO, "the destination cannot tell");
     run_close_handles(run);
-    run->meta = NULL;
     if (rc < 0)
         return error_wrap(err, "the outcome of run %llu is not known yet",
                           (unsigned long long)number);
