@@ -6,7 +6,7 @@
 
 enum byte_class { PLAIN, ESCAPE, HIGH };
 
-/* What json_string must look at: control characters, quote, backslash, all that is not ASCII.
+/* What json_quote must look at: control characters, quote, backslash, all that is not ASCII.
  */
 static const uint8_t byte_classes[256] = {
     [0 ... 0x1F] = ESCAPE, ['"'] = ESCAPE, ['\\'] = ESCAPE, [0x80 ... 0xFF] = HIGH};
@@ -49,35 +49,61 @@ escape_byte(struct buf *out, unsigned char c)
     buf_add(out, (char[]){'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]}, 6);
 }
 
-void
-json_quote(struct buf *out, const char *p, size_t n)
+/* How many bytes at p are ASCII that needs no escape. */
+static size_t
+plain_run(const char *p, size_t n)
 {
-    buf_addc(out, '"');
+    const uint64_t ones = 0x0101010101010101u;
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        uint64_t w;
+        memcpy(&w, p + i, 8);
+        /* a top bit appears where a byte is above 7F, below 20, a quote or a backslash */
+        uint64_t odd =
+            w | (w - ones * 0x20) | ((w ^ ones * '"') - ones) | ((w ^ ones * '\\') - ones);
+        if (odd & ones * 0x80)
+            break;
+    }
+    while (i < n && byte_classes[(unsigned char)p[i]] == PLAIN)
+        i++;
+    return i;
+}
+
+/* The rest of a string from where it is no longer plain. */
+static void
+escape_rest(struct buf *out, const char *p, size_t n)
+{
     const unsigned char *s = (const unsigned char *)p;
     size_t done = 0, i = 0; /* [done, i) is fit to be copied as it is */
     while (i < n) {
-        size_t length = 1;
-        switch (byte_classes[s[i]]) {
-        case PLAIN:
-            i++;
+        size_t length = byte_classes[s[i]] == HIGH ? utf8_length(s + i, n - i) : 1;
+        if (byte_classes[s[i]] != ESCAPE && length > 0) {
+            i += length;
             continue;
-        case HIGH:
-            length = utf8_length(s + i, n - i);
-            if (length > 0) {
-                i += length;
-                continue;
-            }
-            break;
         }
         buf_add(out, p + done, i - done);
         if (length > 0)
             escape_byte(out, s[i]);
         else
-            buf_adds(out, "\xEF\xBF\xBD");
+            buf_add(out, "\xEF\xBF\xBD", 3);
         done = ++i;
     }
-    if (n > done)
-        buf_add(out, p + done, n - done);
+    buf_add(out, p + done, n - done);
+}
+
+void
+json_quote(struct buf *out, const char *p, size_t n)
+{
+    char *to = buf_room(out, n + 2);
+    if (!to)
+        return;
+    size_t plain = plain_run(p, n);
+    *to++ = '"';
+    if (plain > 0)
+        memcpy(to, p, plain);
+    out->n += 1 + plain;
+    if (plain < n)
+        escape_rest(out, p + plain, n - plain);
     buf_addc(out, '"');
 }
 
@@ -97,9 +123,8 @@ static bool
 json_number(struct buf *out, struct str text)
 {
     const char *p = text.p, *end = text.p + text.n;
-    bool negative = p < end && *p == '-';
-    if (p < end && (*p == '-' || *p == '+'))
-        p++;
+    bool negative = p < end && *p == '-', plus = p < end && *p == '+';
+    p += negative || plus;
     const char *whole = p, *whole_end = skip_digits(p, end);
     const char *fraction = whole_end, *fraction_end = whole_end;
     if (whole_end < end && *whole_end == '.') {
@@ -118,9 +143,14 @@ json_number(struct buf *out, struct str text)
         if (p == end || skip_digits(p, end) != end)
             return false;
     }
+    bool zeros = whole_end - whole > 1 && *whole == '0';
+    bool bare_point = fraction > whole_end && fraction_end == fraction;
+    if (!plus && !zeros && !bare_point && whole < whole_end) {
+        buf_add(out, text.p, text.n);
+        return true;
+    }
     while (whole_end - whole > 1 && *whole == '0')
         whole++;
-
     if (negative)
         buf_addc(out, '-');
     if (whole == whole_end)
@@ -156,9 +186,11 @@ json_timestamp(struct buf *out, const struct value *v)
 {
     const char *space = v->n ? memchr(v->p, ' ', v->n) : NULL;
     size_t n = v->n;
-    for (size_t i = 0; i < v->n && space; i++)
-        if (!memchr("0123456789-+:. ", v->p[i], 15))
+    for (size_t i = 0; i < v->n && space; i++) {
+        char c = v->p[i];
+        if (!((c >= '0' && c <= ':') || c == '-' || c == '.' || c == ' ' || c == '+'))
             space = NULL;
+    }
     if (!space) {
         json_quote(out, v->p, v->n);
         return;
@@ -243,9 +275,10 @@ value_json(struct buf *out, const struct value *v)
 void
 csv_field(struct buf *out, const char *p, size_t n)
 {
+    static const bool special[256] = {[','] = true, ['"'] = true, ['\n'] = true, ['\r'] = true};
     bool quote = false;
     for (size_t i = 0; i < n && !quote; i++)
-        quote = p[i] == ',' || p[i] == '"' || p[i] == '\n' || p[i] == '\r';
+        quote = special[(unsigned char)p[i]];
     if (!quote) {
         if (n > 0)
             buf_add(out, p, n);

@@ -145,7 +145,9 @@ add_record(const struct chg_renderer *r, struct str record, struct buf *out)
         value_json(out, &v);
         before = ',';
     }
-    buf_adds(out, before == '{' ? "{}" : "}");
+    if (before == '{')
+        buf_addc(out, '{');
+    buf_addc(out, '}');
 }
 
 /* The names of the fields that differ or were absent before. */
