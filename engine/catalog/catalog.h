@@ -22,7 +22,7 @@ struct catalog_settings {
     uid_t uid; /* owner of the top directories, when they are made */
     gid_t gid;
     uint64_t bytes_max; /* of all user files; 0: 1 GiB */
-    /* All MAY be NULL, and are called with no lock held.
+    /* All MAY be NULL; changed and busy are called with no lock held.
      * changed: after a commit, by its thread: a sync was made, removed or renamed; a checked
      * file of it (or of NODE_CONNECTIONS) was accepted, refused, removed or noted about.
      * busy: does that sync run? Then it is neither removed nor renamed.

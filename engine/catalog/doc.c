@@ -55,6 +55,15 @@ cdoc_check(struct catalog *c, node_id parent, const char *name, struct str text,
     return text_check(kind, &world, file, text, final, complaint);
 }
 
+/* Asked again within the transaction: the directory may have ceased to be a sync. */
+static int
+still_checked(struct sql *q, node_id dir, const char *name, struct error *err)
+{
+    enum place place;
+    int rc = node_place(q, dir, &place, err);
+    return rc == 0 && name_kind(place, name) == TEXT_PLAIN ? -ESTALE : rc;
+}
+
 /* ---- who was refused ---- */
 
 static struct refusal *
@@ -151,8 +160,11 @@ put_rej(struct catalog *c, node_id dir, const char *rej, struct str text, struct
         rc = node_dir(q, dir, &parent, err);
     if (rc < 0)
         return rc;
-    n = (struct node){
-        .parent = dir, .kind = NODE_FILE, .mode = 0644, .uid = parent.uid, .gid = parent.gid};
+    n = (struct node){.parent = dir,
+                      .kind = NODE_FILE,
+                      .mode = dir == NODE_CONNECTIONS ? 0600 : 0644,
+                      .uid = parent.uid,
+                      .gid = parent.gid};
     rc = node_insert(q, rej, text, &n, err);
     return rc == 0 ? node_touch_dir(q, dir, err) : rc;
 }
@@ -169,7 +181,9 @@ doc_refuse_text(struct catalog *c, node_id dir, const char *name, struct str tex
     if (text.n > CATALOG_FILE_MAX)
         text.n = CATALOG_FILE_MAX; /* far beyond what any checked file may have */
     complaint_render(complaint, &why);
-    int rc = put_rej(c, dir, rej, text, err);
+    int rc = still_checked(&c->writer, dir, name, err);
+    if (rc == 0)
+        rc = put_rej(c, dir, rej, text, err);
     if (rc == 0)
         rc = set_error(c, dir, name, buf_z(&why), err);
     if (rc == 0)
@@ -291,6 +305,8 @@ commit_text(struct catalog *c, node_id parent, const char *name, node_id id, str
     int rc = node_find(&c->writer, parent, name, &n, err);
     if (rc == -ENOENT || (rc == 0 && n.id != id))
         return -ESTALE;
+    if (rc == 0)
+        rc = still_checked(&c->writer, parent, name, err);
     if (rc == 0)
         rc = node_set_data(&c->writer, id, text, err);
     if (rc == 0)
