@@ -125,7 +125,9 @@ sql_rows_done(struct sql_rows *r)
     } else {
         sqlite3_reset(r->stmt);
         sqlite3_clear_bindings(r->stmt);
-        cache_find(r->q, r->text)->busy = false;
+        struct sql_cached *slot = cache_find(r->q, r->text);
+        if (slot)
+            slot->busy = false;
     }
     r->stmt = NULL;
 }
