@@ -67,10 +67,17 @@ record_field(struct str record, size_t field)
     return walk_next(&w);
 }
 
-static void
+/* Names are short and many: a call each would cost more than the copying. */
+static inline void
 add_str(struct buf *out, struct str s)
 {
-    buf_add(out, s.p, s.n);
+    if (out->n + s.n >= out->cap) {
+        buf_add(out, s.p, s.n);
+        return;
+    }
+    memcpy(out->p + out->n, s.p, s.n);
+    out->n += s.n;
+    out->p[out->n] = '\0';
 }
 
 /* ---- identifiers ---- */
@@ -172,20 +179,20 @@ render_jsonl(const struct chg_renderer *r, const struct entry *e, struct buf *ou
 {
     if (e->op == ENTRY_PRESENT)
         return;
-    buf_adds(out, "{\"op\":\"");
+    add_str(out, STR("{\"op\":\""));
     buf_adds(out, op_name(e->op));
-    buf_adds(out, "\",\"id\":");
+    add_str(out, STR("\",\"id\":"));
     add_id(r, e, out);
     if (e->op != ENTRY_INSERT && e->before.n > 0) {
-        buf_adds(out, ",\"before\":");
+        add_str(out, STR(",\"before\":"));
         add_record(r, e->before, out);
     }
     if (e->op != ENTRY_DELETE) {
-        buf_adds(out, ",\"after\":");
+        add_str(out, STR(",\"after\":"));
         add_record(r, e->after, out);
     }
     if (e->op == ENTRY_UPDATE) {
-        buf_adds(out, ",\"changed\":");
+        add_str(out, STR(",\"changed\":"));
         add_changed(r, e, out);
     }
     if (e->note.n > 0) {
