@@ -75,6 +75,12 @@ void catalog_read_end(struct catalog *c, struct sql *q);
 
 /* The 32 hex digits that name a sync over renames. -ENOENT: not a sync. */
 int catalog_sync_uid(struct catalog *c, node_id dir, struct buf *out);
+/* The uid of a sync that was removed more than CATALOG_REMOVED_DAYS ago, for whoever keeps
+ * files of it; -ENOENT: none. Its rows stay until catalog_drop_sync, so that no crash leaves
+ * files behind that nothing names. */
+int catalog_expired_sync(struct catalog *c, struct buf *out);
+/* Forgets a removed sync: runs, log, history. One that stands in syncs/ is left alone. */
+int catalog_drop_sync(struct catalog *c, const char *uid);
 /* The texts in force (accepted, and standing under their name), copied into arena, and which of
  * config.json, mappings.csv and mode have a .rej. -ENOENT: not a sync. */
 int catalog_sync_texts(struct catalog *c, node_id dir, struct sync_texts *ret,

@@ -146,8 +146,6 @@ place_text(struct sql *q, node_id dir, const char *name, struct buf *out, struct
 
 /* ---- refusing ---- */
 
-/* A refused connection may hold a password in plain text: that is why it was refused. Only its
- * owner may read it, and no history keeps it. */
 static int
 put_rej(struct catalog *c, node_id dir, const char *rej, struct str text, struct error *err)
 {
@@ -181,6 +179,13 @@ doc_refuse_text(struct catalog *c, node_id dir, const char *name, struct str tex
     if (text.n > CATALOG_FILE_MAX)
         text.n = CATALOG_FILE_MAX; /* far beyond what any checked file may have */
     complaint_render(complaint, &why);
+    /* A refused connection may hold a password in plain text: its values are not kept, neither
+     * here nor in the history. */
+    AUTO_BUF struct buf masked = BUF_INIT(CATALOG_FILE_MAX);
+    if (dir == NODE_CONNECTIONS) {
+        connection_mask(text, &masked);
+        text = buf_str(&masked);
+    }
     int rc = still_checked(&c->writer, dir, name, err);
     if (rc == 0)
         rc = put_rej(c, dir, rej, text, err);

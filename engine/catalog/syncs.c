@@ -25,15 +25,21 @@ make_uid(char text[33], struct error *err)
     return 0;
 }
 
+/* What was removed before that is picked up no more. */
+static int64_t
+oldest_kept(void)
+{
+    return clock_now() - INT64_C(86400000000) * CATALOG_REMOVED_DAYS;
+}
+
 /* The newest row that a sync of that name left behind; 0 and its uid, or -ENOENT. */
 static int
 find_removed(struct sql *q, const char *name, struct buf *uid, struct error *err)
 {
-    const int64_t oldest = clock_now() - INT64_C(86400000000) * CATALOG_REMOVED_DAYS;
     return sql_one_str(q, err, uid,
                        "SELECT uid FROM sync WHERE node IS NULL AND name = ?1"
                        " AND removed_at >= ?2 ORDER BY removed_at DESC LIMIT 1",
-                       "ti", name, oldest);
+                       "ti", name, oldest_kept());
 }
 
 int
@@ -92,6 +98,27 @@ catalog_sync_uid(struct catalog *c, node_id dir, struct buf *out)
 {
     struct error err = ERROR_INIT;
     return READING(c, q, &err, sync_uid(q, dir, out, &err));
+}
+
+int
+catalog_expired_sync(struct catalog *c, struct buf *out)
+{
+    struct error err = ERROR_INIT;
+    return READING(c, q, &err,
+                   sql_one_str(q, &err, out,
+                               "SELECT uid FROM sync WHERE node IS NULL AND removed_at < ?1"
+                               " ORDER BY removed_at LIMIT 1",
+                               "i", oldest_kept()));
+}
+
+int
+catalog_drop_sync(struct catalog *c, const char *uid)
+{
+    struct error err = ERROR_INIT;
+    return IN_TRANSACTION(c, &err,
+                          sql_exec(&c->writer, &err,
+                                   "DELETE FROM sync WHERE uid = ?1 AND node IS NULL", "t",
+                                   uid));
 }
 
 /* ---- definitions ---- */

@@ -307,7 +307,14 @@ test_syncs(void)
     later = clock_now() + INT64_C(31) * 86400 * 1000000;
     clock_replace(now_later);
     uid_of(dir(NODE_SYNCS, "renamed"), again);
+    AUTO_BUF struct buf expired = BUF_INIT(64);
+    CHECK(catalog_expired_sync(c, &expired) == 0);
+    CHECK_TEXT(buf_z(&expired), first);
+    CHECK(catalog_drop_sync(c, first) == 0);
+    CHECK(catalog_drop_sync(c, again) == 0); /* not removed: stays */
+    CHECK(catalog_expired_sync(c, &expired) == -ENOENT);
     clock_replace(NULL);
+    uid_of(id_of(NODE_SYNCS, "renamed"), again);
     CHECK(strlen(again) == 32 && strcmp(again, first) != 0);
 }
 
