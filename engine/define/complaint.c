@@ -119,6 +119,23 @@ masked_excerpt(struct complaint *c, struct str line, size_t column)
         c->excerpt[0] = '\0';
 }
 
+void
+connection_mask(struct str text, struct buf *out)
+{
+    while (text.n) {
+        const char *newline = memchr(text.p, '\n', text.n);
+        struct str line = {text.p, newline ? (size_t)(newline - text.p) : text.n};
+        for (size_t at = 0, end; at < line.n; at = end) {
+            bool shown;
+            end = next_piece(line, at, &shown);
+            buf_add(out, shown ? line.p + at : "***", shown ? end - at : MASK_LENGTH);
+        }
+        size_t taken = line.n + (newline != NULL);
+        buf_add(out, "\n", newline != NULL);
+        text = (struct str){text.p + taken, text.n - taken};
+    }
+}
+
 static void
 place(struct complaint *c, const struct text_file *f, size_t at)
 {

@@ -144,6 +144,9 @@ struct connection {
 
 int connection_parse(const char *name, struct str text, struct connection **ret,
                      struct complaint *complaint);
+/* Appends a connection's text, well formed or not, with every value as "***": what may be kept of
+ * a refused one, which may hold a password in plain text. */
+void connection_mask(struct str text, struct buf *out);
 /* Reads the secrets (may run a command: never from a FUSE thread) into the options. The error
  * names the option and where it was to come from, never a value. One trailing newline is cut.
  */
