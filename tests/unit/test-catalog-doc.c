@@ -219,6 +219,9 @@ test_connections(void)
     CHECK(world.driver_of(world.arg, "shop") == &fake_driver);
     CHECK(ctree_lookup(c, NODE_CONNECTIONS, "shop.json.rej", &node) == 0 && node.mode == 0600 &&
           node.uid == 7);
+    AUTO_BUF struct buf kept = BUF_INIT(4096);
+    CHECK(ctree_read(c, node.id, &kept) == 0);
+    CHECK_TEXT(buf_z(&kept), "{ \"driver\": *** }");
     CHECK(strstr(error_log(), " connections/shop.json\n") != NULL);
     CHECK(put(NODE_CONNECTIONS, "notes.txt", "plain") == 0);
     CHECK(make(NODE_CONNECTIONS, "draft.json", NODE_FILE, NULL) == 0);
