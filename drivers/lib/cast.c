@@ -167,6 +167,37 @@ cast_decimal(struct str in, struct arena *arena, struct value *ret)
     return keep(V_DECIMAL, text, strlen(text), ret);
 }
 
+/*
+ * Amounts and the like: up to six decimals and 15 digits in all. Such a text is m / 10^k with
+ * both exact as doubles, so one division, correctly rounded, is what reading it back gives. 0:
+ * d is not of that kind.
+ */
+static size_t
+short_decimal(double d, char out[CAST_DOUBLE_MAX])
+{
+    double size = fabs(d), scale = 1;
+    if (!(size >= 1e-4 && size < 1e9))
+        return 0;
+    for (int decimals = 1; decimals <= 6; decimals++) {
+        scale *= 10;
+        double m = rint(size * scale);
+        if (m / scale != size)
+            continue;
+        int64_t whole = (int64_t)size, fraction = (int64_t)(m - (double)whole * scale);
+        size_t n = 0;
+        if (d < 0)
+            out[n++] = '-';
+        n += cast_int(whole, out + n);
+        out[n++] = '.';
+        for (int i = decimals; i-- > 0; fraction /= 10)
+            out[n + (size_t)i] = (char)('0' + fraction % 10);
+        n += (size_t)decimals;
+        out[n] = '\0';
+        return n;
+    }
+    return 0;
+}
+
 size_t
 cast_double(double d, char out[CAST_DOUBLE_MAX])
 {
@@ -180,6 +211,9 @@ cast_double(double d, char out[CAST_DOUBLE_MAX])
         out[n] = '\0';
         return n;
     }
+    size_t quick = short_decimal(d, out);
+    if (quick)
+        return quick;
     char text[CAST_DOUBLE_MAX];
     int n = 0;
     for (int digits = 15; digits <= 17; digits++) {

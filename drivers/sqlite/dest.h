@@ -53,7 +53,7 @@ int dest_enter_target(struct dest *d, struct error *err);
 int dest_index_stage(struct dest *d, struct error *err);
 /* Ends the transaction and forgets what was staged. */
 void dest_forget_session(struct dest *d);
-/* The type with which column i of the target has, or will have, its affinity. */
+/* The affinity that the field's column has, or will have when it is made. */
 enum affinity dest_affinity(const struct dest *d, size_t field);
 /* t."k" = s.f0 COLLATE BINARY AND …: `compare` is "=" or "IS". */
 void dest_add_key_match(struct buf *sql, const struct dest *d, const char *compare);

@@ -1,11 +1,12 @@
 /* The CSV driver: what RFC 4180 leaves open and what it does not, errors with their lines. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <utime.h>
 
 #include "../unit/tap.h"
 #include "base/cleanup.h"
 #include "drive.h"
+#include "lib/cast.h"
 
 extern const struct driver driver_csv;
 
@@ -201,6 +202,38 @@ test_types(void)
     CHECK_TEXT(null, "n|t:1\n");
 }
 
+static unsigned
+draw(uint64_t *seed, unsigned below)
+{
+    *seed = *seed * UINT64_C(6364136223846793005) + 1442695040888963407;
+    return (unsigned)(*seed >> 33) % below;
+}
+
+/* The quick way for amounts gives what trying 15, 16, 17 digits gives. */
+static void
+test_doubles(void)
+{
+    uint64_t seed = 11;
+    bool same = true;
+    for (int i = 0; i < 200000; i++) {
+        double scale = 1, d = (double)draw(&seed, 2000000000) - 1e9;
+        for (unsigned k = draw(&seed, 9); k > 0; k--)
+            scale *= 10;
+        d /= scale;
+        if (i % 4 == 3)
+            d = nextafter(d, 1e9);
+        char got[CAST_DOUBLE_MAX], want[64];
+        cast_double(d, got);
+        for (int digits = 15; digits <= 17; digits++) {
+            snprintf(want, sizeof want, "%.*g", digits, d);
+            if (strtod(want, NULL) == d)
+                break;
+        }
+        same &= strcmp(got, want) == 0;
+    }
+    CHECK(same);
+}
+
 static void
 test_globs(void)
 {
@@ -282,13 +315,6 @@ test_changed(void)
 
 /* Random tables in, written by rules of their own, must come out the same, whatever the
  * window's edge cuts. */
-static unsigned
-draw(uint64_t *seed, unsigned below)
-{
-    *seed = *seed * UINT64_C(6364136223846793005) + 1442695040888963407;
-    return (unsigned)(*seed >> 33) % below;
-}
-
 static void
 random_cell(uint64_t *seed, struct buf *csv, struct buf *want, bool big)
 {
@@ -384,6 +410,7 @@ main(void)
     test_errors();
     test_options();
     test_types();
+    test_doubles();
     test_globs();
     test_changed();
     test_random();
