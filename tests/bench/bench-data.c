@@ -191,6 +191,7 @@ bench_sort(uint64_t rows, bool ordered)
     struct sorter *s;
     AUTO_BUF struct buf key = BUF_INIT(BUF_NO_MAX), record = BUF_INIT(BUF_NO_MAX);
     struct str k, d;
+    start = clock_monotonic();
     for (uint64_t i = 0; i < rows; i++) /* what making the rows costs */
         make_row(ordered ? i : scatter(i) % (4 * rows), 1, &key, &record);
     usec_t making = clock_monotonic() - start;
