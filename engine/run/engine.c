@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
+#include "base/fileio.h"
 #include "base/log.h"
 #include "run/engine_private.h"
 
@@ -31,6 +32,33 @@ open_state_directory(const char *path, struct error *err)
     return fd;
 }
 
+/* catalog_settings.trouble */
+static void
+log_trouble(void *arg, const struct error *err)
+{
+    log_error("catalogue: %s", err->text);
+}
+
+/* Syncs removed long ago: their delivered state goes for good. */
+static int
+drop_expired(struct engine *e, struct error *err)
+{
+    AUTO_BUF struct buf uid = BUF_INIT(256);
+    int rc;
+    while ((rc = catalog_expired_sync(e->catalog, &uid)) == 0) {
+        AUTO_BUF struct buf path = BUF_INIT(512);
+        buf_addf(&path, "syncs/%s", buf_z(&uid));
+        rc = file_remove_tree(e->state_fd, buf_z(&path), err);
+        if (rc == 0)
+            rc = catalog_drop_sync(e->catalog, buf_z(&uid));
+        if (rc < 0)
+            return err->kind ? rc
+                             : error_set(err, ERR_INTERNAL, -rc, "cannot drop an old sync");
+        buf_clear(&uid);
+    }
+    return 0;
+}
+
 int
 engine_open(const struct engine_settings *settings, struct engine **ret, struct error *err)
 {
@@ -52,11 +80,14 @@ engine_open(const struct engine_settings *settings, struct engine **ret, struct 
         .gid = settings->gid,
         .changed = registry_changed,
         .busy = registry_busy,
+        .trouble = log_trouble,
         .arg = e,
     };
     int rc = e->state_fd = open_state_directory(settings->state_dir, err);
     if (rc >= 0)
         rc = catalog_open(e->state_fd, &catalog, &e->catalog, err);
+    if (rc >= 0)
+        rc = drop_expired(e, err);
     if (rc >= 0)
         rc = ledger_recover(e->catalog, err);
     if (rc >= 0)

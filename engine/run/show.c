@@ -386,7 +386,8 @@ engine_show(struct engine *e, enum root_text which, struct buf *out, struct time
     if (which == ROOT_ERROR_LOG) {
         usec_t at = 0;
         int rc = catalog_error_log_text(e->catalog, out, &at);
-        *changed = (struct timespec){at / 1000000, at % 1000000 * 1000};
+        if (at) /* else it was cleared, perhaps long ago */
+            *changed = (struct timespec){at / 1000000, at % 1000000 * 1000};
         return rc;
     }
     AUTO_FREE node_id *ids = NULL;

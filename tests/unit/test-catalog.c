@@ -168,12 +168,12 @@ test_transactions(void)
 
     CHECK(catalog_begin(c, &err) == 0);
     CHECK(put(id, "mode", "upsert\n") == 0);
-    CHECK(sql_exec(catalog_sql(c), &err, "UPDATE sync SET live_rows = ?1 WHERE node = ?2", "ii",
+    CHECK(sql_exec(catalog_sql(c), &err, "UPDATE sync SET last_run = ?1 WHERE node = ?2", "ii",
                    INT64_C(5), (int64_t)id) == 0);
     CHECK(catalog_commit(c, &err) == 0);
     CHECK(was_told(id));
     CHECK(catalog_read(c, &q, &err) == 0);
-    CHECK(sql_one_int(q, &err, &n, "SELECT live_rows FROM sync WHERE node = ?1", "i",
+    CHECK(sql_one_int(q, &err, &n, "SELECT last_run FROM sync WHERE node = ?1", "i",
                       (int64_t)id) == 0);
     CHECK(sql_exec(q, &err, "DELETE FROM sync", "") < 0); /* the reader only reads */
     catalog_read_end(c, q);
