@@ -9,11 +9,11 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/utf8.h"
 #include "base/vec.h"
 #include "driver.h"
 #include "lib/cast.h"
 #include "lib/csvread.h"
-#include "lib/utf8.h"
 
 struct csv_options {
     const char *path;

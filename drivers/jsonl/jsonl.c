@@ -10,12 +10,12 @@
 
 #include "base/arena.h"
 #include "base/cleanup.h"
+#include "base/utf8.h"
 #include "driver.h"
 #include "jsonl/keys.h"
 #include "lib/cast.h"
 #include "lib/files.h"
 #include "lib/jsonscan.h"
-#include "lib/utf8.h"
 
 enum { KEYS_MAX = 10000 };
 

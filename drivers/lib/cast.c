@@ -8,8 +8,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/utf8.h"
 #include "lib/jsonscan.h"
-#include "lib/utf8.h"
 
 static bool
 is_digit(char c)

@@ -11,7 +11,7 @@
 #include <emmintrin.h>
 #endif
 
-#include "lib/utf8.h"
+#include "base/utf8.h"
 
 enum { BLOCK = 64, MORE = 2, CELLS_MAX = 65536 };
 

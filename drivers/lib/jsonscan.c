@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "lib/utf8.h"
+#include "base/utf8.h"
 
 enum { DEPTH_MAX = 1024 };
 

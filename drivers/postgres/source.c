@@ -11,7 +11,7 @@
 
 #include "base/arena.h"
 #include "base/cleanup.h"
-#include "lib/utf8.h"
+#include "base/utf8.h"
 #include "postgres/columns.h"
 #include "postgres/connect.h"
 #include "postgres/name.h"

@@ -7,8 +7,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/utf8.h"
 #include "lib/jsonscan.h"
-#include "lib/utf8.h"
 
 static bool
 has(const char *decl, const char *word)

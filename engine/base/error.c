@@ -4,13 +4,13 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Cuts text at `n` bytes or before, never inside a UTF-8 sequence. */
+#include "base/utf8.h"
+
+/* Ends a text that did not fit where its last whole character ends. */
 static void
-cut_utf8(char *text, size_t n)
+cut(char *text, size_t size)
 {
-    while (n > 0 && ((unsigned char)text[n] & 0xC0) == 0x80)
-        n--;
-    text[n] = '\0';
+    text[utf8_cut(text, size, size - 1)] = '\0';
 }
 
 __attribute__((format(printf, 2, 0))) static void
@@ -18,7 +18,7 @@ format_text(struct error *err, const char *format, va_list ap)
 {
     int n = vsnprintf(err->text, sizeof err->text, format, ap);
     if (n >= (int)sizeof err->text)
-        cut_utf8(err->text, sizeof err->text - 1);
+        cut(err->text, sizeof err->text);
 }
 
 int
@@ -62,7 +62,7 @@ error_wrap(struct error *err, const char *format, ...)
     size_t n = strlen(err->text);
     int more = snprintf(err->text + n, sizeof err->text - n, ": %s", old);
     if (more >= (int)(sizeof err->text - n))
-        cut_utf8(err->text, sizeof err->text - 1);
+        cut(err->text, sizeof err->text);
     return -err->errnum;
 }
 

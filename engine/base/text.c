@@ -2,6 +2,7 @@
  * Values as JSON and CSV: see value.h. Every row that is shown or sent passes here, so text is
  * copied in runs, not byte by byte.
  */
+#include "base/utf8.h"
 #include "base/value.h"
 
 enum byte_class { PLAIN, ESCAPE, HIGH };
@@ -10,31 +11,6 @@ enum byte_class { PLAIN, ESCAPE, HIGH };
  */
 static const uint8_t byte_classes[256] = {
     [0 ... 0x1F] = ESCAPE, ['"'] = ESCAPE, ['\\'] = ESCAPE, [0x80 ... 0xFF] = HIGH};
-
-/* Length of the well-formed UTF-8 sequence at p (no overlong forms, no surrogates), or 0. */
-static size_t
-utf8_length(const unsigned char *p, size_t n)
-{
-    static const struct {
-        uint8_t first, last, low, high; /* lead bytes, and the range of the second byte */
-        uint8_t length;
-    } forms[] = {
-        {0xC2, 0xDF, 0x80, 0xBF, 2}, {0xE0, 0xE0, 0xA0, 0xBF, 3}, {0xE1, 0xEC, 0x80, 0xBF, 3},
-        {0xED, 0xED, 0x80, 0x9F, 3}, {0xEE, 0xEF, 0x80, 0xBF, 3}, {0xF0, 0xF0, 0x90, 0xBF, 4},
-        {0xF1, 0xF3, 0x80, 0xBF, 4}, {0xF4, 0xF4, 0x80, 0x8F, 4},
-    };
-    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
-        if (p[0] < forms[i].first || p[0] > forms[i].last)
-            continue;
-        if (n < forms[i].length || p[1] < forms[i].low || p[1] > forms[i].high)
-            return 0;
-        for (size_t k = 2; k < forms[i].length; k++)
-            if ((p[k] & 0xC0) != 0x80)
-                return 0;
-        return forms[i].length;
-    }
-    return 0;
-}
 
 static void
 escape_byte(struct buf *out, unsigned char c)
@@ -76,7 +52,7 @@ escape_rest(struct buf *out, const char *p, size_t n)
     const unsigned char *s = (const unsigned char *)p;
     size_t done = 0, i = 0; /* [done, i) is fit to be copied as it is */
     while (i < n) {
-        size_t length = byte_classes[s[i]] == HIGH ? utf8_length(s + i, n - i) : 1;
+        size_t length = byte_classes[s[i]] == HIGH ? utf8_character(p + i, n - i) : 1;
         if (byte_classes[s[i]] != ESCAPE && length > 0) {
             i += length;
             continue;

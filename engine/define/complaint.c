@@ -7,7 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "define/utf8.h"
+#include "base/utf8.h"
 
 enum {
     EXCERPT_BEFORE = 160, /* bytes of a long line shown before the fault */

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "base/utf8.h"
 #include "define/sandbox.h"
-#include "define/utf8.h"
 
 struct compiled {
     const char *field;

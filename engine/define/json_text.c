@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
-#include "define/utf8.h"
+#include "base/utf8.h"
 
 enum { NESTING_MAX = 64 };
 

@@ -11,9 +11,9 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "base/utf8.h"
 #include "base/vec.h"
 #include "define/sandbox.h"
-#include "define/utf8.h"
 
 enum {
     CELLS = 3,

@@ -70,6 +70,9 @@ set_string(const struct filling *f, const struct option *o, const struct json_no
         return wrong_kind(f, o, v, "a string");
     if (!*text && o->flags & (OPTION_REQUIRED | OPTION_PATH))
         return complain(f->c, v->file, v->at, o->help, "\"%s\" is empty", o->name);
+    if (*text && *text != '/' && o->flags & OPTION_PATH)
+        return complain(f->c, v->file, v->at, "the daemon's working directory is /",
+                        "\"%s\" must be an absolute path", o->name);
     char *copy = arena_strdup(f->arena, text);
     if (!copy)
         return complain_memory(f->c, v->file);

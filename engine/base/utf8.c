@@ -1,5 +1,5 @@
 /* UTF-8: see utf8.h. ASCII goes eight bytes at a time, which is what texts mostly are. */
-#include "define/utf8.h"
+#include "base/utf8.h"
 
 #include <stdint.h>
 #include <string.h>
@@ -67,4 +67,32 @@ utf8_span(struct str text, bool *cut)
             return at;
         at += size;
     }
+}
+
+size_t
+utf8_character(const char *p, size_t n)
+{
+    bool cut;
+    return n == 0                     ? 0
+           : (unsigned char)*p < 0x80 ? 1
+                                      : character((const unsigned char *)p, n, &cut);
+}
+
+size_t
+utf8_check(const char *p, size_t n)
+{
+    bool cut;
+    size_t good = utf8_span((struct str){p, n}, &cut);
+    const char *nul = good ? memchr(p, '\0', good) : NULL;
+    return nul ? (size_t)(nul - p) : good;
+}
+
+size_t
+utf8_cut(const char *p, size_t n, size_t max)
+{
+    if (n <= max)
+        return n;
+    while (max > 0 && utf8_continues(p[max]))
+        max--;
+    return max;
 }
