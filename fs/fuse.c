@@ -58,7 +58,7 @@ inode_at(fuse_req_t req, fuse_ino_t ino)
 static struct handle *
 handle_of(const struct fuse_file_info *fi)
 {
-    return fi ? (struct handle *)(uintptr_t)fi->fh : NULL;
+    return (struct handle *)(uintptr_t)fi->fh;
 }
 
 static struct caller
@@ -230,7 +230,7 @@ do_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
         (to_set & FUSE_SET_ATTR_SIZE ? FILE_SIZE : 0);
     struct caller who = caller_of(req);
     struct stat st;
-    int r = file_set(fs_of(req), i, handle_of(fi), what, &to, &who, &st);
+    int r = file_set(fs_of(req), i, fi ? handle_of(fi) : NULL, what, &to, &who, &st);
     if (r < 0)
         reply(req, r);
     else
