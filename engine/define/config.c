@@ -216,7 +216,8 @@ take_connection(const struct config *k, const struct json_node *object, const ch
     return 0;
 }
 
-/* The connection is not known, so neither are its options: refuses keys that no driver has. */
+/* Refuses keys that no driver has: a misspelt one is told before what is missing for it, and
+ * all that can be told when the connection, and with it the driver, is not known. */
 static int
 check_any_driver(const struct config *k, const struct json_node *object, const char *const *own,
                  bool source)
@@ -260,10 +261,12 @@ check_model(const struct config *k, const struct json_node *source, const struct
 static int
 take_source(const struct config *k, const struct json_node *root)
 {
+    static const char *const all[] = {"connection", "table", "query", NULL};
     const char *own[4] = {"connection"};
     struct definition *d = k->d;
     struct json_node source;
     int rc = take_object(k, root, "source", &source);
+    rc = rc ? rc : check_any_driver(k, &source, all, true);
     rc = rc ? rc : take_connection(k, &source, &d->source_connection);
     rc = rc ? rc : take_text(k, &source, "table", &d->table);
     rc = rc ? rc : take_text(k, &source, "query", &d->query);
@@ -278,10 +281,8 @@ take_source(const struct config *k, const struct json_node *root)
     if (!driver || driver->takes_query)
         own[nown++] = "query";
     rc = check_model(k, &source, driver);
-    if (rc)
+    if (rc || !driver)
         return rc;
-    if (!driver)
-        return check_any_driver(k, &source, own, true);
     void *options;
     rc = options_fill(&source, own, driver->source_options, driver->source_options_size,
                       &d->arena, NULL, &options, k->c);
@@ -296,6 +297,7 @@ take_destination(const struct config *k, const struct json_node *root)
     struct definition *d = k->d;
     struct json_node destination;
     int rc = take_object(k, root, "destination", &destination);
+    rc = rc ? rc : check_any_driver(k, &destination, own, false);
     rc = rc ? rc : take_connection(k, &destination, &d->dest_connection);
     rc = rc ? rc : take_text(k, &destination, "object", &d->object);
     if (rc)
@@ -307,7 +309,7 @@ take_destination(const struct config *k, const struct json_node *root)
 
     const struct driver *driver = world_driver(k->world, d->dest_connection);
     if (!driver || !driver->modes)
-        return check_any_driver(k, &destination, own, false);
+        return 0;
     void *options;
     rc = options_fill(&destination, own, driver->dest_options, driver->dest_options_size,
                       &d->arena, NULL, &options, k->c);

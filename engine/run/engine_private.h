@@ -58,7 +58,8 @@ struct sync {
     int last_result; /* errnum of the last job, for `wait` */
     char *error;     /* why the last verb failed or was refused; NULL: it went well */
     usec_t error_at;
-    bool gone; /* removed while a job still runs */
+    bool refused; /* it was refused before it began: an edit may have mended that */
+    bool gone;    /* removed while a job still runs */
 };
 
 struct engine {
@@ -87,8 +88,9 @@ void registry_changed(void *arg, node_id dir);
 bool registry_busy(void *arg, node_id dir);
 /* Rebuilds one sync's view; takes the lock itself. */
 void registry_refresh(struct engine *e, node_id id);
-/* Remembers why a verb failed, or (NULL) that it went well; also in error_log. */
-void registry_set_error(struct engine *e, node_id id, const char *text);
+/* Remembers why a verb failed or was refused, or (NULL) that it went well; also in error_log.
+ */
+void registry_set_error(struct engine *e, node_id id, const char *text, bool refused);
 /* NULL: no such sync. The lock must be held. */
 struct sync *registry_find(struct engine *e, node_id id);
 /* A reference to the sync's view, NULL when there is no such sync. Takes the lock itself. */

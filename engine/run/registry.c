@@ -55,7 +55,7 @@ registry_list(struct engine *e, node_id **ret)
 }
 
 void
-registry_set_error(struct engine *e, node_id id, const char *text)
+registry_set_error(struct engine *e, node_id id, const char *text, bool refused)
 {
     char *copy = text ? strdup(text) : NULL;
     AUTO_BUF struct buf place = BUF_INIT(512);
@@ -65,6 +65,7 @@ registry_set_error(struct engine *e, node_id id, const char *text)
         free(s->error);
         s->error = TAKE(copy);
         s->error_at = clock_now();
+        s->refused = refused;
         buf_addf(&place, "syncs/%s/trigger", s->view->name);
     }
     pthread_mutex_unlock(&e->lock);
@@ -230,11 +231,25 @@ registry_refresh(struct engine *e, node_id id)
         e->on_change(e->on_change_arg, id);
 }
 
+/* A verb was refused for what the files said; now they say something else. */
+static void
+forget_refusal(struct engine *e, node_id id)
+{
+    pthread_mutex_lock(&e->lock);
+    struct sync *s = registry_find(e, id);
+    if (s && s->refused) {
+        free(TAKE(s->error));
+        s->refused = false;
+    }
+    pthread_mutex_unlock(&e->lock);
+}
+
 void
 registry_changed(void *arg, node_id dir)
 {
     struct engine *e = arg;
     if (dir != NODE_CONNECTIONS) {
+        forget_refusal(e, dir);
         registry_refresh(e, dir);
         return;
     }

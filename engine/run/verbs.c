@@ -270,7 +270,7 @@ reset_state(struct engine *e, node_id id, const struct caller *who, struct error
     buf_addf(&line, "reset by uid=%u pid=%d", who->uid, who->pid);
     if (rc == 0) {
         catalog_log(e->catalog, record.uid, buf_z(&line));
-        registry_set_error(e, id, NULL);
+        registry_set_error(e, id, NULL, false);
     }
     sync_record_done(&record);
     registry_refresh(e, id);
@@ -322,7 +322,7 @@ sync_trigger(struct engine *e, node_id sync, struct str text, bool nowait,
     if (rc < 0 && rc != -EINPROGRESS) {
         AUTO_BUF struct buf message = BUF_INIT(4096);
         buf_addf(&message, "trigger: %s\n", err->text);
-        registry_set_error(e, sync, buf_z(&message));
+        registry_set_error(e, sync, buf_z(&message), true);
         registry_refresh(e, sync);
     }
     sync_view_unref(view);

@@ -50,12 +50,12 @@ static void
 note_result(struct engine *e, struct job *job, int errnum, const struct error *err)
 {
     if (errnum == 0) {
-        registry_set_error(e, job->sync->id, NULL);
+        registry_set_error(e, job->sync->id, NULL, false);
         return;
     }
     AUTO_BUF struct buf text = BUF_INIT(4096);
     buf_addf(&text, "%s: %s\n", verb_name(job->run.verb), err->text);
-    registry_set_error(e, job->sync->id, buf_z(&text));
+    registry_set_error(e, job->sync->id, buf_z(&text), false);
     log_info("sync=%s verb=%s errno=%d %s", job->name, verb_name(job->run.verb), errnum,
              err->text);
 }
