@@ -105,13 +105,21 @@ pg_fail(struct pg_link *link, const PGresult *res, struct error *err)
     return -errnum;
 }
 
+/* "FATAL:" has five letters too, but every code has a digit. */
+static bool
+is_sqlstate(const char *s)
+{
+    return strspn(s, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == 5 &&
+           strcspn(s, "0123456789") < 5;
+}
+
 /* Finds ": 28P01: " in a verbose message; returns where the words after it begin. */
 static const char *
 find_sqlstate(const char *message, char sqlstate[6])
 {
     for (const char *p = message; (p = strchr(p, ':')); p++) {
         const char *s = p + 1 + strspn(p + 1, " ");
-        if (s == p + 1 || strspn(s, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 5 || s[5] != ':')
+        if (s == p + 1 || !is_sqlstate(s) || s[5] != ':')
             continue;
         memcpy(sqlstate, s, 5);
         sqlstate[5] = '\0';

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "lib/utf8.h"
+#include "base/utf8.h"
 #include "postgres/dest.h"
 #include "postgres/types.h"
 
