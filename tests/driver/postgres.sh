@@ -1,5 +1,5 @@
 #!/bin/bash
-# The PostgreSQL driver against a server of its own: postgres.sh TEST-PROGRAM
+# Runs a test program against a PostgreSQL server of its own: postgres.sh PROGRAM
 set -u
 . "$(dirname "$0")/../lib/postgres.sh"
 
@@ -8,15 +8,15 @@ chmod 755 "$dir"
 trap 'pg_stop "$dir/server"; rm -rf "$dir"' EXIT
 trap 'exit 1' INT TERM
 
-why=$(pg_start "$dir/server" 2>&1)
+pg_start "$dir/server" > "$dir/why" 2>&1
 case $? in
-0) pg_start_again=0 ;;
+0) ;;
 77)
-    echo "1..0 # SKIP $why"
+    echo "1..0 # SKIP $(cat "$dir/why")"
     exit 77
     ;;
 *)
-    echo "Bail out! $why"
+    echo "Bail out! $(cat "$dir/why")"
     exit 1
     ;;
 esac
