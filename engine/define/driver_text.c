@@ -161,4 +161,6 @@ driver_modes_text(const struct driver *d, int current, struct buf *out)
     for (int i = 0; i < MODE_COUNT; i++)
         if (d->modes & MODE_BIT(i))
             buf_addf(out, i == current ? "[%s]\n" : "%s\n", mode_name((enum mode)i));
+    if (!d->modes)
+        buf_addf(out, "# %s is a source only\n", d->name);
 }
