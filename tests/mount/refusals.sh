@@ -56,7 +56,7 @@ perl_i() { NEW=$2 perl -i -ne 'BEGIN { open F, "<", $ENV{NEW}; $t = join "", <F>
 rsync_default() { rsync --ignore-times "$2" "$1"; }
 rsync_inplace() { rsync --inplace --ignore-times "$2" "$1"; }
 tar_x() { mkdir -p "$TMP/tar" && cp "$2" "$TMP/tar/$1" && tar -C "$TMP/tar" -cf - "$1" | tar xf -; }
-vim_default() { vim -es -u NONE -N -c 'silent %d' -c "silent 0r $2" -c 'silent $d' -c 'w' -c 'q' "$1" < /dev/null > "$TMP/vim.out" 2>&1
+vim_default() { vim -es -u NONE -N -c "silent %!cat $2" -c 'w' -c 'q' "$1" < /dev/null > "$TMP/vim.out" 2>&1
     local code=$?; [ $code -ne 0 ] && cat "$TMP/vim.out" && echo 'vim: E514'; rm -f ".$1.swp" "$1~"; return $code; }
 ed_w() { printf '1,$d\n0r %s\nw\nq\n' "$2" | ed -s "$1"; }
 git_apply() { mkdir -p "$TMP/git" && (cd "$TMP/git" && git init -q . 2>/dev/null && cp "$2" "$1" && git add "$1" &&
@@ -130,7 +130,7 @@ cp "$DATA/mode" mode
 
 # ---- config.json ----
 
-refused config.json 'a missing colon' '":"|colon' <<'END'
+refused config.json 'a missing colon' "expected ':'" <<'END'
 {
   "source":      { "connection" "files" },
   "destination": { "connection": "lite", "object": "people" },
@@ -183,7 +183,7 @@ refused config.json 'a bad choice' 'foreign' <<'END'
   "foreign":     "maybe"
 }
 END
-refused config.json 'a key twice' 'identifier' <<'END'
+refused config.json 'a key twice' 'duplicate key' <<'END'
 {
   "source":      { "connection": "files" },
   "destination": { "connection": "lite", "object": "people" },
@@ -226,6 +226,7 @@ for shell in bash dash; do
 done
 expect_ok 'a good edit takes the .rej away' cp "$DATA/config.json" config.json
 check_that 'config.json.rej is gone' [ ! -e config.json.rej ]
+expect_ok 'it runs' bash -c 'echo run > trigger'
 check_that 'error is empty' [ ! -s error ]
 
 # ---- mappings.csv ----
@@ -252,7 +253,7 @@ column,field
 id,id
 name,
 END
-refused mappings.csv 'a broken expression' 'syntax' <<'END'
+refused mappings.csv 'a broken expression' 'syntax|incomplete' <<'END'
 column,field,expression
 id,id,
 ,name,upper(name
@@ -262,7 +263,7 @@ column,field,expression
 id,id,
 ,name,(SELECT 1)
 END
-refused mappings.csv 'a column too many' 'columns|fields' <<'END'
+refused mappings.csv 'a column too many' 'more cells' <<'END'
 column,field
 id,id
 email,email_id,upper(email),more

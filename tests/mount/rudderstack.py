@@ -93,7 +93,8 @@ class Example(MountTest):
         self.assertEqual(ops(sync.lines("pending/changes.jsonl")), {"update": 4})
         sync.run()
         self.assertEqual(ops(sync.changes()), {"update": 4})
-        self.assertEqual(sync.summary()["full"], "full: mapping added: address → address")
+        self.assertEqual(sync.summary()["full"], "mapping added: address → address")
+        self.assertIn("full: mapping added: address → address", sync.read("runs/last/log"))
         self.assertEqual([r[3] for r in rows()], [p[3] for p in PEOPLE])
         self.assertEqual([r[2] for r in rows()], [p[2] for p in PEOPLE])
 

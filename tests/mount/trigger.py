@@ -227,7 +227,7 @@ class Verbs(MountTest):
         sync.run("full")
         self.assertEqual(ops(sync.changes()), {"update": 3})
         self.assertEqual(self.dest(), [["1", "a"], ["2", "b"], ["3", "c"]])
-        self.assertIn("full", sync.summary()["full"])
+        self.assertIn("asked", sync.summary()["full"])
         sync.run()
         self.assertEqual(sync.changes(), [])
 
