@@ -91,6 +91,8 @@ wait_for(struct pg_link *link, short events, usec_t deadline, struct error *err)
         {.fd = PQsocket(link->conn), .events = events},
         {.fd = link->wake, .events = POLLIN},
     };
+    if (fds[0].fd < 0)
+        return pg_fail(link, NULL, err);
     for (;;) {
         int timeout = -1;
         if (deadline) {
@@ -131,8 +133,9 @@ next_result(struct pg_link *link, PGresult **ret, struct error *err)
     int rc = flush(link, err);
     while (!rc && PQisBusy(link->conn)) {
         rc = wait_for(link, POLLIN, 0, err);
+        /* A lost connection is a result too, with the server's last words if it had any. */
         if (!rc && !PQconsumeInput(link->conn))
-            rc = pg_fail(link, NULL, err);
+            break;
     }
     if (rc)
         return rc;
@@ -156,9 +159,9 @@ collect(struct pg_link *link, PGresult **ret, struct error *err)
     for (;;) {
         PGresult *res;
         int rc = next_result(link, &res, err);
-        if (rc)
+        if (rc && !failed)
             return rc;
-        if (!res)
+        if (rc || !res)
             break;
         if (failed) {
             PQclear(res);
@@ -399,6 +402,7 @@ free_line(char **line)
 static int
 copy_lines(struct pg_link *link, pg_line_fn line, void *arg, struct error *err)
 {
+    bool lost = false; /* what came before is still to be read, an error perhaps */
     for (;;) {
         __attribute__((cleanup(free_line))) char *text = NULL;
         int n = PQgetCopyData(link->conn, &text, 1);
@@ -409,8 +413,10 @@ copy_lines(struct pg_link *link, pg_line_fn line, void *arg, struct error *err)
             return pg_fail(link, NULL, err);
         if (n > 0)
             rc = line(arg, text, (size_t)n - (text[n - 1] == '\n'), err);
-        else if (!(rc = wait_for(link, POLLIN, 0, err)) && !PQconsumeInput(link->conn))
+        else if (lost)
             rc = pg_fail(link, NULL, err);
+        else if (!(rc = wait_for(link, POLLIN, 0, err)))
+            lost = !PQconsumeInput(link->conn);
         if (rc)
             return rc;
     }
