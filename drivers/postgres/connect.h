@@ -29,10 +29,10 @@ int pg_check(const void *connection, struct error *err);
 
 struct pg_link {
     PGconn *conn;
-    int version;           /* 150020 */
-    int wake;              /* eventfd: readable after pg_cancel */
-    atomic_bool cancelled; /* */
-    pthread_mutex_t lock;  /* guards `canceller` against pg_disconnect */
+    int version; /* 150020 */
+    int wake;    /* eventfd: readable after pg_cancel */
+    atomic_bool cancelled;
+    pthread_mutex_t lock; /* guards `canceller` against pg_disconnect */
     PGcancel *canceller;
     char sqlstate[6]; /* of the last error, "" when the server did not say */
 };

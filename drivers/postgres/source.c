@@ -21,8 +21,7 @@ struct source {
     struct pg_link link;
     struct arena arena; /* as long as the handle */
     struct buf from;    /* what stands after FROM */
-    size_t query_at;    /* where the query begins in it; 0: a table */
-    const char *query;  /* borrowed from the model */
+    bool is_query;      /* and not a table */
     struct pg_columns columns;
     struct buf select;      /* the statement that will be read */
     enum value_type *types; /* of the projection */
@@ -42,11 +41,10 @@ no_memory(struct error *err)
 static int
 set_from(struct source *s, const struct model *model, struct error *err)
 {
-    if (model->query) {
+    s->is_query = model->query != NULL;
+    if (s->is_query) {
         /* Lines of its own, so that a comment at the end does not swallow the parenthesis. */
         buf_adds(&s->from, "(\n");
-        s->query_at = s->from.n;
-        s->query = model->query;
         buf_add(&s->from, model->query, pg_query_length(model->query));
         buf_adds(&s->from, "\n) AS model");
     } else {
@@ -113,10 +111,10 @@ static int
 explain_query_error(const struct source *s, struct error *err)
 {
     const char *state = s->link.sqlstate;
-    if (s->query && (strcmp(state, "42601") == 0 || strcmp(state, "0A000") == 0))
+    if (s->is_query && (strcmp(state, "42601") == 0 || strcmp(state, "0A000") == 0))
         return error_wrap(err, "the query must be one SELECT, VALUES, TABLE or WITH that only "
                                "reads");
-    return s->query ? error_wrap(err, "query") : error_wrap(err, "table");
+    return s->is_query ? error_wrap(err, "query") : error_wrap(err, "table");
 }
 
 static int
