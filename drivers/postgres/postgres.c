@@ -5,7 +5,7 @@
 #include "postgres/source.h"
 
 static const char readme[] =
-    "PostgreSQL as source (any version in use) and as destination (12 or later).\n"
+    "PostgreSQL as source (9.6 or later) and as destination (12 or later).\n"
     "\n"
     "    connections/shop.json  {\"driver\": \"postgres\", \"host\": \"db1\", "
     "\"dbname\": \"shop\",\n"
