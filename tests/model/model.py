@@ -397,7 +397,7 @@ class World:
 
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    options.add_argument("--runs", type=int, default=700)
+    options.add_argument("--runs", type=int, default=1500)
     options.add_argument("--steps", type=int, default=12, help="runs of one scenario")
     options.add_argument("--seed", default=None)
     options.add_argument("--scenario", type=int)
