@@ -121,7 +121,7 @@ compare(struct diff *d, struct str key, struct str record, bool was_delivered,
     struct str before = d->delivered.after;
     if (mode == MODE_INSERT) {
         if (d->set->full)
-            return emit(d, ENTRY_INSERT, key, record, nothing, err);
+            return emit(d, ENTRY_INSERT, key, record, before, err);
         d->counts->unchanged++;
         return 0;
     }

@@ -51,7 +51,7 @@ reason(const struct merge *m, const struct entry *e)
         return e->note;
     switch (e->op) {
     case ENTRY_INSERT:
-        return STR("new");
+        return e->before.n ? STR("created again") : STR("new");
     case ENTRY_UPDATE:
         if (e->before.n == 0)
             return STR("new");

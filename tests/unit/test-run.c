@@ -366,6 +366,7 @@ test_insert(void)
     CHECK(fake.ntarget == 7);
     CHECK(trigger("approve") == 0);
     CHECK(fake.ntarget == 13);
+    CHECK(shows(SYNC_STATUS, "delivered: 7"));
 }
 
 static void
