@@ -31,6 +31,7 @@ retlfs_binary() {
 }
 
 RETLFS=$(retlfs_binary)
+[ -r /dev/fuse ] && [ -w /dev/fuse ] || skip '/dev/fuse is not there for this user'
 [ -x "$RETLFS" ] || skip 'no retlfs built: run meson setup build && ninja -C build'
 
 # wait_for WHAT COMMAND…: polls until the command succeeds.

@@ -49,6 +49,11 @@ def binary():
     return str(max(built, key=lambda p: p.stat().st_mtime))
 
 
+def need_fuse():
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        skip("/dev/fuse is not there for this user")
+
+
 def wait_for(what, condition, deadline=None):
     """Polls until condition() is true and returns its value; fails when the deadline passes."""
     end = time.monotonic() + (deadline or DEADLINE)
@@ -204,6 +209,7 @@ class Mount:
     """The daemon in the foreground on a temporary mount point."""
 
     def __init__(self, options=(), expect=None, env=None, start=True):
+        need_fuse()
         self.dir = Path(tempfile.mkdtemp(prefix="retlfs-test."))
         os.chmod(self.dir, 0o755)
         self.point, self.state = self.dir / "mnt", self.dir / "state"
@@ -474,5 +480,6 @@ class MountTest(unittest.TestCase):
 
 def main():
     """Runs the TestCases of the calling file; an argument picks tests by part of their name."""
+    need_fuse()
     args = sys.argv[:1] + [a for arg in sys.argv[1:] for a in (["-k", arg] if arg[:1] != "-" else [arg])]
     unittest.main(module="__main__", argv=args, verbosity=2)
