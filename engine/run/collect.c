@@ -53,8 +53,12 @@ collect_garbage(struct engine *e, const char *uid)
     uint64_t unresolved = 0;
     if (ledger_load_uid(e->catalog, uid, &record, &err) < 0)
         return;
+    /* What an unresolved run wrote is needed once it is settled: rather keep too much. */
+    if (ledger_unresolved(e->catalog, uid, &unresolved, &token, &err) < 0) {
+        sync_record_done(&record);
+        return;
+    }
     uint64_t oldest = record.last_run > RUNS_KEPT ? record.last_run - RUNS_KEPT + 1 : 1;
-    ledger_unresolved(e->catalog, uid, &unresolved, &token, &err);
     if (oldest > 1)
         ledger_forget_runs(e->catalog, uid, oldest - 1, &err);
     AUTO_BUF struct buf path = BUF_INIT(256);

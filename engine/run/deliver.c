@@ -32,10 +32,8 @@ send_file(struct run *run, bool deletes, struct error *err)
     int rc = chg_cursor_open(run->changes, &cursor, err);
     struct entry e;
     while (rc == 0 && (rc = chg_next(cursor, &e, err)) == 1) {
-        rc = 0;
-        if (atomic_load_explicit(&run->cancelled, memory_order_relaxed))
-            rc = error_set(err, ERR_CANCELLED, ECANCELED, "cancelled");
-        else if ((e.op == ENTRY_DELETE) == deletes)
+        rc = run_go_on(run, err);
+        if (rc == 0 && (e.op == ENTRY_DELETE) == deletes)
             rc = sender_add(run->sender, &e, err);
     }
     chg_cursor_close(cursor);
@@ -109,6 +107,7 @@ merge_foreign(struct run *run, struct error *err)
 static int
 survey(struct run *run, struct error *err)
 {
+    run->foreign = sorter_free(run->foreign); /* of a survey that asked for a replay */
     int rc = sorter_create(run->dirfd, NULL, 0, run->sort_memory, &run->foreign, err);
     if (rc == 0)
         rc = sender_survey(run->sender, take_foreign, run, err);
@@ -162,6 +161,8 @@ offer(struct run *run, struct error *err)
             run_set_phase(run, PHASE_APPLYING);
             rc = sender_drain(run->sender, err);
         }
+        if (rc == 0)
+            rc = run_go_on(run, err);
         if (rc == 0)
             rc = sender_apply(run->sender, err);
         if (!wants_replay(run, rc, err))

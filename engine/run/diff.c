@@ -16,7 +16,7 @@ struct diff {
     struct diff_counts *counts;
     struct held_row row;
     struct buf fingerprint; /* of the row before, without identifier */
-    uint32_t occurrence;    /* how many equal records came before */
+    uint32_t occurrence;    /* the number that another such record would get */
     struct buf full_key;
     struct buf note;
 
@@ -24,9 +24,9 @@ struct diff {
     struct entry delivered;
     bool more_delivered;
 
-    struct chg_cursor *only;
-    struct entry wanted;
-    bool more_wanted;
+    struct chg_cursor *rejected; /* of the run before */
+    struct entry before;
+    bool more_before;
 
     uint64_t seq;
 };
@@ -37,9 +37,23 @@ no_memory(struct error *err)
     return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
 }
 
+static bool
+is_cancelled(const struct diff_settings *set)
+{
+    return atomic_load_explicit(set->cancelled, memory_order_relaxed);
+}
+
+static int
+cancelled(struct error *err)
+{
+    return error_set(err, ERR_CANCELLED, ECANCELED, "cancelled");
+}
+
 static int
 next_delivered(struct diff *d, struct error *err)
 {
+    if (is_cancelled(d->set))
+        return cancelled(err);
     int rc = state_next(d->state, &d->delivered, err);
     d->more_delivered = rc == 1;
     if (rc == 1)
@@ -47,19 +61,38 @@ next_delivered(struct diff *d, struct error *err)
     return rc < 0 ? rc : 0;
 }
 
-/* Whether this run may send that key at all. Keys are asked for in ascending order. */
-static int
-is_wanted(struct diff *d, struct str key, struct error *err)
+/* What tells records apart: the key, or without identifier its fingerprint, since equal records
+ * are only counted. */
+static struct str
+identity(const struct diff *d, struct str key)
 {
-    if (!d->set->only_rejected)
-        return 1;
-    while (d->more_wanted && key_compare(d->wanted.key, key) < 0) {
-        int rc = chg_next(d->only, &d->wanted, err);
+    if (d->set->meta->nkey == 0 && key.n > FINGERPRINT_BYTES)
+        key.n = FINGERPRINT_BYTES;
+    return key;
+}
+
+/* 1: the run before could not deliver that key. Keys are asked for in ascending order. */
+static int
+was_rejected(struct diff *d, struct str key, struct error *err)
+{
+    key = identity(d, key);
+    int order = 1;
+    while (d->more_before && (order = key_compare(identity(d, d->before.key), key)) < 0) {
+        int rc = chg_next(d->rejected, &d->before, err);
         if (rc < 0)
             return rc;
-        d->more_wanted = rc == 1;
+        d->more_before = rc == 1;
     }
-    return d->more_wanted && key_compare(d->wanted.key, key) == 0;
+    return d->more_before && order == 0;
+}
+
+/* 1: the destination refused it, or did not say: that it holds what was delivered before is no
+ * longer sure. */
+static int
+is_doubtful(struct diff *d, struct str key, struct error *err)
+{
+    int rc = was_rejected(d, key, err);
+    return rc == 1 ? d->before.op != ENTRY_PRESENT : rc;
 }
 
 static int
@@ -67,8 +100,8 @@ emit(struct diff *d, enum entry_op op, struct str key, struct str after, struct 
      struct error *err)
 {
     struct entry e = {.op = op, .key = key, .after = after, .before = before};
-    if (op != ENTRY_PRESENT) {
-        int wanted = is_wanted(d, key, err);
+    if (op != ENTRY_PRESENT && d->set->only_rejected) {
+        int wanted = was_rejected(d, key, err);
         if (wanted < 0)
             return wanted;
         if (!wanted) {
@@ -125,12 +158,40 @@ compare(struct diff *d, struct str key, struct str record, bool was_delivered,
         d->counts->unchanged++;
         return 0;
     }
-    bool same = str_equal(record, before);
-    if (same && !d->set->full) {
-        d->counts->unchanged++;
-        return 0;
+    if (str_equal(record, before) && !d->set->full) {
+        int doubtful = is_doubtful(d, key, err);
+        if (doubtful < 0)
+            return doubtful;
+        if (!doubtful) {
+            d->counts->unchanged++;
+            return 0;
+        }
     }
     return emit(d, ENTRY_UPDATE, key, record, before, err);
+}
+
+/* Without identifier: gives the record a key of its own, that of the delivered one it is taken
+ * for, or the next number that is free. */
+static int
+number(struct diff *d, struct str *key, bool was_delivered, struct error *err)
+{
+    if (!str_equal(*key, buf_str(&d->fingerprint))) {
+        d->occurrence = 0;
+        buf_clear(&d->fingerprint);
+        buf_add(&d->fingerprint, key->p, key->n);
+    }
+    if (was_delivered && d->delivered.key.n == FINGERPRINT_BYTES + 4) {
+        d->occurrence = 0;
+        for (size_t i = FINGERPRINT_BYTES; i < d->delivered.key.n; i++)
+            d->occurrence = d->occurrence << 8 | (uint8_t)d->delivered.key.p[i];
+    }
+    buf_clear(&d->full_key);
+    buf_add(&d->full_key, key->p, key->n);
+    for (int shift = 24; shift >= 0; shift -= 8)
+        buf_addc(&d->full_key, (char)(d->occurrence >> shift));
+    d->occurrence++;
+    *key = buf_str(&d->full_key);
+    return d->full_key.failed || d->fingerprint.failed ? no_memory(err) : 0;
 }
 
 /* The held row is alone with its key, or known to be a duplicate: decides it. */
@@ -143,7 +204,7 @@ settle(struct diff *d, struct error *err)
     row->valid = false;
     struct str key = buf_str(&row->key), record = buf_str(&row->record);
     int order = 1;
-    while (d->more_delivered && (order = key_compare(d->delivered.key, key)) < 0) {
+    while (d->more_delivered && (order = key_compare(identity(d, d->delivered.key), key)) < 0) {
         int rc = gone(d, err);
         if (rc == 0)
             rc = next_delivered(d, err);
@@ -151,8 +212,8 @@ settle(struct diff *d, struct error *err)
             return rc;
     }
     bool was_delivered = d->more_delivered && order == 0;
-    int rc = 0;
-    if (row->kind == MAPPED_BAD && !row->duplicate)
+    int rc = d->set->meta->nkey ? 0 : number(d, &key, was_delivered, err);
+    if (rc == 0 && row->kind == MAPPED_BAD && !row->duplicate)
         rc = refuse(d, key, record, "expression", buf_str(&row->why), err);
     if (rc == 0 && (row->kind == MAPPED_BAD || row->duplicate)) {
         if (d->set->present)
@@ -166,13 +227,13 @@ settle(struct diff *d, struct error *err)
 }
 
 static int
-hold(struct diff *d, const struct row *row, struct str key, struct error *err)
+hold(struct diff *d, const struct row *row, struct error *err)
 {
     struct held_row *held = &d->row;
     buf_clear(&held->key);
     buf_clear(&held->record);
     buf_clear(&held->why);
-    buf_add(&held->key, key.p, key.n);
+    buf_add(&held->key, row->key.p, row->key.n);
     buf_add(&held->record, row->record.p, row->record.n);
     buf_add(&held->why, row->why.p, row->why.n);
     held->kind = row->kind;
@@ -197,11 +258,11 @@ take_keyed(struct diff *d, const struct row *row, struct error *err)
                          "the source gave rows out of the order it promised");
     if (order > 0 || !d->row.valid) {
         int rc = settle(d, err);
-        return rc < 0 ? rc : hold(d, row, row->key, err);
+        return rc < 0 ? rc : hold(d, row, err);
     }
     if (d->set->duplicates_last) {
         d->counts->superseded++;
-        return hold(d, row, row->key, err);
+        return hold(d, row, err);
     }
     if (!d->row.duplicate) {
         d->row.duplicate = true;
@@ -217,21 +278,8 @@ take_keyed(struct diff *d, const struct row *row, struct error *err)
 static int
 take_counted(struct diff *d, const struct row *row, struct error *err)
 {
-    if (str_equal(row->key, buf_str(&d->fingerprint))) {
-        d->occurrence++;
-    } else {
-        d->occurrence = 0;
-        buf_clear(&d->fingerprint);
-        buf_add(&d->fingerprint, row->key.p, row->key.n);
-    }
-    buf_clear(&d->full_key);
-    buf_add(&d->full_key, row->key.p, row->key.n);
-    for (int shift = 24; shift >= 0; shift -= 8)
-        buf_addc(&d->full_key, (char)(d->occurrence >> shift));
-    if (d->full_key.failed || d->fingerprint.failed)
-        return no_memory(err);
     int rc = settle(d, err);
-    return rc < 0 ? rc : hold(d, row, buf_str(&d->full_key), err);
+    return rc < 0 ? rc : hold(d, row, err);
 }
 
 static int
@@ -248,14 +296,14 @@ static int
 merge(struct diff *d, struct error *err)
 {
     int rc = next_delivered(d, err);
-    if (rc == 0 && d->only) {
-        rc = chg_next(d->only, &d->wanted, err);
-        d->more_wanted = rc == 1;
+    if (rc == 0 && d->rejected) {
+        rc = chg_next(d->rejected, &d->before, err);
+        d->more_before = rc == 1;
     }
     while (rc >= 0) {
         struct row row;
-        if (atomic_load_explicit(d->set->cancelled, memory_order_relaxed))
-            return error_set(err, ERR_CANCELLED, ECANCELED, "cancelled");
+        if (is_cancelled(d->set))
+            return cancelled(err);
         rc = reader_next(d->set->reader, &row, err);
         if (rc != 1)
             break;
@@ -277,12 +325,12 @@ diff_run(const struct diff_settings *settings, struct diff_counts *counts, struc
     struct diff d = {.set = settings, .counts = counts};
     *counts = (struct diff_counts){0};
     int rc = state_cursor_open(settings->state, settings->meta, &d.state, err);
-    if (rc == 0 && settings->only_rejected && settings->only)
-        rc = chg_cursor_open(settings->only, &d.only, err);
+    if (rc == 0 && settings->rejected)
+        rc = chg_cursor_open(settings->rejected, &d.rejected, err);
     if (rc == 0)
         rc = merge(&d, err);
     state_cursor_close(d.state);
-    chg_cursor_close(d.only);
+    chg_cursor_close(d.rejected);
     buf_done(&d.row.key);
     buf_done(&d.row.record);
     buf_done(&d.row.why);

@@ -22,8 +22,8 @@ struct diff_settings {
     bool full;            /* send every row */
     bool duplicates_last; /* the last row of a duplicate identifier wins */
     bool present;         /* emit ENTRY_PRESENT for rows that are not sent but hold their key */
-    bool only_rejected;   /* retry: send only identifiers that `only` holds */
-    struct chg *only;     /* the rejected file of the run before; NULL: nothing was rejected */
+    bool only_rejected;   /* retry: send only identifiers that `rejected` holds */
+    struct chg *rejected; /* the rejected file of the run before; NULL: nothing was rejected */
     const struct chg_meta *meta;
     const struct state *state;
     struct reader *reader;

@@ -70,6 +70,7 @@ engine_open(const struct engine_settings *settings, struct engine **ret, struct 
         e->settings.sort_memory = DEFAULT_SORT_MEMORY;
     if (e->settings.runs_at_once == 0)
         e->settings.runs_at_once = DEFAULT_RUNS_AT_ONCE;
+    pthread_mutex_init(&e->building, NULL);
     pthread_mutex_init(&e->lock, NULL);
     pthread_cond_init(&e->work, NULL);
     pthread_cond_init(&e->calls, NULL);
@@ -119,6 +120,7 @@ engine_close(struct engine *e)
     pthread_cond_destroy(&e->calls);
     pthread_cond_destroy(&e->work);
     pthread_mutex_destroy(&e->lock);
+    pthread_mutex_destroy(&e->building);
     free(e);
 }
 

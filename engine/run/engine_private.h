@@ -3,7 +3,8 @@
  *
  * Locks: `engine.lock` guards everything in these structs that is not said to be otherwise; it
  * is never held while the catalogue, a driver or a callback is called. The catalogue has locks
- * of its own.
+ * of its own, taken after `engine.building`, which makes views replace each other in the order
+ * in which they were made.
  */
 #pragma once
 
@@ -38,7 +39,7 @@ struct ticket {
     struct job *job;
     verb_done_fn done;
     void *arg;
-    bool calling, told, dropped;
+    bool calling, dropped;
     pthread_t caller; /* the thread that runs `done` */
 };
 
@@ -48,6 +49,8 @@ struct job {
     struct run run;
     char *plan_asked, *command, *name; /* owned: run borrows them */
     struct ticket *tickets;
+    bool poked;          /* the thread below was started */
+    pthread_t canceller; /* asks the drivers to stop, for they may wait for a network */
 };
 
 struct sync {
@@ -70,6 +73,7 @@ struct engine {
     void *on_change_arg;
     struct timespec changed; /* the root's texts */
 
+    pthread_mutex_t building; /* held while a view is made and put in place */
     pthread_mutex_t lock;
     pthread_cond_t work;  /* for workers: a job, or stopping */
     pthread_cond_t calls; /* for ticket_drop: a callback returned */
@@ -105,6 +109,9 @@ void work_stop(struct engine *e);
 /* Queues a job; takes it over. The lock must be held. */
 void work_queue(struct engine *e, struct job *job);
 void job_free(struct job *job);
+/* Stops a job: one that waits its turn ends at once, in this thread. The lock must be held; it
+ * is released meanwhile. */
+int work_cancel(struct engine *e, struct job *job, struct error *err);
 
 /* verbs.c: the verbs that would work now, as # comments. */
 void verbs_help(const struct sync_view *view, bool running, struct buf *out);

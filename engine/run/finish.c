@@ -78,18 +78,19 @@ list_segments(struct run *run, const char *name, bool wrote, bool replaces,
 {
     size_t kept = replaces ? 0 : run->before.nsegments;
     const char **names = arena_alloc(&run->arena, (kept + 2) * sizeof *names);
-    if (!names)
-        return no_memory(err);
-    for (size_t i = 0; i < kept; i++)
+    bool good = names != NULL;
+    for (size_t i = 0; good && i < kept; i++)
         names[i] = run->before.segments[i];
     if (run->rekeyed) {
         char rekeyed[STATE_NAME_MAX];
         run_file_name(rekeyed, run->record.number, "rekeyed");
-        names[0] = arena_strdup(&run->arena, rekeyed);
+        good = good && (names[0] = arena_strdup(&run->arena, rekeyed));
         kept = 1;
     }
     if (wrote)
-        names[kept++] = arena_strdup(&run->arena, name);
+        good = good && (names[kept++] = arena_strdup(&run->arena, name));
+    if (!good)
+        return no_memory(err);
     after->segments = names;
     after->nsegments = kept;
     return 0;
@@ -104,7 +105,7 @@ describe_after(struct run *run, const struct refused_counts *refused, struct syn
     if (run->verb == VERB_BASELINE)
         kept = 0;
     after->signature = run->signature;
-    if (run->verb != VERB_RETRY) /* a full run that is due for a mapping stays due */
+    if (run->rows != VERB_RETRY) /* a full run that is due for a mapping stays due */
         after->meta = run->meta;
     after->reset = NULL;
     after->live_rows = kept + run->new_keys - refused->never_delivered - r->deletes +
@@ -134,6 +135,16 @@ describe_after(struct run *run, const struct refused_counts *refused, struct syn
     return 0;
 }
 
+/* False: cancelled meanwhile. */
+static bool
+pause_for(const struct run *run, int ms)
+{
+    enum { STEP_MS = 50 };
+    for (; ms > 0 && !atomic_load(&run->cancelled); ms -= STEP_MS)
+        usleep(STEP_MS * 1000);
+    return !atomic_load(&run->cancelled);
+}
+
 /* Asks the destination about a commit whose answer was lost, a few times. */
 static int
 resolve_now(struct run *run, enum dest_fate *fate, struct error *err)
@@ -142,8 +153,8 @@ resolve_now(struct run *run, enum dest_fate *fate, struct error *err)
     int rc = -EIO;
     *fate = FATE_UNKNOWN;
     for (int i = 0; i < RESOLVE_TRIES && driver->dest_resolve; i++) {
-        if (i > 0)
-            usleep(RESOLVE_WAIT_MS * 1000 << i);
+        if (i > 0 && !pause_for(run, RESOLVE_WAIT_MS << i))
+            break;
         run_close_handles(run);
         error_clear(err);
         rc = run_open_destination(run, err);
@@ -206,6 +217,8 @@ run_finish(struct run *run, struct error *err)
         rc = describe_after(run, &refused, &after, err);
     if (rc == 0)
         rc = file_sync_dir(run->dirfd, err);
+    if (rc == 0)
+        rc = run_go_on(run, err); /* the last moment to say so */
     if (rc == 0 && run->session)
         rc = commit(run, &after, err);
     if (rc < 0)
@@ -244,6 +257,7 @@ run_keep_plan(struct run *run, struct error *err)
         .made = clock_now(),
         .texts = run->texts_digest,
         .segments = join_names(&run->arena, run->before.segments, run->before.nsegments),
+        .verb = verb_name(run->rows),
         .why_full = run->why_full,
         .held = run->held,
         .fresh = run->fresh,
@@ -254,16 +268,15 @@ run_keep_plan(struct run *run, struct error *err)
         .deletes = run->record.deletes,
         .foreign = run->record.foreign,
     };
-    if (!record.segments)
-        return no_memory(err);
     run->record.plan = arena_strdup(&run->arena, id);
+    if (!record.segments || !run->record.plan)
+        return no_memory(err);
     /* Readers of the old plan hold its file open; the record names the new one. */
     if (renameat(run->dirfd, "plan.new", run->dirfd, "plan") < 0)
         return error_set_errno(err, ERR_INTERNAL, errno, "cannot keep the plan");
-    if (any_refused)
-        renameat(run->dirfd, "plan-refused.new", run->dirfd, "plan-refused");
-    else
-        unlinkat(run->dirfd, "plan-refused", 0);
+    unlinkat(run->dirfd, "plan-refused", 0);
+    if (any_refused && renameat(run->dirfd, "plan-refused.new", run->dirfd, "plan-refused") < 0)
+        return error_set_errno(err, ERR_INTERNAL, errno, "cannot keep the plan");
     char rekeyed[STATE_NAME_MAX];
     run_file_name(rekeyed, run->record.number, "rekeyed");
     if (run->rekeyed && renameat(run->dirfd, rekeyed, run->dirfd, "plan-rekeyed") < 0)

@@ -20,6 +20,7 @@ struct plan_record {
     usec_t made;
     const char *texts;    /* digest of the three texts it was made from */
     const char *segments; /* the delivered state it was made against, joined by spaces */
+    const char *verb;     /* "full" or "retry" when it was made for their rows */
     const char *why_full; /* NULL: incremental */
     const char *held;     /* the guard's words, or NULL */
     bool fresh;           /* the delivered state did not count: it will be replaced */

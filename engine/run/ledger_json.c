@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 #include "base/cleanup.h"
+#include "base/utf8.h"
 
 struct number {
     const char *name;
@@ -77,10 +78,30 @@ get_numbers(const json_t *from, void *to, const struct number *numbers)
     }
 }
 
+/* Jansson writes no bytes that are not UTF-8, and a peer's words or a process's name may hold
+ * some: an end that cannot be written down would be no end. */
+static json_t *
+readable(const char *text)
+{
+    AUTO_BUF struct buf out = BUF_INIT(BUF_NO_MAX);
+    struct str rest = str_of(text);
+    bool cut;
+    for (size_t n; rest.n; rest.p += n, rest.n -= n) {
+        n = utf8_span(rest, &cut);
+        buf_add(&out, rest.p, n);
+        if (n == 0) {
+            buf_addc(&out, '?');
+            n = 1;
+        }
+    }
+    return json_stringn_nocheck(buf_z(&out), out.n);
+}
+
 static void
 put_text(json_t *to, const char *name, const char *text)
 {
-    json_object_set_new(to, name, text ? json_string_nocheck(text) : json_null());
+    json_t *json = text ? json_string(text) : json_null();
+    json_object_set_new(to, name, json ? json : readable(text));
 }
 
 /* In arena; NULL when it is not there. */
@@ -166,6 +187,7 @@ plan_to_json(const struct plan_record *plan)
     put_text(json, "id", plan->id);
     put_text(json, "texts", plan->texts);
     put_text(json, "segments", plan->segments);
+    put_text(json, "verb", plan->verb);
     put_text(json, "full", plan->why_full);
     put_text(json, "held", plan->held);
     json_object_set_new(json, "fresh", json_boolean(plan->fresh));
@@ -184,6 +206,7 @@ plan_from_json(const json_t *json, struct arena *arena)
     plan->id = get_text(json, "id", arena);
     plan->texts = get_text(json, "texts", arena);
     plan->segments = get_text(json, "segments", arena);
+    plan->verb = get_text(json, "verb", arena);
     plan->why_full = get_text(json, "full", arena);
     plan->held = get_text(json, "held", arena);
     plan->fresh = json_is_true(json_object_get(json, "fresh"));

@@ -30,7 +30,8 @@ const struct column *mapper_fields(const struct mapper *m);
  * this is called. Taken in the order of their names, so that reordering mappings changes
  * nothing. `use` is borrowed. */
 void mapper_identify_by(struct mapper *m, const bool *use);
-/* Appends the fingerprint (32 bytes) of a packed record of this mapping; use: as above, NULL:
+enum { FINGERPRINT_BYTES = 32 };
+/* Appends the fingerprint of a packed record of this mapping; use: as above, NULL:
  * all fields. From one thread, which need not be the one that maps rows. */
 int mapper_fingerprint(struct mapper *m, const bool *use, struct str record, struct buf *key,
                        struct error *err);

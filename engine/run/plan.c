@@ -118,7 +118,8 @@ plan_write(struct chg *changes, struct sorter *foreign, const char *why_full, un
 {
     struct merge m = {.foreign = foreign};
     uint8_t digest[32];
-    buf_addf(&m.resent, "resent: %s", why_full ? why_full : "asked for");
+    buf_addf(&m.resent, "resent: %s",
+             why_full ? why_full : "the destination did not take it last time");
     int rc = chg_create(dirfd, name, chg_get_meta(changes), views | (id ? CHG_DIGEST : 0),
                         &m.out, err);
     if (rc == 0)

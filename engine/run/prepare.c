@@ -198,9 +198,9 @@ decide_full(struct run *run, struct error *err)
         else if (run->def->mode != MODE_INSERT)
             compare_types(before->meta, run->meta, &why);
     }
-    if (run->verb == VERB_FULL)
+    if (run->rows == VERB_FULL)
         add_reason(&why, "asked for");
-    if (run->verb == VERB_RETRY) {
+    if (run->rows == VERB_RETRY) {
         if (run->fresh)
             return error_set(err, ERR_CONFIG, EINVAL,
                              "nothing to retry: the next run sends every row (%s)",

@@ -108,10 +108,13 @@ next_early(struct join *j, struct error *err)
 static int
 next_refused(struct join *j, struct error *err)
 {
-    j->more_refused = false;
-    if (!j->sender)
-        return 0;
-    int rc = sender_next_refused(j->sender, &j->refused_seq, &j->refused_note, err);
+    bool again = j->more_refused; /* of the same row: a driver may say it twice */
+    uint64_t last = j->refused_seq;
+    int rc = 0;
+    do {
+        rc = j->sender ? sender_next_refused(j->sender, &j->refused_seq, &j->refused_note, err)
+                       : 0;
+    } while (rc == 1 && again && j->refused_seq == last);
     j->more_refused = rc == 1;
     return rc < 0 ? rc : 0;
 }
@@ -239,6 +242,10 @@ join_all(struct join *j, struct error *err)
         rc = next_previous(j, err);
     if (rc == 0 && j->changes)
         rc = join_changes(j, err);
+    if (rc == 0 && j->more_refused) /* then it would count as delivered */
+        rc = error_set(err, ERR_INTERNAL, EPROTO,
+                       "the destination refused row %llu, which was not sent",
+                       (unsigned long long)j->refused_seq);
     while (rc == 0 && j->more_early) {
         rc = write_row(j, &j->early_entry, err);
         if (rc == 0)

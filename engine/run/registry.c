@@ -199,6 +199,7 @@ unlink_sync(struct engine *e, struct sync *s)
 void
 registry_refresh(struct engine *e, node_id id)
 {
+    pthread_mutex_lock(&e->building);
     struct sync_view *v = build_view(e, id);
     pthread_mutex_lock(&e->lock);
     clock_gettime(CLOCK_REALTIME, &e->changed);
@@ -225,6 +226,7 @@ registry_refresh(struct engine *e, node_id id)
         free(s);
     }
     pthread_mutex_unlock(&e->lock);
+    pthread_mutex_unlock(&e->building);
     sync_view_unref(v);
     sync_view_unref(old);
     if (e->on_change)

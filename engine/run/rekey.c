@@ -20,7 +20,8 @@ struct rekey {
 static bool
 same_field(const struct chg_field *a, const struct chg_field *b)
 {
-    return strcmp(a->name, b->name) == 0 && strcmp(a->source, b->source) == 0;
+    return strcmp(a->name, b->name) == 0 && strcmp(a->source, b->source) == 0 &&
+           a->type == b->type;
 }
 
 const bool *
@@ -50,6 +51,14 @@ no_memory(struct error *err)
     return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
 }
 
+static int
+go_on(const struct rekey *r, struct error *err)
+{
+    if (!atomic_load_explicit(r->set->cancelled, memory_order_relaxed))
+        return 0;
+    return error_set(err, ERR_CANCELLED, ECANCELED, "cancelled");
+}
+
 /* The delivered state, sorted by what it shares with the new mapping. */
 static int
 sort_delivered(struct rekey *r, struct error *err)
@@ -57,7 +66,7 @@ sort_delivered(struct rekey *r, struct error *err)
     struct state_cursor *cursor = NULL;
     struct entry e;
     int rc = state_cursor_open(r->set->state, r->set->meta, &cursor, err);
-    while (rc == 0 && (rc = state_next(cursor, &e, err)) == 1) {
+    while (rc == 0 && (rc = go_on(r, err)) == 0 && (rc = state_next(cursor, &e, err)) == 1) {
         r->counts->delivered++;
         buf_clear(&r->key);
         buf_clear(&r->data);
@@ -130,7 +139,9 @@ match(struct rekey *r, struct error *err)
     int more = sorter_next(r->delivered, &key, &data, err), rc = more;
     struct row row;
     while (rc >= 0) {
-        rc = reader_next(r->set->reader, &row, err);
+        rc = go_on(r, err);
+        if (rc == 0)
+            rc = reader_next(r->set->reader, &row, err);
         if (rc != 1)
             break;
         r->counts->rows++;
@@ -165,17 +176,16 @@ match(struct rekey *r, struct error *err)
 static int
 place(struct rekey *r, struct chg_writer *state, struct error *err)
 {
-    enum { FINGERPRINT = 32 };
     AUTO_BUF struct buf last = BUF_INIT(BUF_NO_MAX);
     uint32_t occurrence = 0;
     uint64_t seq = 0;
     struct str key, record;
     int rc;
-    while ((rc = sorter_next(r->rows, &key, &record, err)) == 1) {
+    while ((rc = go_on(r, err)) == 0 && (rc = sorter_next(r->rows, &key, &record, err)) == 1) {
         enum row_kind kind = (enum row_kind)key.p[--key.n];
         struct entry e = {.op = ENTRY_INSERT, .key = key, .after = record};
         if (kind != ROW_LEFT) {
-            bool again = last.n == FINGERPRINT && str_equal(key, buf_str(&last));
+            bool again = last.n == FINGERPRINT_BYTES && str_equal(key, buf_str(&last));
             occurrence = again ? occurrence + 1 : 0;
             buf_clear(&last);
             buf_add(&last, key.p, key.n);

@@ -65,6 +65,14 @@ run_log(struct run *run, const char *format, ...)
               buf_z(&text));
 }
 
+int
+run_go_on(const struct run *run, struct error *err)
+{
+    if (!atomic_load_explicit(&run->cancelled, memory_order_relaxed))
+        return 0;
+    return error_set(err, ERR_CANCELLED, ECANCELED, "cancelled");
+}
+
 void
 run_init(struct run *run)
 {
@@ -241,8 +249,9 @@ static void
 hold_second_creation(struct run *run)
 {
     bool again =
-        run->verb == VERB_FULL || (run->fresh && run->before.signature && !run->before.reset);
-    if (run->def->mode != MODE_INSERT || !again || run->before.live_rows == 0)
+        run->rows == VERB_FULL || (run->fresh && run->before.signature && !run->before.reset);
+    if (run->def->mode != MODE_INSERT || !again || run->before.live_rows == 0 ||
+        run->verb == VERB_BASELINE)
         return;
     run->held = arena_printf(&run->arena, "mode insert would create %llu records again (%s)",
                              (unsigned long long)run->before.live_rows, run->why_full);
@@ -280,6 +289,8 @@ read_and_send(struct run *run, struct error *err)
     run_set_phase(run, PHASE_CONNECTING);
     int rc = run_open_source(run, err);
     if (rc == 0)
+        rc = run_go_on(run, err);
+    if (rc == 0)
         rc = open_state(run, err);
     if (rc < 0)
         return rc;
@@ -291,7 +302,9 @@ read_and_send(struct run *run, struct error *err)
     if (run->why_full)
         run_log(run, "full: %s", run->why_full);
     run_set_phase(run, PHASE_READING);
-    rc = run_compare(run, err);
+    rc = run_go_on(run, err);
+    if (rc == 0)
+        rc = run_compare(run, err);
     if (rc == 0)
         rc = run_deliver(run, err);
     if (rc < 0)
@@ -313,6 +326,9 @@ attempt(struct run *run, struct error *err)
         struct run_record *r = &run->record;
         r->counts = (struct diff_counts){0};
         r->inserts = r->updates = r->deletes = r->foreign = 0;
+        atomic_store(&run->progress.rows_read, 0);
+        atomic_store(&run->progress.bytes_read, 0);
+        atomic_store(&run->progress.changes, 0);
         run->ordered = false;
         rc = read_and_send(run, err);
     }
@@ -345,6 +361,17 @@ plan_is_current(struct run *run, struct error *err)
     return 0;
 }
 
+/* Which rows it was made for. */
+static enum verb
+plan_rows(const struct plan_record *plan)
+{
+    static const enum verb others[] = {VERB_FULL, VERB_RETRY};
+    for (size_t i = 0; plan->verb && i < sizeof others / sizeof *others; i++)
+        if (strcmp(plan->verb, verb_name(others[i])) == 0)
+            return others[i];
+    return VERB_RUN;
+}
+
 /* Plans anew: the id says whether the source would still give the same changes. */
 static int
 source_has_moved(struct run *run, struct error *err)
@@ -356,6 +383,7 @@ source_has_moved(struct run *run, struct error *err)
     again.name = run->name;
     again.dir = run->dir;
     again.verb = VERB_PLAN;
+    again.rows = plan_rows(run->before.plan);
     again.who = run->who;
     again.command = run->command;
     again.sort_memory = run->sort_memory;
@@ -396,9 +424,13 @@ take_plan_refusals(struct run *run, struct error *err)
     return rc;
 }
 
+/* Counts what the plan holds, and checks that it is the plan its record tells of: a daemon
+ * killed while it kept a newer one leaves that one's rows under the older one's record. */
 static int
 count_plan(struct run *run, struct error *err)
 {
+    const struct plan_record *plan = run->before.plan;
+    const struct run_record *r = &run->record;
     struct chg_cursor *cursor = NULL;
     struct entry e;
     int rc = chg_cursor_open(run->changes, &cursor, err);
@@ -407,6 +439,10 @@ count_plan(struct run *run, struct error *err)
         rc = 0;
     }
     chg_cursor_close(cursor);
+    if (rc == 0 && (r->inserts != plan->inserts || r->updates != plan->updates ||
+                    r->deletes != plan->deletes || r->foreign != plan->foreign))
+        return error_set(err, ERR_CONFIG, ESTALE,
+                         "pending/ does not hold what plan %s was: write \"plan\"", plan->id);
     return rc;
 }
 
@@ -426,6 +462,7 @@ static int
 approve(struct run *run, struct error *err)
 {
     const struct plan_record *plan = run->before.plan;
+    run->rows = plan_rows(plan);
     char changes[STATE_NAME_MAX];
     int rc = take_plan_file(run, "plan", "changes", changes, err);
     if (rc == 0 && plan->rekeyed) {
@@ -494,11 +531,12 @@ run_resolve(struct run *run, struct error *err)
         rc = run_open_destination(run, err);
         run->meta = NULL;
     }
-    if (rc == 0)
+    if (rc == 0 && run->dest_connection->driver->dest_resolve)
         rc = run->dest_connection->driver->dest_resolve(run->destination, buf_z(&token), &fate,
                                                         err);
     if (rc == 0 && fate == FATE_UNKNOWN)
-        rc = error_set(err, ERR_UNKNOWN, EIO, "the destination cannot tell");
+        rc = error_set(err, ERR_UNKNOWN, EIO,
+                       "the destination cannot tell; \"reset\" gives the question up");
     run_close_handles(run);
     if (rc < 0)
         return error_wrap(err, "the outcome of run %llu is not known yet",
@@ -539,17 +577,28 @@ prepare(struct run *run, struct error *err)
         rc = open_previous_rejected(run, err);
     if (rc == 0 && run->verb == VERB_APPROVE)
         rc = plan_is_current(run, err);
-    if (rc == 0 && run->verb == VERB_APPROVE && run->plan_asked)
+    if (rc == 0 && run->verb == VERB_APPROVE && run->plan_asked) {
         rc = source_has_moved(run, err);
+        if (rc == 0) { /* the same plan, kept anew */
+            sync_record_done(&run->before);
+            rc = ledger_load_sync(run->catalog, run->dir, &run->before, err);
+        }
+    }
     return rc == 0 ? begin_in_ledger(run, err) : rc;
 }
 
 int
 run_execute(struct run *run, struct error *err)
 {
-    int rc = prepare(run, err);
+    if (run->verb != VERB_PLAN)
+        run->rows = run->verb;
+    int rc = run_go_on(run, err);
+    if (rc == 0)
+        rc = prepare(run, err);
     if (rc == 0)
         rc = run->verb == VERB_APPROVE ? approve(run, err) : attempt(run, err);
+    /* Nothing may still be open at either end when others hear of the run's. */
+    end_attempt(run);
     if (rc < 0 && atomic_load(&run->cancelled) && run->record.outcome == RUN_ACTIVE)
         error_set(err, ERR_CANCELLED, ECANCELED, "cancelled");
     bool ended = run->record.outcome == RUN_SUCCEEDED || run->record.outcome == RUN_PARTIAL;

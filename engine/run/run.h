@@ -37,6 +37,8 @@ struct run {
     int state_fd; /* the state directory */
     const char *name;
     enum verb verb;
+    enum verb
+        rows; /* what a plan stands for: VERB_RUN, VERB_FULL or VERB_RETRY; else as verb */
     const char *plan_asked; /* approve PLAN, or NULL */
     struct caller who;
     const char *command;
@@ -95,8 +97,10 @@ struct run {
 int run_execute(struct run *run, struct error *err);
 void run_init(struct run *run);
 void run_done(struct run *run);
-/* Any thread: asks it to stop. */
+/* Any thread: asks it to stop. A driver may ask its peer to stop too, and wait for it. */
 void run_cancel(struct run *run);
+/* 0, or ERR_CANCELLED once it was asked to stop. */
+int run_go_on(const struct run *run, struct error *err);
 
 /* Decides an unresolved run of this sync by asking its destination. 0: settled (or there was
  * none). */

@@ -283,6 +283,7 @@ sender_begin(struct sender *s, const struct session *session, struct error *err)
     forget_verdicts(s);
     s->result = 0;
     s->batches = 0;
+    atomic_store(&s->set.progress->sent, 0);
     if (s->set.driver->dest_begin) {
         int rc = s->set.driver->dest_begin(s->set.destination, session, err);
         if (rc < 0)

@@ -238,14 +238,29 @@ wait_for_job(struct engine *e, node_id id, struct ticket *ticket, struct error *
 }
 
 static int
-cancel_job(struct engine *e, node_id id)
+cancel_job(struct engine *e, node_id id, struct error *err)
 {
     pthread_mutex_lock(&e->lock);
     struct sync *s = registry_find(e, id);
-    if (s && s->job)
-        run_cancel(&s->job->run);
+    int rc = s && s->job ? work_cancel(e, s->job, err) : 0;
     pthread_mutex_unlock(&e->lock);
-    return 0;
+    return rc;
+}
+
+/* In one transaction: no kill leaves a run that could bring back what was forgotten. */
+static int
+store_reset(struct engine *e, const struct sync_record *record, struct error *err)
+{
+    int rc = catalog_begin(e->catalog, err);
+    if (rc < 0)
+        return rc;
+    rc = ledger_store_sync(e->catalog, record, err);
+    if (rc == 0)
+        rc = ledger_drop_unresolved(e->catalog, record->uid, err);
+    if (rc == 0)
+        return catalog_commit(e->catalog, err);
+    catalog_rollback(e->catalog);
+    return rc;
 }
 
 static int
@@ -263,9 +278,7 @@ reset_state(struct engine *e, node_id id, const struct caller *who, struct error
     record.meta = NULL;
     record.plan = NULL;
     record.live_rows = record.rejected_rows = record.rejected_run = 0;
-    rc = ledger_store_sync(e->catalog, &record, err);
-    if (rc == 0)
-        rc = ledger_drop_unresolved(e->catalog, record.uid, err);
+    rc = store_reset(e, &record, err);
     AUTO_BUF struct buf line = BUF_INIT(256);
     buf_addf(&line, "reset by uid=%u pid=%d", who->uid, who->pid);
     if (rc == 0) {
@@ -286,7 +299,7 @@ carry_out(struct engine *e, const struct sync_view *view, node_id id,
     case DO_WAIT:
         return wait_for_job(e, id, ticket, err);
     case DO_CANCEL:
-        return cancel_job(e, id);
+        return cancel_job(e, id, err);
     case DO_RESET:
         return reset_state(e, id, who, err);
     default:
@@ -319,7 +332,8 @@ sync_trigger(struct engine *e, node_id sync, struct str text, bool nowait,
         *ret = ticket;
     else
         free(ticket);
-    if (rc < 0 && rc != -EINPROGRESS) {
+    /* `wait` was not refused: it tells the result of a verb that has said why already. */
+    if (rc < 0 && rc != -EINPROGRESS && !(verb && verb->action == DO_WAIT)) {
         AUTO_BUF struct buf message = BUF_INIT(4096);
         buf_addf(&message, "trigger: %s\n", err->text);
         registry_set_error(e, sync, buf_z(&message), true);

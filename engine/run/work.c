@@ -38,7 +38,6 @@ tell_waiters(struct engine *e, struct job *job, int errnum)
         t->done(t->arg, errnum);
         pthread_mutex_lock(&e->lock);
         t->calling = false;
-        t->told = true;
         pthread_cond_broadcast(&e->calls);
         if (t->dropped)
             free(t);
@@ -65,20 +64,68 @@ work_on(struct engine *e, struct job *job)
 {
     struct error err = ERROR_INIT;
     int errnum = run_execute(&job->run, &err);
-    struct sync *s = job->sync;
+    node_id id = job->sync->id;
     note_result(e, job, errnum, &err);
     collect_garbage(e, job->run.before.uid);
 
     /* Idle, and shown as idle, before anybody is told: the next command must not be EBUSY. */
     pthread_mutex_lock(&e->lock);
-    s->job = NULL;
-    s->last_result = errnum;
+    job->sync->job = NULL; /* from here on the sync may go */
+    job->sync->last_result = errnum;
     pthread_mutex_unlock(&e->lock);
-    registry_refresh(e, s->id);
+    registry_refresh(e, id);
     pthread_mutex_lock(&e->lock);
     tell_waiters(e, job, errnum);
     pthread_mutex_unlock(&e->lock);
+    if (job->poked)
+        pthread_join(job->canceller, NULL);
     job_free(job);
+}
+
+static void *
+cancel(void *arg)
+{
+    run_cancel(arg);
+    return NULL;
+}
+
+/* The lock must be held. */
+static int
+poke(struct job *job, struct error *err)
+{
+    if (job->poked)
+        return 0;
+    atomic_store(&job->run.cancelled, true);
+    int rc = pthread_create(&job->canceller, NULL, cancel, &job->run);
+    job->poked = rc == 0;
+    return rc ? error_set_errno(err, ERR_INTERNAL, rc, "cannot start a thread") : 0;
+}
+
+/* Whether the job waited its turn; it does no more. */
+static bool
+take_from_queue(struct engine *e, struct job *job)
+{
+    struct job **at = &e->queue;
+    while (*at && *at != job)
+        at = &(*at)->next;
+    if (!*at)
+        return false;
+    *at = job->next;
+    if (!job->next)
+        e->queue_end = at;
+    return true;
+}
+
+int
+work_cancel(struct engine *e, struct job *job, struct error *err)
+{
+    if (!take_from_queue(e, job))
+        return poke(job, err);
+    atomic_store(&job->run.cancelled, true); /* then it ends before it touches anything */
+    pthread_mutex_unlock(&e->lock);
+    work_on(e, job);
+    pthread_mutex_lock(&e->lock);
+    return 0;
 }
 
 static void *
@@ -122,11 +169,12 @@ work_start(struct engine *e, struct error *err)
 void
 work_stop(struct engine *e)
 {
+    struct error ignored = ERROR_INIT; /* it will end, only later */
     pthread_mutex_lock(&e->lock);
     e->stopping = true;
     for (struct sync *s = e->syncs; s; s = s->next)
         if (s->job)
-            run_cancel(&s->job->run);
+            poke(s->job, &ignored);
     pthread_cond_broadcast(&e->work);
     pthread_mutex_unlock(&e->lock);
     for (size_t i = 0; i < e->nworkers; i++)

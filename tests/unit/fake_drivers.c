@@ -43,10 +43,17 @@ struct source {
 
 static const char *const names[FAKE_COLUMNS] = {"id", "name", "city"};
 
+static enum value_type
+type_of(size_t column)
+{
+    return column == 2 && fake.bytes ? V_BYTES : V_TEXT;
+}
+
 static int
 source_open(const void *connection, const struct model *model, void **ret, struct error *err)
 {
     *ret = calloc(1, sizeof(struct source));
+    atomic_fetch_add(&fake.open, 1);
     return 0;
 }
 
@@ -55,7 +62,7 @@ source_describe(void *handle, struct schema *ret, struct error *err)
 {
     static struct column columns[FAKE_COLUMNS];
     for (size_t i = 0; i < FAKE_COLUMNS; i++)
-        columns[i] = (struct column){.name = names[i], .type = V_TEXT};
+        columns[i] = (struct column){.name = names[i], .type = type_of(i)};
     *ret = (struct schema){columns, FAKE_COLUMNS};
     return 0;
 }
@@ -90,8 +97,9 @@ source_read(void *handle, source_row_fn row, void *arg, struct error *err)
         struct value values[FAKE_COLUMNS];
         for (size_t v = 0; v < s->projection->n; v++) {
             const char *cell = fake.model[i].cells[s->at[v]];
-            values[v] = (struct value){
-                .p = cell, .n = (uint32_t)strlen(cell), .type = *cell ? V_TEXT : V_NULL};
+            values[v] = (struct value){.p = cell,
+                                       .n = (uint32_t)strlen(cell),
+                                       .type = *cell ? type_of(s->at[v]) : V_NULL};
         }
         int rc = row(arg, values, err);
         if (rc)
@@ -109,6 +117,7 @@ source_cancel(void *handle)
 static void
 close_handle(void *handle)
 {
+    atomic_fetch_sub(&fake.open, 1);
     free(handle);
 }
 
@@ -139,6 +148,7 @@ dest_open(const void *connection, const struct target *target, void **ret, struc
     struct destination *d = calloc(1, sizeof *d);
     d->nfields = target->nfields;
     d->staged = calloc(4 * FAKE_ROWS, sizeof *d->staged);
+    atomic_fetch_add(&fake.open, 1);
     *ret = d;
     return 0;
 }
@@ -219,8 +229,11 @@ apply_row(struct destination *d, const struct staged *s, dest_verdict_fn verdict
     size_t at = find_next(d, s->row.cells[0]);
     struct outcome refused = {ROW_REJECTED, "bad", "refused by the test"};
     struct outcome no_match = {ROW_REJECTED, "no_match", "no such record at the destination"};
-    if (fake.reject_id && strcmp(fake.reject_id, s->row.cells[0]) == 0) {
+    if ((fake.reject_id && strcmp(fake.reject_id, s->row.cells[0]) == 0) ||
+        fake.reject_nth == s->seq + 1) {
         verdict(arg, s->seq, &refused);
+        if (fake.says_twice)
+            verdict(arg, s->seq, &refused);
     } else if (s->op == OP_DELETE) {
         fake.deletes++;
         if (at < d->nnext)
@@ -262,6 +275,7 @@ dest_commit(void *handle, struct error *err)
         memcpy(fake.token, d->token, sizeof fake.token);
     }
     fake.commits++;
+    fake.unreachable = fake.lose_peer;
     d->open = false;
     return fake.lose_commit ? error_set(err, ERR_UNKNOWN, EIO, "the answer was lost") : 0;
 }
@@ -283,6 +297,7 @@ static void
 dest_close(void *handle)
 {
     struct destination *d = handle;
+    atomic_fetch_sub(&fake.open, 1);
     free(d->staged);
     free(d);
 }

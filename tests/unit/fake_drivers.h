@@ -22,14 +22,19 @@ struct fake_world {
     bool ordered;      /* the source promises key order (and gives rows as they stand) */
     size_t fail_at;    /* the read fails before this row, from 1; 0: never */
     atomic_bool block; /* the read waits until cancelled or unblocked */
+    bool bytes;        /* the model's city is of type bytes, no longer text */
+    atomic_int open;   /* handles that are open, of both drivers */
 
     struct fake_row target[FAKE_ROWS]; /* what the destination holds, by field order */
     size_t ntarget;
     char token[128];       /* of the last committed session */
     const char *reject_id; /* rows of this id are refused */
+    size_t reject_nth;     /* so is the n-th row of a session, from 1; 0: none */
+    bool says_twice;       /* a refusal is told twice */
     bool replay_once;      /* the first dest_apply that is not careful asks for a replay */
     bool lose_commit;      /* dest_commit answers ERR_UNKNOWN … */
     bool commit_happened;  /* … having committed, or not */
+    bool lose_peer;        /* … and from then on it is unreachable */
     bool unreachable;      /* dest_open fails */
     unsigned inserts, upserts, updates, deletes, begun, commits;
 };

@@ -3,7 +3,11 @@
  * what SEMANTICS asks for and real systems rarely show.
  */
 #include <fcntl.h>
+#include <glob.h>
 #include <pthread.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/fileio.h"
@@ -14,13 +18,13 @@
 static char directory[] = "/tmp/retlfs-test-run-XXXXXX";
 static struct engine *engine;
 static node_id sync_id;
-static const struct caller me = {.uid = 0, .gid = 0, .pid = 1};
+static struct caller me = {.uid = 0, .gid = 0, .pid = 1};
 
 static void
 open_engine(void)
 {
     struct error err = ERROR_INIT;
-    const struct engine_settings settings = {.state_dir = directory};
+    const struct engine_settings settings = {.state_dir = directory, .runs_at_once = 1};
     if (engine_open(&settings, &engine, &err) < 0 || engine_start(engine, &err) < 0) {
         printf("Bail out! %s\n", err.text);
         exit(1);
@@ -97,6 +101,8 @@ trigger(const char *verb)
         pthread_cond_wait(&w.told, &w.lock);
     pthread_mutex_unlock(&w.lock);
     ticket_drop(ticket);
+    /* Who was told may begin again at once: nothing of the run may still hold a table. */
+    CHECK(atomic_load(&fake.open) == 0 || atomic_load(&fake.block));
     return w.result;
 }
 
@@ -119,6 +125,26 @@ shows(enum sync_text which, const char *words)
         return true;
     printf("# not there: %s\n# in: %s\n", words, text);
     return false;
+}
+
+/* Waits for what another thread is about to make of a text. */
+static bool
+comes(enum sync_text which, const char *words)
+{
+    for (int i = 0; i < 5000 && !strstr(shown(which), words); i++)
+        nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+    return shows(which, words);
+}
+
+static void
+configure(const char *object, const char *more)
+{
+    AUTO_BUF struct buf config = BUF_INIT(4096);
+    buf_addf(&config,
+             "{\"source\": {\"connection\": \"m\", \"table\": \"t\"},"
+             " \"destination\": {\"connection\": \"f\", \"object\": \"%s\"}%s}",
+             object, more);
+    put(sync_id, "config.json", buf_z(&config));
 }
 
 /* The run's changes.jsonl (0: the last run). */
@@ -451,6 +477,210 @@ test_failures(void)
     CHECK(trigger("# run\n") == 0);
 }
 
+static void
+test_refused_again(void)
+{
+    fake_clear();
+    fake_add("a", "Al", "x");
+    fake_add("b", "Bo", "x");
+    fake_add("c", "Cy", "x");
+    make_sync("again", "\"id\"", THREE, "upsert", "");
+    CHECK(trigger("run") == 0);
+    /* refused when all was sent again unchanged: still due */
+    fake.reject_id = "b";
+    CHECK(trigger("full") == EIO);
+    CHECK(shows(SYNC_STATUS, "delivered: 3\nrejected: 1"));
+    fake.reject_id = NULL;
+    CHECK(trigger("run") == 0);
+    CHECK(lines(sent(0)) == 1 && strstr(sent(0), "\"id\":\"b\""));
+    CHECK(trigger("run") == 0);
+    CHECK(lines(sent(0)) == 0);
+    /* a driver that says it twice hides no other refusal */
+    fake.says_twice = true;
+    fake.reject_id = "a";
+    fake.reject_nth = 3;
+    CHECK(trigger("full") == EIO);
+    CHECK(shows(SYNC_STATUS, "rejected: 2"));
+    fake.reject_id = NULL;
+    fake.reject_nth = 0;
+    CHECK(trigger("retry") == 0);
+    CHECK(lines(sent(0)) == 2);
+}
+
+static void
+test_multiset(void)
+{
+    fake_clear();
+    for (int i = 0; i < 3; i++)
+        fake_add("a", "Al", "x");
+    make_sync("multiset", NULL, THREE, "insert", "");
+    fake.reject_nth = 2;
+    CHECK(trigger("run") == EIO);
+    CHECK(fake.ntarget == 2);
+    fake.reject_nth = 0;
+    fake.nmodel = 2; /* two in the model, two delivered */
+    CHECK(trigger("run") == 0);
+    CHECK(lines(sent(0)) == 0 && fake.ntarget == 2);
+    fake.nmodel = 3;
+    CHECK(trigger("run") == 0);
+    CHECK(lines(sent(0)) == 1 && fake.ntarget == 3);
+    CHECK(trigger("run") == 0);
+    CHECK(fake.ntarget == 3);
+    CHECK(shows(SYNC_STATUS, "delivered: 3"));
+    /* the one that is missing is what a retry sends */
+    fake_add("a", "Al", "x");
+    fake_add("a", "Al", "x");
+    fake.reject_nth = 1;
+    CHECK(trigger("run") == EIO);
+    fake.reject_nth = 0;
+    CHECK(trigger("retry") == 0);
+    CHECK(fake.ntarget == 5);
+    /* another type behind a field is another mapping: nothing is created twice */
+    fake.bytes = true;
+    fake_add("b", "Bo", "x");
+    CHECK(trigger("run") == 0);
+    CHECK(lines(sent(0)) == 1 && fake.ntarget == 6);
+    CHECK(trigger("full") == EIO);
+    CHECK(trigger("approve") == 0);
+    CHECK(fake.ntarget == 12);
+    CHECK(shows(SYNC_STATUS, "delivered: 6"));
+}
+
+static void
+test_held(void)
+{
+    fake_clear();
+    fake_add("a", "Al", "x");
+    fake_add("b", "Bo", "x");
+    make_sync("held", NULL, THREE, "insert", "");
+    CHECK(trigger("run") == 0);
+    /* `approve` with the id of a full plan plans a full run again */
+    CHECK(trigger("full") == EIO);
+    char *id = strstr(shown(SYNC_STATUS), "pending: plan ");
+    char verb[64];
+    snprintf(verb, sizeof verb, "approve %.12s", id ? id + strlen("pending: plan ") : "");
+    CHECK(trigger(verb) == 0);
+    CHECK(fake.ntarget == 4);
+    /* what sends nothing needs no guard */
+    configure("elsewhere", "");
+    CHECK(trigger("baseline") == 0);
+    CHECK(trigger("run") == 0);
+    CHECK(lines(sent(0)) == 0 && fake.ntarget == 4);
+
+    /* a held retry leaves due what was due */
+    fake_clear();
+    for (int i = 0; i < 9; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "k%d", i);
+        fake_add(key, "n", "c");
+    }
+    make_sync("due", "\"id\"", TWO, "mirror", "");
+    CHECK(trigger("run") == 0);
+    fake.nmodel = 8;
+    fake.reject_id = "k8";
+    CHECK(trigger("run") == EIO);
+    fake.reject_id = NULL;
+    configure("t", ", \"identifier\": \"id\", \"max_deletes\": 0");
+    put(sync_id, "mappings.csv", THREE);
+    CHECK(trigger("retry") == EIO);
+    CHECK(shows(SYNC_STATUS, "state: held"));
+    CHECK(trigger("approve") == 0);
+    CHECK(fake.ntarget == 8);
+    CHECK(shows(SYNC_STATUS, "next_run: full: mapping added"));
+}
+
+/* A kill between the plan's file and its record: another plan's rows are not sent. */
+static void
+test_torn_plan(void)
+{
+    fake_clear();
+    fake_add("a", "Al", "x");
+    fake_add("b", "Bo", "x");
+    make_sync("torn", "\"id\"", THREE, "upsert", "");
+    CHECK(trigger("plan") == 0);
+    AUTO_BUF struct buf pattern = BUF_INIT(256);
+    AUTO_BUF struct buf kept = BUF_INIT(256);
+    buf_addf(&pattern, "%s/syncs/*/plan", directory);
+    buf_addf(&kept, "%s/kept", directory);
+    glob_t plans;
+    CHECK(glob(buf_z(&pattern), 0, NULL, &plans) == 0 && plans.gl_pathc == 1);
+    CHECK(link(plans.gl_pathv[0], buf_z(&kept)) == 0);
+    fake.nmodel = 1;
+    CHECK(trigger("plan") == 0);
+    CHECK(rename(buf_z(&kept), plans.gl_pathv[0]) == 0);
+    globfree(&plans);
+    CHECK(trigger("approve") == ESTALE);
+    CHECK(fake.ntarget == 0);
+    CHECK(trigger("plan") == 0);
+    CHECK(trigger("approve") == 0);
+    CHECK(fake.ntarget == 1);
+}
+
+/* The answer to a commit is lost and the destination with it; the files change meanwhile. */
+static void
+test_unresolved(void)
+{
+    fake_clear();
+    fake_add("a", "Al", "x");
+    make_sync("unresolved", "\"id\"", TWO, "upsert", "");
+    fake.lose_commit = fake.commit_happened = fake.lose_peer = true;
+    CHECK(trigger("start") == 0);
+    CHECK(comes(SYNC_STATUS, "phase: committing"));
+    CHECK(trigger("cancel") == 0); /* stops the asking */
+    CHECK(trigger("wait") == EIO);
+    CHECK(shows(SYNC_STATUS, "state: unresolved"));
+    put(sync_id, "mappings.csv", THREE);
+    reopen_engine();
+    CHECK(trigger("run") == EIO);
+    CHECK(shows(SYNC_ERROR, "the outcome of run 1 is not known yet"));
+    fake.lose_commit = fake.lose_peer = fake.unreachable = false;
+    fake_add("b", "Bo", "x");
+    CHECK(trigger("run") == 0);
+    CHECK(shows(SYNC_STATUS, "last_full: mapping added: city"));
+    CHECK(strstr(sent(0), "\"op\":\"update\",\"id\":{\"id\":\"a\"}") != NULL);
+    CHECK(shows(SYNC_STATUS, "delivered: 2"));
+}
+
+static void
+test_waiting(void)
+{
+    fake_clear();
+    fake_add("a", "Al", "x");
+    make_sync("first", "\"id\"", THREE, "upsert", "");
+    node_id first = sync_id;
+    make_sync("second", "\"id\"", THREE, "upsert", "");
+    node_id second = sync_id;
+    atomic_store(&fake.block, true);
+    sync_id = first;
+    CHECK(trigger("start") == 0);
+    CHECK(comes(SYNC_STATUS, "phase: reading"));
+    sync_id = second;
+    CHECK(trigger("start") == 0);
+    CHECK(shows(SYNC_STATUS, "state: queued"));
+    /* what waits its turn need not wait for it to be cancelled */
+    CHECK(trigger("cancel") == 0);
+    CHECK(trigger("wait") == ECANCELED);
+    CHECK(shows(SYNC_ERROR, "run: cancelled"));
+    sync_id = first;
+    CHECK(trigger("cancel") == 0);
+    CHECK(trigger("wait") == ECANCELED);
+    atomic_store(&fake.block, false);
+
+    /* `wait` after the end repeats the result, and leaves the reason alone */
+    fake.fail_at = 1;
+    CHECK(trigger("start") == 0);
+    CHECK(comes(SYNC_STATUS, "state: failed"));
+    CHECK(trigger("wait") == EIO);
+    CHECK(shows(SYNC_ERROR, "the source broke"));
+    fake.fail_at = 0;
+
+    /* a caller may call itself anything */
+    prctl(PR_SET_NAME, "\xff\"\xd0");
+    me.pid = getpid();
+    CHECK(trigger("run") == 0);
+    CHECK(fake.ntarget == 1);
+}
+
 int
 main(void)
 {
@@ -461,6 +691,7 @@ main(void)
     open_engine();
     put(NODE_CONNECTIONS, "m.json", "{\"driver\": \"memory\"}");
     put(NODE_CONNECTIONS, "f.json", "{\"driver\": \"fake\"}");
+    test_torn_plan(); /* while there is no other plan */
     test_upsert();
     test_mapping_changes();
     test_rejected();
@@ -470,6 +701,11 @@ main(void)
     test_insert();
     test_update();
     test_failures();
+    test_refused_again();
+    test_multiset();
+    test_held();
+    test_unresolved();
+    test_waiting();
     engine_close(engine);
     struct error err = ERROR_INIT;
     file_remove_tree(AT_FDCWD, directory, &err);
