@@ -393,6 +393,16 @@ test_insert(void)
     CHECK(trigger("approve") == 0);
     CHECK(fake.ntarget == 13);
     CHECK(shows(SYNC_STATUS, "delivered: 7"));
+    /* another object is another place: nothing stands there twice */
+    put(sync_id, "config.json",
+        "{\"source\": {\"connection\": \"m\", \"table\": \"t\"}, \"destination\": "
+        "{\"connection\": "
+        "\"f\", \"object\": \"other\"}}");
+    fake.ntarget = 0;
+    CHECK(shows(SYNC_STATUS, "next_run: full: object changed: t → other"));
+    CHECK(trigger("run") == 0);
+    CHECK(fake.ntarget == 6);
+    CHECK(shows(SYNC_STATUS, "delivered: 6"));
 }
 
 static void
