@@ -136,7 +136,7 @@ enum sync_text {
 int sync_show(struct engine *e, node_id sync, enum sync_text which, struct buf *out,
               struct timespec *changed);
 
-enum root_text { ROOT_STATUS, ROOT_ERROR_LOG };
+enum root_text { ROOT_STATUS, ROOT_ERROR_LOG, ROOT_METRICS };
 int engine_show(struct engine *e, enum root_text which, struct buf *out,
                 struct timespec *changed);
 /* Empties error_log (a write to it). */

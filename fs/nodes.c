@@ -312,6 +312,7 @@ static const struct item root_items[] = {
     {"status", ITEM_TEXT, ITEM_POLL, ROOT_STATUS, .show = show_root},
     {"error_log", ITEM_TEXT, ITEM_POLL, ROOT_ERROR_LOG, .show = show_root,
      .store = store_error_log},
+    {"metrics", ITEM_TEXT, .show = show_root, .which = ROOT_METRICS},
     {"drivers", ITEM_DIR, .dir = &drivers_dir},
     {"connections", ITEM_STORED, .node = NODE_CONNECTIONS},
     {"syncs", ITEM_STORED, .node = NODE_SYNCS},

@@ -42,7 +42,10 @@ take_change(void *arg, const struct entry *e, struct error *err)
     run_count(run, e);
     if (e->op != ENTRY_PRESENT)
         atomic_fetch_add_explicit(&run->progress.changes, 1, memory_order_relaxed);
-    int rc = chg_add(run->writer, e, err);
+    struct entry told = *e;
+    if (e->op != ENTRY_PRESENT)
+        told.note = plan_reason(e, str_of(run->resent));
+    int rc = chg_add(run->writer, &told, err);
     if (rc < 0 || !run->sender || e->op == ENTRY_DELETE)
         return rc;
     if (!run->session) {
@@ -138,6 +141,11 @@ run_compare(struct run *run, struct error *err)
 {
     char name[STATE_NAME_MAX];
     run_file_name(name, run->record.number, "changes");
+    AUTO_BUF struct buf resent = BUF_INIT(BUF_NO_MAX);
+    plan_resent(run->why_full, &resent);
+    run->resent = arena_strdup(&run->arena, buf_z(&resent));
+    if (!run->resent || resent.failed)
+        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
     int rc = refusals_create(run->dirfd, &run->refusals, err);
     if (rc == 0)
         rc = chg_create(run->dirfd, name, run->meta, VIEW_BIT(VIEW_JSONL), &run->writer, err);

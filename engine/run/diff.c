@@ -100,13 +100,17 @@ emit(struct diff *d, enum entry_op op, struct str key, struct str after, struct 
      struct error *err)
 {
     struct entry e = {.op = op, .key = key, .after = after, .before = before};
-    if (op != ENTRY_PRESENT && d->set->only_rejected) {
-        int wanted = was_rejected(d, key, err);
-        if (wanted < 0)
-            return wanted;
-        if (!wanted) {
+    if (op != ENTRY_PRESENT) {
+        int again = was_rejected(d, key, err);
+        if (again < 0)
+            return again;
+        if (!again && d->set->only_rejected) {
             d->counts->held_back++;
             return 0;
+        }
+        if (again) {
+            d->counts->retried++;
+            e.note = STR("tried again: the run before did not deliver it");
         }
     }
     e.seq = d->seq++;

@@ -14,6 +14,7 @@ struct diff_counts {
     uint64_t superseded; /* earlier rows of a duplicate identifier under "duplicates": "last" */
     uint64_t gone;       /* delivered, no longer in the model */
     uint64_t delivered;  /* entries of the state */
+    uint64_t retried;    /* changes that the run before could not deliver */
     uint64_t refused;    /* rows refused before sending: NULL or duplicate identifier, … */
 };
 

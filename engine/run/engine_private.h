@@ -116,6 +116,9 @@ int work_cancel(struct engine *e, struct job *job, struct error *err);
 /* verbs.c: the verbs that would work now, as # comments. */
 void verbs_help(const struct sync_view *view, bool running, struct buf *out);
 
+/* metrics.c: every sync's numbers in the text form of Prometheus. */
+void metrics_show(struct engine *e, struct buf *out);
+
 /* collect.c: removes a sync's files that nothing names any more, and runs beyond the kept. */
 void collect_garbage(struct engine *e, const char *uid);
 enum { RUNS_KEPT = 100 };

@@ -143,6 +143,47 @@ ledger_prepare_commit(struct catalog *c, const char *uid, const struct run_recor
     return end(c, write_run(c, uid, run, "committing", after, err), err);
 }
 
+static void
+add_to_totals(struct sync_totals *t, const struct run_record *run)
+{
+    t->runs[run->outcome]++;
+    if (run->outcome != RUN_SUCCEEDED && run->outcome != RUN_PARTIAL)
+        return;
+    t->unchanged += run->counts.unchanged;
+    t->held_back += run->counts.held_back;
+    t->rejected += run->rejected;
+    t->dropped += run->dropped;
+    if (strcmp(run->verb, "baseline") == 0)
+        return; /* it takes rows as delivered and offers none */
+    t->delivered += run->delivered;
+    t->inserts += run->inserts;
+    t->updates += run->updates;
+    t->deletes += run->deletes;
+    t->foreign += run->foreign;
+    t->retried += run->counts.retried;
+}
+
+/* The sync's record after a run: `after`, or what is written down, with the run in its totals.
+ */
+static int
+write_after(struct catalog *c, const char *uid, const struct run_record *run,
+            const struct sync_record *after, struct error *err)
+{
+    struct sync_record record = {.model_rows = -1};
+    if (after) {
+        record = *after; /* borrows all that it points to */
+        record.arena = (struct arena){0};
+    } else {
+        int rc = ledger_load_uid(c, uid, &record, err);
+        if (rc < 0)
+            return rc;
+    }
+    add_to_totals(&record.totals, run);
+    int rc = write_sync(c, uid, &record, err);
+    sync_record_done(&record);
+    return rc;
+}
+
 int
 ledger_end_run(struct catalog *c, const char *uid, const struct run_record *run,
                const struct sync_record *after, struct error *err)
@@ -153,8 +194,8 @@ ledger_end_run(struct catalog *c, const char *uid, const struct run_record *run,
     if (run->outcome == RUN_UNRESOLVED) /* what would be true stays written down */
         return end(c, 0, err);
     rc = write_run(c, uid, run, "done", NULL, err);
-    if (rc == 0 && after)
-        rc = write_sync(c, uid, after, err);
+    if (rc == 0)
+        rc = write_after(c, uid, run, after, err);
     return end(c, rc, err);
 }
 

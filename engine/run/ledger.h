@@ -29,6 +29,26 @@ struct plan_record {
     uint64_t inserts, updates, deletes, foreign;
 };
 
+enum run_outcome {
+    RUN_ACTIVE,
+    RUN_SUCCEEDED,
+    RUN_PARTIAL, /* some rows were rejected, the rest delivered */
+    RUN_FAILED,
+    RUN_CANCELLED,
+    RUN_HELD,       /* a guard stopped it before anything was sent */
+    RUN_UNRESOLVED, /* sent, and whether it was applied is not known yet */
+    RUN_OUTCOMES
+};
+const char *run_outcome_name(enum run_outcome outcome);
+
+/* Sums over all runs of a sync that ended, kept when the runs themselves are forgotten; rows of
+ * those that came to their end only. */
+struct sync_totals {
+    uint64_t runs[RUN_OUTCOMES];
+    uint64_t inserts, updates, deletes, foreign; /* offered to the destination */
+    uint64_t delivered, rejected, dropped, unchanged, held_back, retried;
+};
+
 /* A sync between runs. Everything in its arena. */
 struct sync_record {
     struct arena arena;
@@ -47,18 +67,8 @@ struct sync_record {
     uint64_t rejected_run; /* whose rejected file is the current one; 0: none */
     uint64_t rejected_rows;
     struct plan_record *plan; /* NULL: none */
+    struct sync_totals totals;
 };
-
-enum run_outcome {
-    RUN_ACTIVE,
-    RUN_SUCCEEDED,
-    RUN_PARTIAL, /* some rows were rejected, the rest delivered */
-    RUN_FAILED,
-    RUN_CANCELLED,
-    RUN_HELD,      /* a guard stopped it before anything was sent */
-    RUN_UNRESOLVED /* sent, and whether it was applied is not known yet */
-};
-const char *run_outcome_name(enum run_outcome outcome);
 
 struct run_record {
     uint64_t number;
@@ -90,7 +100,8 @@ int ledger_begin_run(struct catalog *c, const char *uid, const struct run_record
 /* Remembers, before the destination is asked to commit, what will be true afterwards. */
 int ledger_prepare_commit(struct catalog *c, const char *uid, const struct run_record *run,
                           const struct sync_record *after, struct error *err);
-/* Ends the run; after: the sync's new record, or NULL when only the run's outcome changes. */
+/* Ends the run and adds it to the sync's totals; after: the sync's new record, or NULL when
+ * nothing else of it changes. */
 int ledger_end_run(struct catalog *c, const char *uid, const struct run_record *run,
                    const struct sync_record *after, struct error *err);
 /* The sync's record alone (reset, plans). */

@@ -24,6 +24,7 @@ static const struct number count_numbers[] = {
     NUMBER(struct diff_counts, "superseded", superseded),
     NUMBER(struct diff_counts, "left", gone),
     NUMBER(struct diff_counts, "known", delivered),
+    NUMBER(struct diff_counts, "retried", retried),
     NUMBER(struct diff_counts, "refused", refused),
     {NULL, 0},
 };
@@ -56,6 +57,25 @@ static const struct number sync_numbers[] = {
     NUMBER(struct sync_record, "model_rows", model_rows),
     NUMBER(struct sync_record, "rejected_run", rejected_run),
     NUMBER(struct sync_record, "rejected_rows", rejected_rows),
+    {NULL, 0},
+};
+
+static const struct number total_numbers[] = {
+    NUMBER(struct sync_totals, "inserts", inserts),
+    NUMBER(struct sync_totals, "updates", updates),
+    NUMBER(struct sync_totals, "deletes", deletes),
+    NUMBER(struct sync_totals, "foreign_deletes", foreign),
+    NUMBER(struct sync_totals, "delivered", delivered),
+    NUMBER(struct sync_totals, "rejected", rejected),
+    NUMBER(struct sync_totals, "dropped", dropped),
+    NUMBER(struct sync_totals, "unchanged", unchanged),
+    NUMBER(struct sync_totals, "held_back", held_back),
+    NUMBER(struct sync_totals, "retried", retried),
+    NUMBER(struct sync_totals, "runs_succeeded", runs[RUN_SUCCEEDED]),
+    NUMBER(struct sync_totals, "runs_partial", runs[RUN_PARTIAL]),
+    NUMBER(struct sync_totals, "runs_failed", runs[RUN_FAILED]),
+    NUMBER(struct sync_totals, "runs_cancelled", runs[RUN_CANCELLED]),
+    NUMBER(struct sync_totals, "runs_held", runs[RUN_HELD]),
     {NULL, 0},
 };
 
@@ -229,6 +249,9 @@ sync_record_to_json(const struct sync_record *record)
     json_object_set_new(json, "meta", record->meta ? meta_to_json(record->meta) : json_null());
     json_object_set_new(json, "plan", record->plan ? plan_to_json(record->plan) : json_null());
     put_numbers(json, record, sync_numbers);
+    json_t *totals = json_object();
+    put_numbers(totals, &record->totals, total_numbers);
+    json_object_set_new(json, "totals", totals);
     return json;
 }
 
@@ -257,6 +280,7 @@ sync_record_from_json(const json_t *json, struct sync_record *record, struct err
     record->model_rows = -1;
     if (json_object_get(json, "model_rows"))
         get_numbers(json, record, sync_numbers);
+    get_numbers(json_object_get(json, "totals"), &record->totals, total_numbers);
     return 0;
 }
 

@@ -44,8 +44,15 @@ next_foreign(struct merge *m, struct error *err)
     return rc < 0 ? rc : 0;
 }
 
-static struct str
-reason(const struct merge *m, const struct entry *e)
+void
+plan_resent(const char *why_full, struct buf *out)
+{
+    buf_addf(out, "resent: %s",
+             why_full ? why_full : "the destination did not take it last time");
+}
+
+struct str
+plan_reason(const struct entry *e, struct str resent)
 {
     if (e->note.n)
         return e->note;
@@ -55,7 +62,7 @@ reason(const struct merge *m, const struct entry *e)
     case ENTRY_UPDATE:
         if (e->before.n == 0)
             return STR("new");
-        return str_equal(e->after, e->before) ? buf_str(&m->resent) : STR("changed");
+        return str_equal(e->after, e->before) ? resent : STR("changed");
     case ENTRY_DELETE:
         return STR("left the model");
     default:
@@ -70,7 +77,7 @@ add(struct merge *m, const struct entry *e, struct error *err)
         return 0;
     struct entry copy = *e;
     copy.seq = m->seq++;
-    copy.note = reason(m, e);
+    copy.note = plan_reason(e, buf_str(&m->resent));
     return chg_add(m->out, &copy, err);
 }
 
@@ -118,8 +125,7 @@ plan_write(struct chg *changes, struct sorter *foreign, const char *why_full, un
 {
     struct merge m = {.foreign = foreign};
     uint8_t digest[32];
-    buf_addf(&m.resent, "resent: %s",
-             why_full ? why_full : "the destination did not take it last time");
+    plan_resent(why_full, &m.resent);
     int rc = chg_create(dirfd, name, chg_get_meta(changes), views | (id ? CHG_DIGEST : 0),
                         &m.out, err);
     if (rc == 0)

@@ -12,6 +12,10 @@ enum { PLAN_ID_LENGTH = 12 };
 
 /* Whether an entry of a plan or a run's changes deletes a foreign row. */
 bool plan_is_foreign(const struct entry *e);
+/* Why an entry is there: its note, or what follows from its images. resent: of one that is sent
+ * as it was before, see plan_resent. */
+struct str plan_reason(const struct entry *e, struct str resent);
+void plan_resent(const char *why_full, struct buf *out);
 
 /* Writes NAME: the changes with a note each (new, changed, resent: WHY, left the model), merged
  * with the foreign rows (may be NULL: none; key → packed record; finished sorter, used up).

@@ -66,6 +66,7 @@ struct run {
     struct chg_meta *meta;
     const char *signature;
     const char *why_full; /* NULL: incremental */
+    const char *resent;   /* why a record is sent as it was */
     const char *held;     /* why a guard holds it, or NULL */
     bool fresh;           /* the delivered state does not count */
     bool ordered;         /* the source may be asked for key order, then: it gives it */
