@@ -2,8 +2,9 @@
  * All that fs/ may ask of the engine. No call here waits for a network, a source, a destination
  * or a run; work is posted and its end is told by a callback from an engine thread.
  *
- * The engine owns the stored tree (the users' directories and files under connections/ and
- * syncs/, durable in the catalogue), gives meaning to the checked files in it, and runs syncs.
+ * The engine owns the stored tree (the users' directories and files under connections/, syncs/
+ * and config/, durable in the catalogue), gives meaning to the checked files in it, and runs
+ * syncs.
  */
 #pragma once
 
@@ -45,6 +46,7 @@ enum node_kind { NODE_DIR, NODE_FILE, NODE_LINK };
 enum { /* made with the state */
        NODE_CONNECTIONS = 16,
        NODE_SYNCS = 17,
+       NODE_CONFIG = 18, /* what users keep beside the two: README.md, .git */
        NODE_FIRST_FREE = 1024,
 };
 
@@ -141,6 +143,16 @@ int engine_show(struct engine *e, enum root_text which, struct buf *out,
                 struct timespec *changed);
 /* Empties error_log (a write to it). */
 void engine_clear_error_log(struct engine *e);
+
+/* ---- /control (engine/run/control.c) ---- */
+
+/* One write: `check` is -EBADMSG while any sync is not ready or an edit stands refused, and
+ * puts the reasons into error_log; `reload` judges everything anew. Comments and blanks are 0.
+ * *err says why not, and so does error_log. */
+int engine_control(struct engine *e, struct str text, const struct caller *who,
+                   struct error *err);
+/* Its verbs and what `check` would say now, as # comments. */
+int engine_control_show(struct engine *e, struct buf *out, struct timespec *changed);
 
 /* Row files: a counted reference to what pending/, rejected/ or runs/N/ hold now; NULL and
  * -ENOENT when there is none. Ask chg_view_size / chg_view_read for the text. */

@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/vec.h"
+#include "file.h"
 #include "names.h"
 
 enum { BATCH = 64, DOTS = 2 };
@@ -102,10 +103,19 @@ next_dot(struct dirs *d)
     return 1;
 }
 
+/* A refused text is the engine's, and not for config/. */
+static bool
+is_left_out(struct dirs *d, const char *name)
+{
+    return d->dir->view && file_is_reject(d->fs, d->dir->node, name);
+}
+
 static int
 collect(void *arg, const char *name, const struct node *n)
 {
     struct dirs *d = arg;
+    if (is_left_out(d, name))
+        return 0;
     struct child c = {.name = strdup(name), .node = *n};
     if (!c.name || !VEC_PUSH(&d->batch, c)) {
         free(c.name);
@@ -135,6 +145,8 @@ next_stored(struct dirs *d)
     buf_clear(&d->last);
     buf_adds(&d->last, c->name);
     inode_stat_node(&c->node, &d->item.st);
+    if (c->node.kind == NODE_DIR)
+        d->item.st.st_ino = inode_node_number(c->node.id, d->dir->view);
     d->item.worth_look_up = true;
     return 1;
 }
@@ -145,10 +157,12 @@ next_fixed(struct dirs *d)
     while (d->fixed && d->fixed_next < d->fixed->n) {
         const struct item *item = &d->fixed->items[d->fixed_next++];
         struct place at = {.item = item, .sync = d->at.sync, .number = d->at.number};
-        if (names_is_hidden(d->dir, item) || nodes_exists(d->fs->engine, &at) < 0)
+        if (names_is_hidden(d->fs, d->dir, item) || nodes_exists(d->fs->engine, &at) < 0)
             continue;
         buf_adds(&d->name, item->name);
-        d->item.st.st_ino = item->node ? item->node : inode_number(&at);
+        bool view = d->dir->view || item->node == NODE_CONFIG;
+        d->item.st.st_ino =
+            item->node ? inode_node_number(item->node, view) : inode_number(&at);
         d->item.st.st_mode = item->kind == ITEM_LINK                               ? S_IFLNK
                              : item->kind == ITEM_DIR || item->kind == ITEM_STORED ? S_IFDIR
                                                                                    : S_IFREG;

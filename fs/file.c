@@ -10,7 +10,7 @@
 #include "base/cleanup.h"
 #include "trigger.h"
 
-enum { NAME_MAX_BYTES = 4096, PLAIN_FILE_MAX = 64 * 1048576 };
+enum { NAME_MAX_BYTES = 4096, PLAIN_FILE_MAX = 16 * 1048576 };
 
 bool
 file_is_reject(struct fs *fs, node_id parent, const char *name)
@@ -55,7 +55,7 @@ is_writing(int flags)
 }
 
 static int
-open_place(struct fs *fs, struct inode *i, struct handle *h)
+open_place(struct fs *fs, struct inode *i, struct handle *h, const struct caller *who)
 {
     const struct item *item = i->place.item;
     bool writing = is_writing(h->flags);
@@ -75,7 +75,7 @@ open_place(struct fs *fs, struct inode *i, struct handle *h)
     } else if (writing) {
         h->kind = HANDLE_STORE;
         if (h->flags & O_TRUNC)
-            item->store(fs->engine, STR(""));
+            item->store(fs->engine, STR(""), who);
     }
     struct timespec changed;
     return nodes_text(fs->engine, &i->place, &h->text, &changed);
@@ -160,7 +160,7 @@ file_open(struct fs *fs, struct inode *i, int flags, bool created, const struct 
         }
         pthread_mutex_unlock(&i->lock);
     } else {
-        r = open_place(fs, i, h);
+        r = open_place(fs, i, h, who);
     }
     if (r == 0 && h->text.failed)
         r = -ENOMEM;
@@ -369,7 +369,7 @@ file_write(struct fs *fs, struct handle *h, uint64_t offset, struct str bytes,
 {
     struct inode *i = h->inode;
     if (h->kind == HANDLE_STORE)
-        return i->place.item->store(fs->engine, bytes);
+        return i->place.item->store(fs->engine, bytes, who);
     pthread_mutex_lock(&i->lock);
     int r = h->kind == HANDLE_DRAFT    ? edit(fs, h, EDIT_WRITE, offset, bytes, who)
             : h->kind == HANDLE_SHARED ? write_shared(fs, h, offset, bytes)
@@ -516,7 +516,8 @@ file_abandon(struct fs *fs, struct inode *i)
 /* ---- attributes ---- */
 
 static int
-set_place(struct fs *fs, struct inode *i, unsigned what, const struct node *to, struct stat *st)
+set_place(struct fs *fs, struct inode *i, unsigned what, const struct node *to,
+          const struct caller *who, struct stat *st)
 {
     const struct item *item = i->place.item;
     bool takes_writes = item->kind == ITEM_TRIGGER || item->store;
@@ -526,7 +527,7 @@ set_place(struct fs *fs, struct inode *i, unsigned what, const struct node *to, 
     if (what & FILE_SIZE && !takes_writes)
         return -EACCES;
     if (what & FILE_SIZE && item->store)
-        item->store(fs->engine, STR(""));
+        item->store(fs->engine, STR(""), who);
     /* Setting what is so already is fine: chown -R over a sync does. */
     if ((what & TREE_MTIME && !takes_writes) ||
         (what & TREE_MODE && to->mode != (st->st_mode & 07777)) ||
@@ -611,7 +612,7 @@ file_set(struct fs *fs, struct inode *i, struct handle *h, unsigned what, const 
          const struct caller *who, struct stat *st)
 {
     if (!i->node)
-        return set_place(fs, i, what, to, st);
+        return set_place(fs, i, what, to, who, st);
     int r = 0;
     struct draft *d = NULL;
     pthread_mutex_lock(&i->lock);

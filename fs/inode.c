@@ -7,7 +7,8 @@
 
 #include "base/cleanup.h"
 
-static const uint64_t PLACE_INO = UINT64_C(1) << 63; /* apart from the stored tree's numbers */
+/* Apart from the stored tree's numbers. */
+static const uint64_t PLACE_INO = UINT64_C(1) << 63, VIEW_INO = UINT64_C(1) << 62;
 enum { PLAIN_TEXT_MAX = 256 * 1048576 };
 
 /* ---- identity ---- */
@@ -31,6 +32,12 @@ inode_number(const struct place *at)
     for (const char *p = at->name ? at->name : ""; *p; p++)
         h = mix(h, (unsigned char)*p);
     return h | PLACE_INO;
+}
+
+uint64_t
+inode_node_number(node_id id, bool view)
+{
+    return view ? id | VIEW_INO : id;
 }
 
 static bool
@@ -62,6 +69,7 @@ inode_table_init(struct fs *fs)
     init_inode(&fs->root);
     fs->root.place.item = &nodes_root;
     fs->root.ino = 1;
+    inode_of_node(fs, NODE_CONFIG, true); /* kept: it knows what rm -r has hidden */
 }
 
 static void
@@ -114,6 +122,7 @@ get(struct fs *fs, uint64_t ino, node_id node, const struct place *at, bool shar
         init_inode(i);
         i->ino = ino;
         i->node = node;
+        i->view = node && ino != node;
         i->lookups = 1;
         i->hashed = shared;
         if (at) {
@@ -129,9 +138,9 @@ get(struct fs *fs, uint64_t ino, node_id node, const struct place *at, bool shar
 }
 
 struct inode *
-inode_of_node(struct fs *fs, node_id id)
+inode_of_node(struct fs *fs, node_id id, bool view)
 {
-    return get(fs, id, id, NULL, true);
+    return get(fs, inode_node_number(id, view), id, NULL, true);
 }
 
 struct inode *
@@ -141,10 +150,10 @@ inode_of_place(struct fs *fs, const struct place *at)
 }
 
 struct inode *
-inode_find_node(struct fs *fs, node_id id)
+inode_find_node(struct fs *fs, node_id id, bool view)
 {
     pthread_mutex_lock(&fs->table_lock);
-    struct inode *i = find_locked(fs, id, id, NULL);
+    struct inode *i = find_locked(fs, inode_node_number(id, view), id, NULL);
     pthread_mutex_unlock(&fs->table_lock);
     return i;
 }
@@ -193,7 +202,9 @@ inode_dir(struct fs *fs, struct inode *i)
 {
     if (!i->node)
         return i->place.item->dir;
-    return inode_is_sync(fs, i) ? &nodes_sync : NULL;
+    if (i->node == NODE_CONFIG)
+        return &nodes_config;
+    return !i->view && inode_is_sync(fs, i) ? &nodes_sync : NULL;
 }
 
 /* ---- stat ---- */
@@ -314,6 +325,7 @@ inode_stat(struct fs *fs, struct inode *i, struct stat *st)
     if (r < 0)
         return r;
     inode_stat_node(&n, st);
+    st->st_ino = i->ino;
     pthread_mutex_lock(&i->lock);
     if (i->dirty) {
         set_size(st, i->text.n);

@@ -1,8 +1,10 @@
 /*
  * What the kernel holds: one `struct inode` for every node id it was given, freed when it
  * forgets the last look-up. An inode is either a node of the stored tree or one of the engine's
- * places; both kinds are found again by identity, but for `trigger`: a fresh inode a look-up,
- * since a second opener would wait for the kernel's inode lock until the first one's run ends.
+ * places. The kernel wants each directory at one path, so those of the stored tree that
+ * config/ shows too have a second inode, the view; files have one at both paths. Both kinds are
+ * found again by identity, but for `trigger`: a fresh inode a look-up, since a second opener
+ * would wait for the kernel's inode lock until the first one's run ends.
  *
  * Locks, in order: names (one change of names at a time), inode->lock, the table's own (inside
  * inode.c). The engine is never called under the table's.
@@ -26,6 +28,7 @@ struct inode {
     node_id node; /* of the stored tree; 0: a place of the engine's */
     struct place place;
     uint64_t ino; /* what st_ino shows */
+    bool view;    /* a directory as config/ shows it: with the user's files only */
     bool hashed;
 
     pthread_mutex_t lock; /* guards all below */
@@ -69,14 +72,16 @@ void inode_table_init(struct fs *fs);
 /* Frees every inode; tells the engine of unlinked ones. Nothing may be open any more. */
 void inode_table_done(struct fs *fs);
 /* The inode with one more look-up counted; NULL when memory is out. */
-struct inode *inode_of_node(struct fs *fs, node_id id);
+struct inode *inode_of_node(struct fs *fs, node_id id, bool view);
 struct inode *inode_of_place(struct fs *fs, const struct place *at);
 /* The same, if the kernel or a handle has it already. */
-struct inode *inode_find_node(struct fs *fs, node_id id);
+struct inode *inode_find_node(struct fs *fs, node_id id, bool view);
 void inode_forget(struct fs *fs, struct inode *i, uint64_t lookups);
 
 /* The st_ino of an item: the same after a restart, apart from the stored tree's. */
 uint64_t inode_number(const struct place *at);
+/* The st_ino of a node of the stored tree. */
+uint64_t inode_node_number(node_id id, bool view);
 
 bool inode_is_sync(struct fs *fs, struct inode *dir);
 /* The fixed names in this directory; NULL when it has none. */

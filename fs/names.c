@@ -17,26 +17,54 @@ names_stored_dir(const struct inode *dir)
 }
 
 static unsigned
-bit_of(const struct item *item)
+bit_of(const struct inode *dir, const struct item *item)
 {
-    return 1u << (item - nodes_sync.items);
+    return 1u << (item - (dir->node == NODE_CONFIG ? &nodes_config : &nodes_sync)->items);
 }
+
+static bool has_user_files(struct fs *fs, node_id dir);
 
 bool
-names_is_hidden(struct inode *dir, const struct item *item)
+names_is_hidden(struct fs *fs, struct inode *dir, const struct item *item)
 {
     pthread_mutex_lock(&dir->lock);
-    bool hidden = dir->node && dir->hidden & bit_of(item);
+    bool hidden = dir->node && dir->hidden & bit_of(dir, item);
     pthread_mutex_unlock(&dir->lock);
-    return hidden;
+    return hidden && !(item->node && has_user_files(fs, item->node));
 }
 
-/* The engine's item of that name in this stored directory, hidden or not; NULL. */
+static void
+set_hidden(struct inode *dir, const struct item *item)
+{
+    pthread_mutex_lock(&dir->lock);
+    dir->hidden |= bit_of(dir, item);
+    pthread_mutex_unlock(&dir->lock);
+}
+
+static void
+show_all(struct inode *dir)
+{
+    pthread_mutex_lock(&dir->lock);
+    if (dir->node != NODE_CONFIG)
+        dir->hidden = 0;
+    pthread_mutex_unlock(&dir->lock);
+}
+
+/* The engine's item of that name in this stored directory, whether it is seen here or not. */
 static const struct item *
 taken(struct fs *fs, struct inode *dir, const char *name)
 {
-    const struct dir *d = inode_dir(fs, dir);
+    const struct dir *d =
+        dir->view && inode_is_sync(fs, dir) ? &nodes_sync : inode_dir(fs, dir);
     return d ? nodes_fixed(d, name) : NULL;
+}
+
+/* What config/ does not show of a directory, though other paths do. */
+static bool
+is_unseen(struct fs *fs, struct inode *dir, const char *name)
+{
+    return dir->view && (file_is_reject(fs, dir->node, name) ||
+                         (dir->node != NODE_CONFIG && taken(fs, dir, name)));
 }
 
 /* What the engine puts in and takes away by itself must not be remembered by the kernel. */
@@ -51,10 +79,8 @@ double
 names_stat_timeout(struct fs *fs, struct inode *i)
 {
     struct node n;
-    if (!i->node || tree_get(fs->engine, i->node, &n) < 0)
+    if (!i->node || tree_get(fs->engine, i->node, &n) < 0 || n.kind == NODE_DIR)
         return NOT_KEPT;
-    if (n.kind == NODE_DIR)
-        return KEPT;
     AUTO_BUF struct buf name = BUF_INIT(BUF_NO_MAX);
     bool kept = tree_name(fs->engine, i->node, &name) == 0 && !name.failed &&
                 is_settled(fs, n.parent, buf_z(&name));
@@ -63,15 +89,18 @@ names_stat_timeout(struct fs *fs, struct inode *i)
 
 /* ---- look-up ---- */
 
+/* Names are not for the kernel to remember: what goes by one of two paths is gone at both. */
 static int
-found_node(struct fs *fs, node_id parent, const char *name, const struct node *n,
+found_node(struct fs *fs, struct inode *dir, const char *name, const struct node *n,
            struct found *ret)
 {
-    ret->inode = inode_of_node(fs, n->id);
+    bool is_dir = n->kind == NODE_DIR;
+    bool view = is_dir && (dir->view || n->id == NODE_CONFIG);
+    ret->inode = inode_of_node(fs, n->id, view);
     if (!ret->inode)
         return -ENOMEM;
-    bool kept = n->kind == NODE_DIR || is_settled(fs, parent, name);
-    ret->name_timeout = ret->stat_timeout = kept ? KEPT : NOT_KEPT;
+    ret->name_timeout = NOT_KEPT;
+    ret->stat_timeout = !is_dir && is_settled(fs, n->parent, name) ? KEPT : NOT_KEPT;
     int r = inode_stat(fs, ret->inode, &ret->st);
     if (r < 0)
         inode_forget(fs, ret->inode, 1);
@@ -79,12 +108,15 @@ found_node(struct fs *fs, node_id parent, const char *name, const struct node *n
 }
 
 static int
-found_place(struct fs *fs, const struct place *at, struct found *ret)
+found_place(struct fs *fs, struct inode *dir, const struct place *at, struct found *ret)
 {
     if (at->item->kind == ITEM_STORED) {
         struct node n;
         int r = tree_get(fs->engine, at->item->node, &n);
-        return r < 0 ? r : found_node(fs, n.parent, at->item->name, &n, ret);
+        if (r == 0)
+            r = found_node(fs, dir, at->item->name, &n, ret);
+        ret->name_timeout = KEPT;
+        return r;
     }
     int r = inode_stat_place(fs, at, &ret->st);
     if (r < 0)
@@ -102,7 +134,7 @@ found_place(struct fs *fs, const struct place *at, struct found *ret)
 static bool
 abandon_doomed(struct fs *fs, node_id id)
 {
-    struct inode *i = inode_find_node(fs, id);
+    struct inode *i = inode_find_node(fs, id, false);
     if (!i)
         return false;
     pthread_mutex_lock(&i->lock);
@@ -134,20 +166,36 @@ names_lookup(struct fs *fs, struct inode *dir, const char *name, struct found *r
             return -ENOTDIR;
         struct place at;
         int r = nodes_find(fs->engine, d, &dir->place, name, &at);
-        return r < 0 ? r : found_place(fs, &at, ret);
+        return r < 0 ? r : found_place(fs, dir, &at, ret);
     }
+    if (is_unseen(fs, dir, name))
+        return -ENOENT;
     const struct item *item = d ? nodes_fixed(d, name) : NULL;
     if (item) {
         struct place at = {.item = item, .sync = dir->node};
-        int r = names_is_hidden(dir, item) ? -ENOENT : nodes_exists(fs->engine, &at);
-        return r < 0 ? r : found_place(fs, &at, ret);
+        int r = names_is_hidden(fs, dir, item) ? -ENOENT : nodes_exists(fs->engine, &at);
+        return r < 0 ? r : found_place(fs, dir, &at, ret);
     }
     struct node n;
     int r = lookup_stored(fs, dir->node, name, &n);
-    return r < 0 ? r : found_node(fs, dir->node, name, &n, ret);
+    return r < 0 ? r : found_node(fs, dir, name, &n, ret);
 }
 
 /* ---- making ---- */
+
+/* config/syncs and config/connections cannot go, so that they come back is all there is to it.
+ */
+static int
+make_top(struct fs *fs, struct inode *dir, const struct item *item, struct found *ret)
+{
+    if (!names_is_hidden(fs, dir, item))
+        return -EEXIST;
+    struct place at = {.item = item};
+    pthread_mutex_lock(&dir->lock);
+    dir->hidden &= ~bit_of(dir, item);
+    pthread_mutex_unlock(&dir->lock);
+    return found_place(fs, dir, &at, ret);
+}
 
 int
 names_make(struct fs *fs, struct inode *dir, const char *name, enum node_kind kind, mode_t mode,
@@ -155,7 +203,10 @@ names_make(struct fs *fs, struct inode *dir, const char *name, enum node_kind ki
 {
     if (strlen(name) > NAME_BYTES_MAX)
         return -ENAMETOOLONG;
-    if (!dir->node || taken(fs, dir, name) || file_is_reject(fs, dir->node, name))
+    const struct item *item = dir->node ? taken(fs, dir, name) : NULL;
+    if (item && item->node && kind == NODE_DIR)
+        return make_top(fs, dir, item, ret);
+    if (!dir->node || item || file_is_reject(fs, dir->node, name))
         return -EPERM;
     if (kind != NODE_FILE && doc_kind(fs->engine, dir->node, name) != TEXT_PLAIN)
         return -EPERM;
@@ -165,10 +216,8 @@ names_make(struct fs *fs, struct inode *dir, const char *name, enum node_kind ki
     pthread_mutex_unlock(&fs->names);
     if (r < 0)
         return r;
-    pthread_mutex_lock(&dir->lock);
-    dir->hidden = 0;
-    pthread_mutex_unlock(&dir->lock);
-    return found_node(fs, dir->node, name, &n, ret);
+    show_all(dir);
+    return found_node(fs, dir, name, &n, ret);
 }
 
 /* ---- removing ---- */
@@ -188,10 +237,10 @@ is_users(void *arg, const char *name, const struct node *n)
 }
 
 static bool
-has_user_files(struct fs *fs, node_id sync)
+has_user_files(struct fs *fs, node_id dir)
 {
-    struct search s = {.fs = fs, .dir = sync};
-    int r = tree_list(fs->engine, sync, NULL, is_users, &s);
+    struct search s = {.fs = fs, .dir = dir};
+    int r = tree_list(fs->engine, dir, NULL, is_users, &s);
     return s.found || r < 0;
 }
 
@@ -199,35 +248,58 @@ has_user_files(struct fs *fs, node_id sync)
 static int
 hide(struct fs *fs, struct inode *dir, const struct item *item)
 {
+    if (item && item->node && has_user_files(fs, item->node))
+        return -ENOTEMPTY;
+    if (item && item->node) {
+        set_hidden(dir, item);
+        return 0;
+    }
     node_id sync = dir->node ? dir->node : dir->place.sync;
     if (!sync || has_user_files(fs, sync))
         return -EPERM;
     if (!dir->node || !item)
         return 0; /* within pending/ and the like: the directory goes as a whole */
-    pthread_mutex_lock(&dir->lock);
-    dir->hidden |= bit_of(item);
-    pthread_mutex_unlock(&dir->lock);
+    set_hidden(dir, item);
     return 0;
+}
+
+/* Changes every inode of a node; false: there is none. */
+static bool
+with_inodes(struct fs *fs, node_id id, void (*change)(struct inode *i))
+{
+    bool any = false;
+    for (int view = 0; view < 2; view++) {
+        struct inode *i = inode_find_node(fs, id, view);
+        if (!i)
+            continue;
+        any = true;
+        pthread_mutex_lock(&i->lock);
+        change(i);
+        pthread_mutex_unlock(&i->lock);
+        inode_forget(fs, i, 1);
+    }
+    return any;
+}
+
+static void
+set_unlinked(struct inode *i)
+{
+    i->unlinked = true;
 }
 
 /* The node has lost its name; it lives on for those who have it open. */
 static void
 lost_name(struct fs *fs, node_id id)
 {
-    struct inode *i = inode_find_node(fs, id);
-    if (!i) {
+    if (!with_inodes(fs, id, set_unlinked))
         tree_forget(fs->engine, id);
-        return;
-    }
-    pthread_mutex_lock(&i->lock);
-    i->unlinked = true;
-    pthread_mutex_unlock(&i->lock);
-    inode_forget(fs, i, 1);
 }
 
 int
 names_unlink(struct fs *fs, struct inode *dir, const char *name, const struct caller *who)
 {
+    if (is_unseen(fs, dir, name))
+        return -ENOENT;
     const struct item *item = dir->node ? taken(fs, dir, name) : NULL;
     if (!dir->node || item)
         return hide(fs, dir, item);
@@ -244,20 +316,16 @@ names_unlink(struct fs *fs, struct inode *dir, const char *name, const struct ca
 
 /* The directory stays after all: so does what the engine shows in it. */
 static void
-show_again(struct fs *fs, node_id id)
+show_again(struct inode *i)
 {
-    struct inode *i = inode_find_node(fs, id);
-    if (!i)
-        return;
-    pthread_mutex_lock(&i->lock);
     i->hidden = 0;
-    pthread_mutex_unlock(&i->lock);
-    inode_forget(fs, i, 1);
 }
 
 int
 names_rmdir(struct fs *fs, struct inode *dir, const char *name, const struct caller *who)
 {
+    if (is_unseen(fs, dir, name))
+        return -ENOENT;
     const struct item *item = dir->node ? taken(fs, dir, name) : NULL;
     if (!dir->node || item)
         return hide(fs, dir, item);
@@ -269,7 +337,7 @@ names_rmdir(struct fs *fs, struct inode *dir, const char *name, const struct cal
     if (r == 0)
         lost_name(fs, n.id);
     else if (r == -EBUSY)
-        show_again(fs, n.id);
+        with_inodes(fs, n.id, show_again);
     pthread_mutex_unlock(&fs->names);
     return r;
 }
@@ -278,24 +346,18 @@ names_rmdir(struct fs *fs, struct inode *dir, const char *name, const struct cal
 
 /* Under another name the file is another kind; a directory may have become a sync. */
 static void
-moved(struct fs *fs, node_id id)
+set_moved(struct inode *i)
 {
-    struct inode *i = inode_find_node(fs, id);
-    if (!i)
-        return;
-    pthread_mutex_lock(&i->lock);
     i->is_sync = 0;
     i->hidden = 0;
     i->fresh = i->doomed = false;
     i->version++;
-    pthread_mutex_unlock(&i->lock);
-    inode_forget(fs, i, 1);
 }
 
 static int
 settle_source(struct fs *fs, node_id id, const struct caller *who)
 {
-    struct inode *i = inode_find_node(fs, id);
+    struct inode *i = inode_find_node(fs, id, false);
     if (!i)
         return 0;
     int r = file_settle(fs, i, who);
@@ -325,7 +387,7 @@ rename_locked(struct fs *fs, struct inode *dir, const char *name, struct inode *
         return r;
     if (replaces)
         lost_name(fs, to.id);
-    moved(fs, from.id);
+    with_inodes(fs, from.id, set_moved);
     return 0;
 }
 
@@ -335,16 +397,15 @@ names_rename(struct fs *fs, struct inode *dir, const char *name, struct inode *n
 {
     if (strlen(new_name) > NAME_BYTES_MAX)
         return -ENAMETOOLONG;
+    if (is_unseen(fs, dir, name))
+        return -ENOENT;
     if (!dir->node || !new_dir->node || taken(fs, dir, name) || taken(fs, new_dir, new_name) ||
         file_is_reject(fs, new_dir->node, new_name))
         return -EPERM;
     pthread_mutex_lock(&fs->names);
     int r = rename_locked(fs, dir, name, new_dir, new_name, noreplace, who);
     pthread_mutex_unlock(&fs->names);
-    if (r == 0) {
-        pthread_mutex_lock(&new_dir->lock);
-        new_dir->hidden = 0;
-        pthread_mutex_unlock(&new_dir->lock);
-    }
+    if (r == 0)
+        show_all(new_dir);
     return r;
 }

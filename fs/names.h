@@ -28,5 +28,5 @@ int names_rename(struct fs *fs, struct inode *dir, const char *name, struct inod
 double names_stat_timeout(struct fs *fs, struct inode *i);
 /* The stored directory behind an inode; 0: it is the engine's. */
 node_id names_stored_dir(const struct inode *dir);
-/* Whether this fixed name of a sync was removed by rm -r. */
-bool names_is_hidden(struct inode *dir, const struct item *item);
+/* Whether this fixed name was removed by rm -r. */
+bool names_is_hidden(struct fs *fs, struct inode *dir, const struct item *item);

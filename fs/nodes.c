@@ -91,10 +91,24 @@ show_rejected_row(struct engine *e, const struct place *at, struct buf *out,
 }
 
 static int
-store_error_log(struct engine *e, struct str text)
+store_error_log(struct engine *e, struct str text, const struct caller *who)
 {
     engine_clear_error_log(e);
     return 0;
+}
+
+static int
+show_control(struct engine *e, const struct place *at, struct buf *out,
+             struct timespec *changed)
+{
+    return engine_control_show(e, out, changed);
+}
+
+static int
+store_control(struct engine *e, struct str text, const struct caller *who)
+{
+    struct error err = ERROR_INIT;
+    return engine_control(e, text, who, &err);
 }
 
 /* ---- rows ---- */
@@ -307,13 +321,21 @@ static const struct item sync_items[] = {
 };
 const struct dir nodes_sync = {ITEMS(sync_items)};
 
+static const struct item config_items[] = {
+    {"connections", ITEM_STORED, .node = NODE_CONNECTIONS},
+    {"syncs", ITEM_STORED, .node = NODE_SYNCS},
+};
+const struct dir nodes_config = {ITEMS(config_items)};
+
 static const struct item root_items[] = {
     {"README", ITEM_TEXT, .show = show_readme},
     {"status", ITEM_TEXT, ITEM_POLL, ROOT_STATUS, .show = show_root},
     {"error_log", ITEM_TEXT, ITEM_POLL, ROOT_ERROR_LOG, .show = show_root,
      .store = store_error_log},
+    {"control", ITEM_TEXT, .show = show_control, .store = store_control},
     {"metrics", ITEM_TEXT, .show = show_root, .which = ROOT_METRICS},
     {"drivers", ITEM_DIR, .dir = &drivers_dir},
+    {"config", ITEM_STORED, .node = NODE_CONFIG},
     {"connections", ITEM_STORED, .node = NODE_CONNECTIONS},
     {"syncs", ITEM_STORED, .node = NODE_SYNCS},
 };

@@ -48,7 +48,8 @@ struct item {
     int (*show)(struct engine *e, const struct place *at, struct buf *out,
                 struct timespec *changed); /* for rows: only the time is used */
     int (*rows)(struct engine *e, const struct place *at, struct chg **ret);
-    int (*store)(struct engine *e, struct str text); /* NULL: read-only */
+    int (*store)(struct engine *e, struct str text,
+                 const struct caller *who); /* NULL: read-only */
     const struct dir *dir;
     node_id node; /* ITEM_STORED */
 };
@@ -74,6 +75,7 @@ struct dir {
 
 extern const struct item nodes_root;     /* the mount point */
 extern const struct dir nodes_sync;      /* what stands in a sync beside the user's files */
+extern const struct dir nodes_config;    /* and in config/ */
 enum { NODES_TEXT_MAX = 256 * 1048576 }; /* of one rendered text */
 
 /* The item of that name among the fixed ones; NULL. */

@@ -34,7 +34,7 @@ struct catalog_settings {
 };
 
 enum {
-    CATALOG_FORMAT = 1,
+    CATALOG_FORMAT = 2,
     CATALOG_FILE_MAX = 16 * 1024 * 1024, /* a plain file */
     CATALOG_LINK_MAX = 4095,
     CATALOG_SYNC_NODES = 1000, /* below one sync */
@@ -108,6 +108,8 @@ int catalog_log(struct catalog *c, const char *uid, const char *line);
 int catalog_log_text(struct catalog *c, const char *uid, struct buf *out, usec_t *changed);
 /* The newest complaint about a file of the sync that still stands. -ENOENT: none. */
 int catalog_error_text(struct catalog *c, node_id dir, struct buf *out, usec_t *at);
+/* Why each refused text in the directory was refused, by name; `prefix` goes before each. */
+int catalog_refused_texts(struct catalog *c, node_id dir, const char *prefix, struct buf *out);
 /* Appends to error_log. */
 int catalog_error_log(struct catalog *c, const char *place, const char *text);
 /* error_log as it is shown: "TIME PLACE\n" and the indented text, oldest first. */

@@ -13,7 +13,7 @@
 #include "base/cleanup.h"
 #include "catalog/catalog.h"
 
-enum { ROOT = 1 }; /* parent of NODE_CONNECTIONS and NODE_SYNCS; not in the table */
+enum { ROOT = 1 }; /* parent of the top directories; not in the table */
 
 /* Who was refused, so that an editor that puts the old text back does not wipe the reason. */
 struct refusal {
@@ -120,7 +120,7 @@ int64_t now_ns(void);
 struct position {
     node_id top;  /* its ancestor (or itself) directly in syncs/ or connections/; 0: it is one
                      of these */
-    node_id root; /* NODE_SYNCS, NODE_CONNECTIONS or, when unlinked, 0 */
+    node_id root; /* NODE_SYNCS, NODE_CONNECTIONS, NODE_CONFIG or, when unlinked, 0 */
     unsigned depth;
     bool below; /* `node` is an ancestor of it, or itself */
 };

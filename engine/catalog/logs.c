@@ -133,6 +133,40 @@ catalog_error_text(struct catalog *c, node_id dir, struct buf *out, usec_t *at)
     return READING(c, q, &err, error_text(q, dir, out, at, &err));
 }
 
+static int
+refused_texts(struct sql *q, node_id dir, const char *prefix, struct buf *out,
+              struct error *err)
+{
+    AUTO_ROWS struct sql_rows r = {0};
+    enum place place;
+    int rc = node_place(q, dir, &place, err);
+    if (rc == 0)
+        rc = sql_select(q, &r, err,
+                        "SELECT node.name, e.text FROM node LEFT JOIN doc_error e"
+                        " ON e.dir = node.parent AND node.name = e.name || '.rej'"
+                        " WHERE node.parent = ?1 AND node.name LIKE '%.rej' ORDER BY node.name",
+                        "i", (int64_t)dir);
+    while (rc == 0 && (rc = sql_next(&r, err)) > 0) {
+        const char *text = sql_text(&r, 1);
+        rc = 0;
+        if (!name_is_refused_text(place, sql_text(&r, 0)))
+            continue;
+        buf_adds(out, prefix);
+        if (text && *text)
+            buf_adds(out, text);
+        else
+            buf_addf(out, "%s: a refused edit\n", sql_text(&r, 0));
+    }
+    return rc == 0 && out->failed ? -EFBIG : rc;
+}
+
+int
+catalog_refused_texts(struct catalog *c, node_id dir, const char *prefix, struct buf *out)
+{
+    struct error err = ERROR_INIT;
+    return READING(c, q, &err, refused_texts(q, dir, prefix, out, &err));
+}
+
 int
 error_log_add(struct catalog *c, const char *place, const char *text, struct error *err)
 {

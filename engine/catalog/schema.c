@@ -137,9 +137,16 @@ make_format_1(struct catalog *c, struct error *err)
     return rc;
 }
 
+static int
+make_format_2(struct catalog *c, struct error *err)
+{
+    return make_top(c, NODE_CONFIG, "config", err);
+}
+
 /* upgrades[n] makes format n + 1 out of format n; an empty file has format 0. */
 static int (*const upgrades[])(struct catalog *c, struct error *err) = {
     make_format_1,
+    make_format_2,
 };
 _Static_assert(sizeof upgrades / sizeof *upgrades == CATALOG_FORMAT, "one upgrade a format");
 

@@ -38,6 +38,24 @@ tamper(const char *sql)
     sqlite3_close(db);
 }
 
+/* A state of the first format gets what the second one added. */
+static void
+test_upgrade(void)
+{
+    struct node n;
+    struct error err = ERROR_INIT;
+    node_id kept = dir(NODE_SYNCS, "kept");
+    CHECK(make(NODE_CONFIG, "README.md", NODE_FILE, NULL) == 0);
+    CHECK(dir(NODE_CONFIG, "syncs-to-be") >= NODE_FIRST_FREE);
+    tamper("DELETE FROM node WHERE parent = 18 OR id = 18; PRAGMA user_version = 1");
+    CHECK(try_open(&c, &err) == 0);
+    CHECK(ctree_get(c, NODE_CONFIG, &n) == 0 && n.kind == NODE_DIR);
+    CHECK(ctree_lookup(c, NODE_SYNCS, "kept", &n) == 0 && n.id == kept);
+    CHECK(ctree_lookup(c, NODE_CONFIG, "README.md", &n) == -ENOENT);
+    CHECK(ctree_rmdir(c, 1, "config", &me) == -EPERM);
+    fresh_state();
+}
+
 static void
 overwrite(off_t at, size_t n)
 {
@@ -55,7 +73,7 @@ test_refused_states(void)
     struct error err = ERROR_INIT;
     tamper("PRAGMA user_version = 99");
     CHECK(try_open(&c, &err) == -EPROTONOSUPPORT);
-    CHECK(strstr(err.text, "newer retlfs (format 99, this one knows 1)") != NULL);
+    CHECK(strstr(err.text, "newer retlfs (format 99, this one knows 2)") != NULL);
     fresh_state();
 
     tamper("PRAGMA application_id = 5");
@@ -458,6 +476,7 @@ main(void)
 {
     make_state();
     test_lock();
+    test_upgrade();
     test_refused_states();
     test_fork();
     test_kill();
