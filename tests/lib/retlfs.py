@@ -6,6 +6,7 @@ lives in a temporary directory that is gone afterwards; the daemon's stderr is s
 ends, so that a sanitizer's report or an unexpected error line fails the test that caused it.
 """
 
+import atexit
 import csv
 import errno
 import io
@@ -24,6 +25,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = float(os.environ.get("RETLFS_TEST_DEADLINE", "60"))
+
+# A test that runs out of time (timeout, tests/run) still takes its servers and mounts along.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 # Never right, whatever a test does.
 ALARM = re.compile(
@@ -95,6 +99,7 @@ class Postgres:
             if done.returncode:
                 raise AssertionError("PostgreSQL did not start: " + done.stdout + done.stderr)
             server = done.stdout.strip().splitlines()[-1]
+            atexit.register(self.stop)
         parts = dict(p.split("=", 1) for p in server.split())
         self.host, self.port, self.user = parts["host"], parts["port"], parts["user"]
         self.database = "postgres"
@@ -112,6 +117,7 @@ class Postgres:
         if self.own:
             self._script('pg_stop "$1"')
             shutil.rmtree(self.own, ignore_errors=True)
+            atexit.unregister(self.stop)
         elif self.database != "postgres":
             name, self.database = self.database, "postgres"
             self.sql('DROP DATABASE IF EXISTS "%s" WITH (FORCE)' % name)
@@ -219,6 +225,7 @@ class Mount:
         self.options, self.env = list(options), dict(env or {})
         self.expect = re.compile(expect) if expect else None
         self.process, self.log, self.starts = None, None, 0
+        atexit.register(self.close)
         if start:
             self.start()
 
@@ -287,6 +294,7 @@ class Mount:
 
     def close(self):
         """For addCleanup: stops it, and removes everything whatever happens."""
+        atexit.unregister(self.close)
         try:
             self.stop()
         finally:
