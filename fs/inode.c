@@ -72,11 +72,22 @@ inode_table_init(struct fs *fs)
     inode_of_node(fs, NODE_CONFIG, true); /* kept: it knows what rm -r has hidden */
 }
 
+/* An unlinked node goes with the last of its inodes. */
+static void
+forget_node(struct fs *fs, const struct inode *i)
+{
+    struct inode *other = inode_find_node(fs, i->node, !i->view);
+    if (other)
+        inode_forget(fs, other, 1);
+    else
+        tree_forget(fs->engine, i->node);
+}
+
 static void
 free_inode(struct fs *fs, struct inode *i)
 {
     if (i->node && i->unlinked)
-        tree_forget(fs->engine, i->node);
+        forget_node(fs, i);
     buf_done(&i->text);
     free((char *)i->place.name);
     pthread_mutex_destroy(&i->lock);

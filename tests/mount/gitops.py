@@ -168,6 +168,15 @@ class Gitops(unittest.TestCase):
         self.assertTrue(os.path.isdir(self.config / "syncs/d"))
         self.sh("rm", "-r", self.mount.path("syncs/d"))
         self.assertFalse(os.path.exists(self.config / "syncs/d"))
+        # Who stands in a directory that goes by the other path has it to the end.
+        for one, other in ("syncs", "config/syncs"), ("config/syncs", "syncs"):
+            os.mkdir(self.mount.path(one) / "e")
+            fd = os.open(self.mount.path(one) / "e", os.O_RDONLY | os.O_DIRECTORY)
+            self.addCleanup(os.close, fd)
+            self.sh("rm", "-r", self.mount.path(other) / "e")
+            for _ in range(3):
+                self.assertEqual(os.fstat(fd).st_nlink, 0)
+                self.assertEqual(set(os.listdir(self.mount.path("syncs"))), {"a"})
         for bad in "syncs", "connections":
             with self.assertRaises(OSError):
                 os.rename(self.config / bad, self.config / "other")
