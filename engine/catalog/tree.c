@@ -28,9 +28,8 @@ ctree_list(struct catalog *c, node_id parent, const char *after,
            int (*fn)(void *arg, const char *name, const struct node *n), void *arg)
 {
     struct named_node page[NODE_PAGE];
-    char last[256] = "";
-    if (after)
-        strncpy(last, after, sizeof last - 1);
+    char last[256];
+    snprintf(last, sizeof last, "%s", after ? after : "");
     for (;;) {
         struct error err = ERROR_INIT;
         int n = READING(c, q, &err, node_page(q, parent, last, page, &err));
