@@ -115,7 +115,8 @@ commit(struct draft *d, const struct draft_place *at, bool *committed)
     return 0;
 }
 
-/* `mode`: one write is one value, wherever it is written, and holds when write(2) returns. */
+/* `mode`, `schedule`: one write is one value, wherever it is written, and holds when write(2)
+ * returns. */
 static int
 write_value(struct draft *d, const struct draft_place *at, struct str bytes, bool *committed)
 {
@@ -150,7 +151,7 @@ draft_write(struct draft *d, const struct draft_place *at, uint64_t offset, stru
 {
     if (bytes.n > text_max(d->kind))
         return refuse_size(d, at);
-    if (at->kind == TEXT_MODE)
+    if (at->kind == TEXT_MODE || at->kind == TEXT_SCHEDULE)
         return write_value(d, at, bytes, committed);
     if (d->append)
         offset = d->text.n;

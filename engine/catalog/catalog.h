@@ -85,6 +85,9 @@ int catalog_drop_sync(struct catalog *c, const char *uid);
  * config.json, mappings.csv and mode have a .rej. -ENOENT: not a sync. */
 int catalog_sync_texts(struct catalog *c, node_id dir, struct sync_texts *ret,
                        struct arena *arena, bool rejected[3]);
+/* The schedule in force (p = NULL: none), copied into arena, and whether it has a .rej. */
+int catalog_sync_schedule(struct catalog *c, node_id dir, struct str *ret, struct arena *arena,
+                          bool *rejected);
 /* The accepted text of connections/NAME.json. -ENOENT. */
 int catalog_connection_text(struct catalog *c, const char *name, struct buf *out);
 

@@ -180,6 +180,23 @@ catalog_sync_texts(struct catalog *c, node_id dir, struct sync_texts *ret, struc
     return READING(c, q, &err, read_texts(q, dir, ret, arena, rejected, &err));
 }
 
+static int
+read_schedule(struct sql *q, node_id dir, struct str *ret, struct arena *arena, bool *rejected,
+              struct error *err)
+{
+    int rc = text_in_force(q, dir, "schedule", arena, ret, err);
+    return rc == 0 ? has_refused(q, dir, "schedule", rejected, err) : rc;
+}
+
+int
+catalog_sync_schedule(struct catalog *c, node_id dir, struct str *ret, struct arena *arena,
+                      bool *rejected)
+{
+    struct error err = ERROR_INIT;
+    *ret = (struct str){0};
+    return READING(c, q, &err, read_schedule(q, dir, ret, arena, rejected, &err));
+}
+
 int
 connection_in_force(struct sql *q, const char *name, struct buf *out, struct error *err)
 {

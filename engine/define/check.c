@@ -207,7 +207,8 @@ check_connections(struct check *k, const char *root, int rootfd)
 static void
 note_near_misses(struct check *k, const char *dir, int dirfd)
 {
-    static const struct words read = {.items = {"config.json", "mappings.csv", "mode"}, .n = 3};
+    static const struct words read = {
+        .items = {"config.json", "mappings.csv", "mode", "schedule"}, .n = 4};
     static const struct words engine = {.items = {"modes"}, .n = 1};
     AUTO_LISTING struct listing all = list(dirfd);
     for (int i = 0; i < all.n; i++) {
@@ -223,6 +224,19 @@ note_near_misses(struct check *k, const char *dir, int dirfd)
     }
 }
 
+/* It may be missing: then the sync runs only when it is told to. */
+static void
+check_schedule(struct check *k, const char *dir, int dirfd)
+{
+    AUTO_BUF struct buf space = BUF_INIT(FILE_MAX + 1);
+    struct str text;
+    struct complaint c;
+    if (is_there(dirfd, "schedule") &&
+        read_text(k, dir, dirfd, "schedule", TEXT_SCHEDULE, &space, &text) &&
+        text_check(TEXT_SCHEDULE, NULL, "schedule", text, true, &c) != TEXT_OK)
+        show(k, dir, &c);
+}
+
 static void
 check_sync(struct check *k, const char *dir, int dirfd)
 {
@@ -235,6 +249,8 @@ check_sync(struct check *k, const char *dir, int dirfd)
     readable &=
         read_text(k, dir, dirfd, "mappings.csv", TEXT_MAPPINGS, &mappings, &texts.mappings);
     readable &= read_text(k, dir, dirfd, "mode", TEXT_MODE, &mode, &texts.mode);
+
+    check_schedule(k, dir, dirfd);
 
     struct world world = {.driver_of = k->have_connections ? driver_of : NULL, .arg = k};
     struct definition *d = NULL;

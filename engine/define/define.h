@@ -40,6 +40,7 @@ enum text_kind {
     TEXT_MAPPINGS,
     TEXT_MODE,
     TEXT_CONNECTION,
+    TEXT_SCHEDULE,
 };
 
 /* By the name within a sync's directory / within connections/. "x.json" is a connection when x
@@ -67,7 +68,8 @@ enum text_verdict {
 
 /* The one check. `file` is the name complaints carry. final: no more text follows, so
  * TEXT_INCOMPLETE comes with a complaint too and means refused. Pure: what depends on another
- * file that does not exist yet is not judged. An empty or blank text is TEXT_INCOMPLETE. */
+ * file that does not exist yet is not judged. An empty or blank text is TEXT_INCOMPLETE, but
+ * for a final TEXT_SCHEDULE: that is "off". */
 enum text_verdict text_check(enum text_kind kind, const struct world *world, const char *file,
                              struct str text, bool final, struct complaint *complaint);
 
@@ -144,8 +146,8 @@ struct connection {
 
 int connection_parse(const char *name, struct str text, struct connection **ret,
                      struct complaint *complaint);
-/* Appends a connection's text, well formed or not, with every value as "***": what may be kept of
- * a refused one, which may hold a password in plain text. */
+/* Appends a connection's text, well formed or not, with every value as "***": what may be kept
+ * of a refused one, which may hold a password in plain text. */
 void connection_mask(struct str text, struct buf *out);
 /* Reads the secrets (may run a command: never from a FUSE thread) into the options. The error
  * names the option and where it was to come from, never a value. One trailing newline is cut.

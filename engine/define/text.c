@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "define/schedule.h"
+
 static bool
 ends_with(const char *name, const char *end, struct str *stem)
 {
@@ -22,6 +24,8 @@ text_kind_in_sync(const char *name)
         return TEXT_CONFIG;
     if (strcmp(name, "mappings.csv") == 0)
         return TEXT_MAPPINGS;
+    if (strcmp(name, "schedule") == 0)
+        return TEXT_SCHEDULE;
     return strcmp(name, "mode") == 0 ? TEXT_MODE : TEXT_PLAIN;
 }
 
@@ -38,7 +42,7 @@ text_max(enum text_kind kind)
 {
     static const size_t max[] = {
         [TEXT_PLAIN] = 16 << 20, [TEXT_CONFIG] = 1 << 20,     [TEXT_MAPPINGS] = 16 << 20,
-        [TEXT_MODE] = 64,        [TEXT_CONNECTION] = 1 << 20,
+        [TEXT_MODE] = 64,        [TEXT_CONNECTION] = 1 << 20, [TEXT_SCHEDULE] = 1024,
     };
     return max[kind];
 }
@@ -60,6 +64,14 @@ check_mappings(const struct text_file *f, bool final, struct complaint *c)
     struct mapping *mappings;
     size_t n;
     return mappings_parse(f, final, &arena, &mappings, &n, c);
+}
+
+static enum text_verdict
+check_schedule(const struct text_file *f, bool final, struct complaint *c)
+{
+    AUTO_ARENA struct arena arena = ARENA_INIT;
+    struct schedule schedule;
+    return schedule_check(f, final, &arena, &schedule, c);
 }
 
 enum text_verdict
@@ -87,6 +99,8 @@ text_check(enum text_kind kind, const struct world *world, const char *file, str
                           &mode, complaint);
     case TEXT_CONNECTION:
         return connection_check(&f, final, complaint);
+    case TEXT_SCHEDULE:
+        return check_schedule(&f, final, complaint);
     }
     return TEXT_BROKEN;
 }

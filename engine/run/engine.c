@@ -6,6 +6,7 @@
 #include "base/fileio.h"
 #include "base/log.h"
 #include "run/engine_private.h"
+#include "run/scheduler.h"
 
 enum { DEFAULT_SORT_MEMORY = 16 * 1024 * 1024, DEFAULT_RUNS_AT_ONCE = 4 };
 
@@ -70,6 +71,7 @@ engine_open(const struct engine_settings *settings, struct engine **ret, struct 
         e->settings.sort_memory = DEFAULT_SORT_MEMORY;
     if (e->settings.runs_at_once == 0)
         e->settings.runs_at_once = DEFAULT_RUNS_AT_ONCE;
+    scheduler_init(e);
     pthread_mutex_init(&e->building, NULL);
     pthread_mutex_init(&e->lock, NULL);
     pthread_cond_init(&e->work, NULL);
@@ -104,7 +106,8 @@ engine_open(const struct engine_settings *settings, struct engine **ret, struct 
 int
 engine_start(struct engine *e, struct error *err)
 {
-    return work_start(e, err);
+    int rc = work_start(e, err);
+    return rc < 0 ? rc : scheduler_start(e, err);
 }
 
 void
@@ -112,6 +115,7 @@ engine_close(struct engine *e)
 {
     if (!e)
         return;
+    scheduler_stop(e);
     work_stop(e);
     registry_free(e);
     catalog_close(e->catalog);
@@ -121,6 +125,7 @@ engine_close(struct engine *e)
     pthread_cond_destroy(&e->work);
     pthread_mutex_destroy(&e->lock);
     pthread_mutex_destroy(&e->building);
+    scheduler_done(e);
     free(e);
 }
 

@@ -4,7 +4,8 @@
  * Locks: `engine.lock` guards everything in these structs that is not said to be otherwise; it
  * is never held while the catalogue, a driver or a callback is called. The catalogue has locks
  * of its own, taken after `engine.building`, which makes views replace each other in the order
- * in which they were made.
+ * in which they were made. `engine.schedules`, taken before all of these, is held while what
+ * the record says of a schedule is read, changed and written.
  */
 #pragma once
 
@@ -27,7 +28,10 @@ struct sync_view {
     const char *mode;                 /* as written; "" */
     const char *source, *destination; /* "shop", "crm contacts"; "" */
     const struct driver *dest_driver; /* NULL: unknown */
-    const char *why_full; /* of the next run, as far as can be told; NULL: incremental */
+    const char *why_full;        /* of the next run, as far as can be told; NULL: incremental */
+    const char *schedule;        /* as written; "off" */
+    bool schedule_new;           /* the record is of another one */
+    usec_t next_due, next_start; /* by the schedule; 0: never */
     struct sync_record record;
     struct run_record last; /* number 0: there is none */
     struct timespec changed;
@@ -73,11 +77,17 @@ struct engine {
     void *on_change_arg;
     struct timespec changed; /* the root's texts */
 
+    pthread_mutex_t schedules;
     pthread_mutex_t building; /* held while a view is made and put in place */
     pthread_mutex_t lock;
-    pthread_cond_t work;  /* for workers: a job, or stopping */
-    pthread_cond_t calls; /* for ticket_drop: a callback returned */
-    struct sync *syncs;   /* by name */
+    pthread_cond_t work; /* for workers: a job, or stopping */
+    pthread_cond_t due;  /* for the scheduler: look now, or end */
+    pthread_t scheduler;
+    usec_t look_at; /* when it will look without being told to */
+    bool scheduling, look_now, unscheduled;
+    atomic_bool first_look; /* since the start */
+    pthread_cond_t calls;   /* for ticket_drop: a callback returned */
+    struct sync *syncs;     /* by name */
     struct job *queue, **queue_end;
     pthread_t *workers;
     size_t nworkers;
@@ -115,6 +125,9 @@ int work_cancel(struct engine *e, struct job *job, struct error *err);
 
 /* verbs.c: the verbs that would work now, as # comments. */
 void verbs_help(const struct sync_view *view, bool running, struct buf *out);
+/* Starts a run for the scheduler. -ENOEXEC: not ready; -EBUSY. */
+int verbs_start_scheduled(struct engine *e, const struct sync_view *view, node_id id,
+                          const struct caller *who, struct error *err);
 
 /* metrics.c: every sync's numbers in the text form of Prometheus. */
 void metrics_show(struct engine *e, struct buf *out);

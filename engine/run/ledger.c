@@ -74,8 +74,11 @@ write_sync(struct catalog *c, const char *uid, const struct sync_record *record,
     AUTO_FREE char *text = json_dumps(json, JSON_COMPACT);
     if (!text)
         return no_memory(err);
-    return sql_exec(catalog_sql(c), err, "UPDATE sync SET data = ?2 WHERE uid = ?1", "tt", uid,
-                    text);
+    return sql_exec(catalog_sql(c), err,
+                    "UPDATE sync SET data ="
+                    " json_set(?2, '$.schedule', json_extract(data, '$.schedule'))"
+                    " WHERE uid = ?1",
+                    "tt", uid, text);
 }
 
 /* {"run": …, "after": …}: after only while a run is about to commit. */
@@ -206,6 +209,24 @@ ledger_store_sync(struct catalog *c, const struct sync_record *record, struct er
     if (rc < 0)
         return rc;
     return end(c, write_sync(c, record->uid, record, err), err);
+}
+
+int
+ledger_store_schedule(struct catalog *c, const char *uid, const struct schedule_record *r,
+                      struct error *err)
+{
+    json_auto_t *json = schedule_record_to_json(r);
+    AUTO_FREE char *text = json_dumps(json, JSON_COMPACT);
+    if (!text)
+        return no_memory(err);
+    int rc = catalog_begin(c, err);
+    if (rc < 0)
+        return rc;
+    rc = sql_exec(catalog_sql(c), err,
+                  "UPDATE sync SET data = json_set(data, '$.schedule', json(?2))"
+                  " WHERE uid = ?1",
+                  "tt", uid, text);
+    return end(c, rc, err);
 }
 
 /* ---- what a daemon that died left ---- */

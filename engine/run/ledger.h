@@ -49,6 +49,16 @@ struct sync_totals {
     uint64_t delivered, rejected, dropped, unchanged, held_back, retried;
 };
 
+/* How far a sync's schedule was followed: see scheduler.h. Stored beside the rest of the
+ * record, so that a run that ends does not undo what the scheduler wrote meanwhile. */
+struct schedule_record {
+    const char *text;   /* the schedule this is about; NULL: none yet */
+    usec_t since;       /* what was due up to then is settled */
+    uint64_t asked_run; /* the number that the run asked for last gets when it begins */
+    uint64_t skipped;   /* runs that were due while one was going on */
+    bool paused;
+};
+
 /* A sync between runs. Everything in its arena. */
 struct sync_record {
     struct arena arena;
@@ -66,7 +76,8 @@ struct sync_record {
     int64_t model_rows;    /* of the model at the last run that read it; -1 unknown */
     uint64_t rejected_run; /* whose rejected file is the current one; 0: none */
     uint64_t rejected_rows;
-    struct plan_record *plan; /* NULL: none */
+    struct plan_record *plan;        /* NULL: none */
+    struct schedule_record schedule; /* written by ledger_store_schedule alone */
     struct sync_totals totals;
 };
 
@@ -106,6 +117,8 @@ int ledger_end_run(struct catalog *c, const char *uid, const struct run_record *
                    const struct sync_record *after, struct error *err);
 /* The sync's record alone (reset, plans). */
 int ledger_store_sync(struct catalog *c, const struct sync_record *record, struct error *err);
+int ledger_store_schedule(struct catalog *c, const char *uid, const struct schedule_record *r,
+                          struct error *err);
 
 /* Ends as failed what a daemon that died left active. What was about to commit stays unresolved
  * until its destination was asked. */

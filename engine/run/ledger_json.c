@@ -60,6 +60,13 @@ static const struct number sync_numbers[] = {
     {NULL, 0},
 };
 
+static const struct number schedule_numbers[] = {
+    NUMBER(struct schedule_record, "since", since),
+    NUMBER(struct schedule_record, "asked_run", asked_run),
+    NUMBER(struct schedule_record, "skipped", skipped),
+    {NULL, 0},
+};
+
 static const struct number total_numbers[] = {
     NUMBER(struct sync_totals, "inserts", inserts),
     NUMBER(struct sync_totals, "updates", updates),
@@ -200,6 +207,24 @@ meta_from_json(const json_t *json, struct arena *arena)
 
 /* ---- syncs ---- */
 
+json_t *
+schedule_record_to_json(const struct schedule_record *r)
+{
+    json_t *json = json_object();
+    put_text(json, "text", r->text);
+    put_numbers(json, r, schedule_numbers);
+    json_object_set_new(json, "paused", json_boolean(r->paused));
+    return json;
+}
+
+static void
+schedule_record_from_json(const json_t *json, struct arena *arena, struct schedule_record *r)
+{
+    r->text = get_text(json, "text", arena);
+    get_numbers(json, r, schedule_numbers);
+    r->paused = json_is_true(json_object_get(json, "paused"));
+}
+
 static json_t *
 plan_to_json(const struct plan_record *plan)
 {
@@ -280,6 +305,7 @@ sync_record_from_json(const json_t *json, struct sync_record *record, struct err
     record->model_rows = -1;
     if (json_object_get(json, "model_rows"))
         get_numbers(json, record, sync_numbers);
+    schedule_record_from_json(json_object_get(json, "schedule"), arena, &record->schedule);
     get_numbers(json_object_get(json, "totals"), &record->totals, total_numbers);
     return 0;
 }

@@ -3,8 +3,10 @@
 
 #include "run/ledger.h"
 
-/* New references; NULL when memory is out. */
+/* New references; NULL when memory is out. A sync's lacks its schedule, which stands in it as
+ * "schedule", written by itself. */
 json_t *sync_record_to_json(const struct sync_record *record);
+json_t *schedule_record_to_json(const struct schedule_record *record);
 /* Fills all but uid, last_run; strings and lists in record->arena. */
 int sync_record_from_json(const json_t *json, struct sync_record *record, struct error *err);
 

@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "run/engine_private.h"
+#include "run/scheduler.h"
 
 struct sync_view *
 sync_view_unref(struct sync_view *v)
@@ -165,11 +166,13 @@ build_view(struct engine *e, node_id id)
     v->name = arena_strdup(&v->arena, buf_z(&name));
     v->mode = v->source = v->destination = v->reasons = "";
     describe_definition(e, id, v);
+    scheduler_describe(e, id, v, &notes);
     ctree_list(e->catalog, id, NULL, note_unknown, &notes);
     v->notes = arena_strdup(&v->arena, buf_z(&notes));
     ledger_last_run(e->catalog, v->record.uid, &v->arena, &v->last);
     clock_gettime(CLOCK_REALTIME, &v->changed);
-    if (!v->name || !v->mode || !v->source || !v->destination || !v->reasons || !v->notes)
+    if (!v->name || !v->mode || !v->source || !v->destination || !v->reasons || !v->notes ||
+        !v->schedule)
         return sync_view_unref(v);
     return v;
 }
@@ -216,6 +219,7 @@ registry_refresh(struct engine *e, node_id id)
         s->view = v;
         s->gone = false;
         insert_sorted(e, s);
+        scheduler_look_at(e, v);
         v = NULL;
     } else if (s && s->job) { /* removed under a running job: goes with it */
         s->gone = true;

@@ -132,6 +132,23 @@ add_next_run(struct buf *out, const struct sync_view *v)
 }
 
 static void
+add_schedule(struct buf *out, const struct sync_view *v)
+{
+    const struct schedule_record *r = &v->record.schedule;
+    buf_addf(out, "schedule: %s\n", v->schedule);
+    if (r->paused || v->next_start) {
+        buf_adds(out, "next_scheduled: ");
+        if (r->paused)
+            buf_adds(out, "paused");
+        else
+            clock_format(v->next_start, out);
+        buf_addc(out, '\n');
+    }
+    if (r->skipped)
+        buf_addf(out, "skipped: %" PRIu64 "\n", r->skipped);
+}
+
+static void
 show_status(const struct sync_view *v, const struct activity *a, struct buf *out)
 {
     const struct sync_record *r = &v->record;
@@ -148,6 +165,7 @@ show_status(const struct sync_view *v, const struct activity *a, struct buf *out
              v->destination);
     if (v->ready)
         add_next_run(out, v);
+    add_schedule(out, v);
     buf_addf(out, "delivered: %" PRIu64 "\nrejected: %" PRIu64 "\n", r->live_rows,
              r->rejected_rows);
     if (r->plan)
@@ -235,6 +253,10 @@ show_status_json(const struct sync_view *v, const struct activity *a, struct buf
     json_object_set_new(json, "source", json_text(v->source));
     json_object_set_new(json, "destination", json_text(v->destination));
     json_object_set_new(json, "next_full", json_text(v->ready ? v->why_full : NULL));
+    json_object_set_new(json, "schedule", json_text(v->schedule));
+    json_object_set_new(json, "next_scheduled", json_time(v->next_start));
+    json_object_set_new(json, "paused", json_boolean(r->schedule.paused));
+    json_object_set_new(json, "skipped", json_count(r->schedule.skipped));
     json_object_set_new(json, "model_rows",
                         r->model_rows >= 0 ? json_integer(r->model_rows) : json_null());
     json_object_set_new(json, "delivered", json_count(r->live_rows));
@@ -372,8 +394,16 @@ status_line(struct engine *e, node_id id, struct buf *out)
     if (v->last.number)
         buf_addf(out, "%" PRIu64 ",%s,", v->last.number, run_outcome_name(v->last.outcome));
     clock_format(v->last.ended, out);
-    buf_addf(out, " delivered=%" PRIu64 " rejected=%" PRIu64 "\n", v->record.live_rows,
+    buf_addf(out, " delivered=%" PRIu64 " rejected=%" PRIu64, v->record.live_rows,
              v->record.rejected_rows);
+    if (v->record.schedule.paused || v->next_start) {
+        buf_adds(out, " next=");
+        if (v->record.schedule.paused)
+            buf_adds(out, "paused");
+        else
+            clock_format(v->next_start, out);
+    }
+    buf_addc(out, '\n');
     sync_view_unref(v);
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "run/engine_private.h"
+#include "run/scheduler.h"
 
 enum action {
     DO_JOB,   /* start a job; block unless told otherwise */
@@ -10,6 +11,8 @@ enum action {
     DO_WAIT,
     DO_CANCEL,
     DO_RESET,
+    DO_PAUSE,
+    DO_RESUME,
 };
 
 static const struct verb_entry {
@@ -28,6 +31,8 @@ static const struct verb_entry {
     {"full", DO_JOB, VERB_FULL, false, "send every row"},
     {"retry", DO_JOB, VERB_RETRY, false, "send only what was rejected before"},
     {"cancel", DO_CANCEL, 0, false, "stop what is running"},
+    {"pause", DO_PAUSE, 0, false, "do not run by schedule until \"resume\""},
+    {"resume", DO_RESUME, 0, false, "run by schedule again"},
     {"baseline", DO_JOB, VERB_BASELINE, false, "take the model as delivered; sends nothing"},
     {"reset", DO_RESET, 0, false, "forget what was delivered: the next run is full"},
 };
@@ -43,6 +48,10 @@ would_work(const struct verb_entry *v, const struct sync_view *view, bool runnin
         return running;
     case DO_RESET:
         return !running;
+    case DO_PAUSE:
+        return !view->record.schedule.paused;
+    case DO_RESUME:
+        return view->record.schedule.paused;
     default:
         break;
     }
@@ -193,16 +202,11 @@ attach(struct ticket *t, struct job *job)
     job->tickets = t;
 }
 
+/* Takes the job over. ticket: of one who waits for it, or NULL. */
 static int
-start_job(struct engine *e, const struct sync_view *view, node_id id,
-          const struct verb_entry *verb, struct str argument, bool wait,
-          const struct caller *who, struct ticket *ticket, struct error *err)
+queue_job(struct engine *e, const struct sync_view *view, node_id id, struct job *job,
+          struct ticket *ticket, struct error *err)
 {
-    if (!view->ready)
-        return error_set(err, ERR_CONFIG, ENOEXEC, "not ready: %s", view->reasons);
-    struct job *job = make_job(e, view, id, verb->verb, argument, who);
-    if (!job)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
     pthread_mutex_lock(&e->lock);
     struct sync *s = registry_find(e, id);
     if (!s || s->job || e->stopping) {
@@ -215,11 +219,41 @@ start_job(struct engine *e, const struct sync_view *view, node_id id,
                    : error_set(err, ERR_CONFIG, ENOENT, "the sync is gone");
     }
     job->sync = s;
-    if (wait)
+    if (ticket)
         attach(ticket, job);
     work_queue(e, job);
     pthread_mutex_unlock(&e->lock);
-    return wait ? -EINPROGRESS : 0;
+    return ticket ? -EINPROGRESS : 0;
+}
+
+static int
+start_job(struct engine *e, const struct sync_view *view, node_id id,
+          const struct verb_entry *verb, struct str argument, bool wait,
+          const struct caller *who, struct ticket *ticket, struct error *err)
+{
+    if (!view->ready)
+        return error_set(err, ERR_CONFIG, ENOEXEC, "not ready: %s", view->reasons);
+    struct job *job = make_job(e, view, id, verb->verb, argument, who);
+    if (!job)
+        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+    return queue_job(e, view, id, job, wait ? ticket : NULL, err);
+}
+
+int
+verbs_start_scheduled(struct engine *e, const struct sync_view *view, node_id id,
+                      const struct caller *who, struct error *err)
+{
+    if (!view->ready)
+        return error_set(err, ERR_CONFIG, ENOEXEC, "not ready: %s", view->reasons);
+    struct job *job = make_job(e, view, id, VERB_RUN, (struct str){0}, who);
+    if (job)
+        job->command = strdup("schedule");
+    if (!job || !job->command) {
+        job_free(job);
+        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+    }
+    job->run.command = job->command;
+    return queue_job(e, view, id, job, NULL, err);
 }
 
 static int
@@ -302,6 +336,9 @@ carry_out(struct engine *e, const struct sync_view *view, node_id id,
         return cancel_job(e, id, err);
     case DO_RESET:
         return reset_state(e, id, who, err);
+    case DO_PAUSE:
+    case DO_RESUME:
+        return scheduler_pause(e, id, verb->action == DO_PAUSE, who, err);
     default:
         break;
     }

@@ -1,0 +1,333 @@
+/*
+ * Runs by schedule through the whole engine, against drivers in memory and a clock that the
+ * test turns: due, skipped, missed, paused, not ready, many at once.
+ */
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/cleanup.h"
+#include "base/fileio.h"
+#include "define/zone.h"
+#include "engine.h"
+#include "fake_drivers.h"
+#include "run/scheduler.h"
+#include "tap.h"
+
+enum { MANY = 12 };
+static const usec_t SECOND = 1000000, MINUTE = 60 * 1000000;
+
+static char directory[] = "/tmp/retlfs-test-scheduler-XXXXXX";
+static struct engine *engine;
+static const struct caller me = {.uid = 0, .gid = 0, .pid = 1};
+static atomic_int_fast64_t now;
+
+static usec_t
+fake_now(void)
+{
+    return atomic_load(&now);
+}
+
+static void
+open_engine(void)
+{
+    struct error err = ERROR_INIT;
+    const struct engine_settings settings = {.state_dir = directory, .runs_at_once = 2};
+    if (engine_open(&settings, &engine, &err) < 0 || engine_start(engine, &err) < 0) {
+        printf("Bail out! %s\n", err.text);
+        exit(1);
+    }
+}
+
+/* The clock goes on, and what is due then is attended to. */
+static usec_t
+pass(usec_t time)
+{
+    atomic_fetch_add(&now, time);
+    return scheduler_tick(engine);
+}
+
+static int
+put(node_id parent, const char *name, const char *text)
+{
+    struct node node;
+    struct complaint complaint = {0};
+    if (tree_lookup(engine, parent, name, &node) < 0)
+        tree_make(engine, parent, name, NODE_FILE, 0644, NULL, &me, &node);
+    return doc_commit(engine, parent, name, node.id, str_of(text), &me, &complaint);
+}
+
+static node_id
+make_sync(const char *name, const char *schedule)
+{
+    struct node node;
+    tree_make(engine, NODE_SYNCS, name, NODE_DIR, 0755, NULL, &me, &node);
+    put(node.id, "config.json",
+        "{\"source\": {\"connection\": \"m\", \"table\": \"t\"}, \"identifier\": \"id\","
+        " \"destination\": {\"connection\": \"f\", \"object\": \"t\"}}");
+    put(node.id, "mappings.csv", "column,field\nid,id\nname,name\ncity,city\n");
+    put(node.id, "mode", "upsert");
+    CHECK(put(node.id, "schedule", schedule) == 0);
+    scheduler_tick(engine);
+    return node.id;
+}
+
+static void
+remove_sync(const char *name, node_id id)
+{
+    static const char *const files[] = {"config.json", "mappings.csv", "mode", "schedule"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        tree_unlink(engine, id, files[i], &me);
+    CHECK(tree_rmdir(engine, NODE_SYNCS, name, &me) == 0);
+}
+
+static void
+done(void *arg, int errnum)
+{
+    atomic_store((atomic_int *)arg, errnum);
+}
+
+/* The errno of the verb once it has ended; -1: not within a minute. */
+static int
+trigger(node_id sync, const char *verb)
+{
+    atomic_int result = -1;
+    struct ticket *ticket = NULL;
+    struct error err = ERROR_INIT;
+    int rc = sync_trigger(engine, sync, str_of(verb), false, &me, done, &result, &ticket, &err);
+    if (rc != -EINPROGRESS)
+        return -rc;
+    for (int i = 0; i < 60000 && atomic_load(&result) < 0; i++)
+        poll(NULL, 0, 1);
+    ticket_drop(ticket);
+    return atomic_load(&result);
+}
+
+static bool
+shows(node_id sync, enum sync_text which, const char *words)
+{
+    AUTO_BUF struct buf out = BUF_INIT(1 << 20);
+    struct timespec changed;
+    sync_show(engine, sync, which, &out, &changed);
+    if (strstr(buf_z(&out), words))
+        return true;
+    printf("# not there: %s\n# in: %s\n", words, buf_z(&out));
+    return false;
+}
+
+static void
+test_due_and_skipped(void)
+{
+    node_id s = make_sync("due", "every 15m\n");
+    CHECK(shows(s, SYNC_STATUS, "schedule: every 15m\nnext_scheduled: 2026-11-21T04:45:"));
+    CHECK(shows(s, SYNC_STATUS_JSON, "\"next_scheduled\": \"2026-11-21T04:45:"));
+    CHECK(run_last(engine, s) == 0);
+    usec_t next = pass(5 * MINUTE);
+    CHECK(run_last(engine, s) == 0 && next >= fake_now() + 6 * MINUTE);
+    CHECK(next < fake_now() + 7 * MINUTE);
+    pass(next - fake_now() - SECOND / 1000);
+    CHECK(trigger(s, "wait") == 0 && run_last(engine, s) == 0);
+    pass(SECOND / 1000);
+    CHECK(trigger(s, "wait") == 0 && run_last(engine, s) == 1);
+    CHECK(scheduler_tick(engine) > fake_now() + 14 * MINUTE);
+    CHECK(trigger(s, "wait") == 0 && run_last(engine, s) == 1);
+    AUTO_BUF struct buf summary = BUF_INIT(1 << 16);
+    struct timespec changed;
+    CHECK(run_show(engine, s, 1, RUN_SUMMARY, &summary, &changed) == 0);
+    CHECK(strstr(buf_z(&summary), "\"command\": \"schedule\""));
+    CHECK(strstr(buf_z(&summary), "\"verb\": \"run\""));
+
+    /* one that takes longer than the interval */
+    atomic_store(&fake.block, true);
+    pass(15 * MINUTE + 30 * SECOND);
+    pass(15 * MINUTE);
+    pass(15 * MINUTE);
+    atomic_store(&fake.block, false);
+    CHECK(trigger(s, "wait") == 0 && run_last(engine, s) == 2);
+    CHECK(shows(s, SYNC_STATUS, "\nskipped: 2\n"));
+    CHECK(shows(s, SYNC_LOG, "skipped: one is going on"));
+    pass(15 * MINUTE);
+    CHECK(trigger(s, "wait") == 0 && run_last(engine, s) == 3);
+    CHECK(shows(s, SYNC_STATUS, "\nskipped: 2\n")); /* the run's end has not undone it */
+    remove_sync("due", s);
+}
+
+static void
+test_missed(void)
+{
+    node_id s = make_sync("missed", "cron 0 * * * *");
+    pass(3 * 60 * MINUTE);
+    CHECK(trigger(s, "wait") == 0 && run_last(engine, s) == 1);
+    engine_close(engine);
+    atomic_fetch_add(&now, 50 * 60 * MINUTE);
+    open_engine();
+    scheduler_tick(engine);
+    CHECK(trigger(s, "wait") == 0 && run_last(engine, s) == 2);
+    engine_close(engine); /* nothing was missed this time */
+    open_engine();
+    scheduler_tick(engine);
+    CHECK(trigger(s, "wait") == 0 && run_last(engine, s) == 2);
+
+    /* another schedule begins when it is written; the same again changes nothing */
+    CHECK(put(s, "schedule", "every 1d\n") == 0);
+    scheduler_tick(engine);
+    CHECK(trigger(s, "wait") == 0 && run_last(engine, s) == 2);
+    CHECK(shows(s, SYNC_STATUS, "schedule: every 1d\nnext_scheduled: 2026-11-24T00:00:"));
+    CHECK(put(s, "schedule", " off\n") == 0);
+    pass(48 * 60 * MINUTE);
+    CHECK(trigger(s, "wait") == 0 && run_last(engine, s) == 2);
+    CHECK(shows(s, SYNC_STATUS, "schedule: off\ndelivered"));
+    CHECK(put(s, "schedule", "every 1d") == 0);
+    scheduler_tick(engine);
+    CHECK(trigger(s, "wait") == 0 && run_last(engine, s) == 2);
+    CHECK(put(s, "schedule", "\n") == 0); /* blank is off */
+    CHECK(shows(s, SYNC_STATUS, "schedule: off\ndelivered"));
+    remove_sync("missed", s);
+}
+
+/* Asked for, and the daemon gone before the run had begun. */
+static void
+test_never_began(void)
+{
+    node_id blocked[2], s;
+    atomic_store(&fake.block, true);
+    blocked[0] = make_sync("first", "off");
+    blocked[1] = make_sync("second", "off");
+    for (int i = 0; i < 2; i++)
+        CHECK(trigger(blocked[i], "start") == 0);
+    s = make_sync("third", "every 15m");
+    pass(17 * MINUTE);
+    CHECK(shows(s, SYNC_STATUS, "state: queued"));
+    CHECK(run_last(engine, s) == 0);
+    engine_close(engine);
+    atomic_store(&fake.block, false);
+    open_engine();
+    scheduler_tick(engine);
+    CHECK(trigger(s, "wait") == 0 && run_last(engine, s) == 1);
+    remove_sync("first", blocked[0]);
+    remove_sync("second", blocked[1]);
+    remove_sync("third", s);
+}
+
+static void
+test_pause(void)
+{
+    node_id s = make_sync("pause", "every 15m");
+    CHECK(shows(s, SYNC_TRIGGER, "# pause ") && !shows(s, SYNC_TRIGGER, "# resume "));
+    CHECK(trigger(s, "pause") == 0 && trigger(s, "pause") == 0);
+    CHECK(shows(s, SYNC_STATUS, "next_scheduled: paused\n"));
+    CHECK(shows(s, SYNC_STATUS_JSON, "\"next_scheduled\": null,\n  \"paused\": true"));
+    CHECK(shows(s, SYNC_TRIGGER, "# resume "));
+    pass(40 * MINUTE);
+    CHECK(trigger(s, "wait") == 0 && run_last(engine, s) == 0);
+    CHECK(trigger(s, "run") == 0 && run_last(engine, s) == 1); /* by hand it still works */
+    engine_close(engine);
+    atomic_fetch_add(&now, 60 * MINUTE);
+    open_engine();
+    scheduler_tick(engine);
+    CHECK(trigger(s, "wait") == 0 && run_last(engine, s) == 1);
+    CHECK(shows(s, SYNC_STATUS, "next_scheduled: paused\n"));
+    CHECK(trigger(s, "resume") == 0);
+    scheduler_tick(engine);
+    CHECK(trigger(s, "wait") == 0 && run_last(engine, s) == 1); /* nothing is made up for */
+    pass(17 * MINUTE);
+    CHECK(trigger(s, "wait") == 0 && run_last(engine, s) == 2);
+    CHECK(shows(s, SYNC_LOG, "paused by uid=0 pid=1"));
+    CHECK(shows(s, SYNC_LOG, "resumed by uid=0 pid=1"));
+    CHECK(trigger(s, "pause now") == EINVAL);
+    remove_sync("pause", s);
+}
+
+static void
+test_not_ready(void)
+{
+    node_id s = make_sync("draft", "every 15m");
+    CHECK(put(s, "mode", "nonsense") == -EINVAL);
+    pass(17 * MINUTE);
+    CHECK(trigger(s, "wait") == 0 && run_last(engine, s) == 0);
+    CHECK(shows(s, SYNC_LOG, " not started: mode.rej holds a refused edit"));
+    CHECK(put(s, "mode", "upsert\n") == 0);
+    scheduler_tick(engine);
+    CHECK(trigger(s, "wait") == 0 && run_last(engine, s) == 0);
+    CHECK(put(s, "schedule", "every 5s") == -EINVAL); /* the good one stays in force */
+    CHECK(shows(s, SYNC_STATUS, "reason: schedule.rej holds a refused edit"));
+    CHECK(shows(s, SYNC_STATUS, "schedule: every 15m\n"));
+    CHECK(put(s, "schedule", "every 15m\n") == 0);
+    pass(17 * MINUTE);
+    CHECK(trigger(s, "wait") == 0 && run_last(engine, s) == 1);
+    remove_sync("draft", s);
+}
+
+/* Due at the same minute: spread over 30 seconds, and no more together than the pool has room.
+ */
+static void
+test_many(void)
+{
+    node_id s[MANY];
+    for (int i = 0; i < MANY; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "many%d", i);
+        s[i] = make_sync(name, "cron 0 12 * * * UTC");
+    }
+    usec_t noon = (fake_now() / (1440 * MINUTE) + 1) * (1440 * MINUTE) + 720 * MINUTE;
+    usec_t first = pass(noon - fake_now()), last = first;
+    int moments = 0;
+    for (usec_t next = first; next < noon + 60 * MINUTE; next = scheduler_tick(engine)) {
+        moments++;
+        last = next;
+        atomic_store(&now, next);
+    }
+    CHECK(first >= noon && last < noon + 30 * SECOND);
+    CHECK(moments > MANY / 2);
+    for (int i = 0; i < MANY; i++)
+        CHECK(trigger(s[i], "wait") == 0 && run_last(engine, s[i]) == 1);
+    for (int i = 0; i < MANY; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "many%d", i);
+        remove_sync(name, s[i]);
+    }
+}
+
+/* A clock that was years ahead and was set right does not leave the schedule waiting for years.
+ */
+static void
+test_clock_set_back(void)
+{
+    usec_t before = fake_now();
+    atomic_fetch_add(&now, 1000 * 1440 * MINUTE);
+    node_id s = make_sync("clock", "every 15m");
+    pass(17 * MINUTE);
+    CHECK(trigger(s, "wait") == 0 && run_last(engine, s) == 1);
+    atomic_store(&now, before);
+    CHECK(scheduler_tick(engine) <= before + 17 * MINUTE);
+    CHECK(trigger(s, "wait") == 0 && run_last(engine, s) == 1);
+    pass(17 * MINUTE);
+    CHECK(trigger(s, "wait") == 0 && run_last(engine, s) == 2);
+    remove_sync("clock", s);
+}
+
+int
+main(void)
+{
+    if (!mkdtemp(directory))
+        return 1;
+    atomic_store(&now, (civil_days(2026, 11, 21) * 86400 + 4 * 3600 + 33 * 60 + 52) * SECOND);
+    clock_replace(fake_now);
+    open_engine();
+    put(NODE_CONNECTIONS, "m.json", "{\"driver\": \"memory\"}");
+    put(NODE_CONNECTIONS, "f.json", "{\"driver\": \"fake\"}");
+    fake_clear();
+    fake_add("a", "Al", "Aa");
+    test_due_and_skipped();
+    test_missed();
+    test_never_began();
+    test_pause();
+    test_not_ready();
+    test_many();
+    test_clock_set_back();
+    engine_close(engine);
+    struct error err = ERROR_INIT;
+    file_remove_tree(AT_FDCWD, directory, &err);
+    return tap_done();
+}
