@@ -201,15 +201,29 @@ slice(struct str text, uint64_t offset, size_t n, struct buf *out)
 }
 
 /* A watcher that poll(2) woke reads again from the start through the same descriptor. */
-static void
-refresh(struct fs *fs, struct handle *h)
+static bool
+was_woken(struct fs *fs, struct handle *h)
 {
     pthread_mutex_lock(&fs->polls_lock);
     bool again = h->polled && h->changed;
     h->changed = false;
     pthread_mutex_unlock(&fs->polls_lock);
-    if (!again)
-        return;
+    return again;
+}
+
+/* A reader at the end of a text that only grows (tail -f) wants what has come since. */
+static bool
+is_at_end(struct handle *h, uint64_t offset)
+{
+    pthread_mutex_lock(&h->inode->lock);
+    bool at_end = offset > 0 && offset >= h->text.n;
+    pthread_mutex_unlock(&h->inode->lock);
+    return at_end && h->inode->place.item->flags & ITEM_GROWS;
+}
+
+static void
+refresh(struct fs *fs, struct handle *h)
+{
     struct buf text = BUF_INIT(NODES_TEXT_MAX);
     struct timespec changed;
     if (nodes_text(fs->engine, &h->inode->place, &text, &changed) == 0) {
@@ -232,7 +246,8 @@ file_read(struct fs *fs, struct handle *h, uint64_t offset, size_t n, struct buf
         r = h->rows ? chg_view_read(h->rows, i->place.item->view, offset, n, out, &err) : 0;
         return r < 0 ? r : out->failed ? -ENOMEM : 0;
     }
-    if (h->kind == HANDLE_TEXT && !i->node && offset == 0)
+    if (h->kind == HANDLE_TEXT && !i->node &&
+        (offset == 0 ? was_woken(fs, h) : is_at_end(h, offset)))
         refresh(fs, h);
     pthread_mutex_lock(&i->lock);
     if (h->kind == HANDLE_SHARED) {

@@ -226,35 +226,35 @@ test_connection(void)
 {
     enum text_kind k = TEXT_CONNECTION;
     CHECK(accepted(k, good_connection));
-    CHECK(refused(k, "{ \"path\": \"x\" }", 1, 1, "\"driver\" is missing"));
-    CHECK(refused(k, "{ \"driver\": \"fil\", \"path\": \"x\" }", 1, 13,
+    CHECK(refused(k, "{ \"path\": \"/x\" }", 1, 1, "\"driver\" is missing"));
+    CHECK(refused(k, "{ \"driver\": \"fil\", \"path\": \"/x\" }", 1, 14,
                   "did you mean \"file\"?"));
     CHECK(refused(k, "{ \"driver\": \"db\" }", 1, 1, "\"path\" is missing"));
     CHECK(
         refused(k, "{ \"driver\": \"db\",\n\"pth\": \"x\" }", 2, 1, "did you mean \"path\"?"));
     CHECK(refused(k, "{ \"driver\": \"db\", \"path\": 1 }", 1, 27, "must be a string"));
     CHECK(refused(k, "{ \"driver\": \"db\", \"path\": \"\" }", 1, 27, "is empty"));
-    CHECK(refused(k, "{ \"driver\": \"db\", \"path\": \"x\", \"port\": \"1\" }", 1, 40,
+    CHECK(refused(k, "{ \"driver\": \"db\", \"path\": \"/x\", \"port\": \"1\" }", 1, 41,
                   "an integer"));
-    CHECK(refused(k, "{ \"driver\": \"db\", \"path\": \"x\", \"tls\": \"on\" }", 1, 39,
+    CHECK(refused(k, "{ \"driver\": \"db\", \"path\": \"/x\", \"tls\": \"on\" }", 1, 40,
                   "allowed: off, prefer, require"));
-    CHECK(refused(k, "{ \"driver\": \"db\", \"path\": \"x\", \"delimiter\": \"ab\" }", 1, 45,
+    CHECK(refused(k, "{ \"driver\": \"db\", \"path\": \"/x\", \"delimiter\": \"ab\" }", 1, 46,
                   "one ASCII"));
-    CHECK(refused(k, "{ \"driver\": \"db\", \"path\": \"x\", \"types\": {\"a\": \"int\"} }", 1,
-                  47, "allowed: any, boolean"));
+    CHECK(refused(k, "{ \"driver\": \"db\", \"path\": \"/x\", \"types\": {\"a\": \"int\"} }", 1,
+                  48, "allowed: any, boolean"));
     CHECK(
         refused(k, "{ \"driver\": \"file\", \"path\": \"/forbidden\" }", 1, 1, "is forbidden"));
-    CHECK(refused(k, "{ \"driver\": \"db\", \"path\": \"x\", \"password\": {\"env\": 1} }", 1,
-                  52, "string"));
+    CHECK(refused(k, "{ \"driver\": \"db\", \"path\": \"/x\", \"password\": {\"env\": 1} }", 1,
+                  53, "string"));
     CHECK(refused(k,
-                  "{ \"driver\": \"db\", \"path\": \"x\", \"password\": "
+                  "{ \"driver\": \"db\", \"path\": \"/x\", \"password\": "
                   "{\"env\":\"a\",\"file\":\"/b\"} }",
-                  1, 44, "one way"));
-    CHECK(refused(k, "{ \"driver\": \"db\", \"path\": \"x\", \"password\": {\"file\":\"b\"} }",
-                  1, 52, "absolute"));
+                  1, 45, "one way"));
+    CHECK(refused(k, "{ \"driver\": \"db\", \"path\": \"/x\", \"password\": {\"file\":\"b\"} }",
+                  1, 53, "absolute"));
     CHECK(refused(k,
-                  "{ \"driver\": \"db\", \"path\": \"x\", \"password\": {\"command\":\"b\"} }",
-                  1, 55, "array of strings"));
+                  "{ \"driver\": \"db\", \"path\": \"/x\", \"password\": {\"command\":\"b\"} }",
+                  1, 56, "array of strings"));
 
     struct connection *conn = NULL;
     struct complaint c;
@@ -267,8 +267,8 @@ test_connection(void)
     CHECK(o->types.n == 2 && o->types.types[0] == V_INT && o->types.types[1] == V_TIMESTAMPTZ);
     CHECK(conn->nsecrets == 1);
     conn = connection_free(conn);
-    CHECK(connection_parse("shop", STR("{ \"driver\": \"db\", \"path\": \"x\" }"), &conn, &c) ==
-          0);
+    CHECK(connection_parse("shop", STR("{ \"driver\": \"db\", \"path\": \"/x\" }"), &conn,
+                           &c) == 0);
     CHECK(((const struct fake_options *)conn->options)->delimiter == '"');
     connection_free(conn);
 }
@@ -278,17 +278,17 @@ static void
 test_secret_never_shown(void)
 {
     static const char *const texts[] = {
-        "{ \"driver\": \"db\", \"path\": \"x\", \"password\": \"hunter2\" }",
-        "{ \"driver\": \"db\", \"path\": \"x\", \"passwrd\": \"hunter2\" }",
-        "{ \"driver\": \"db\", \"path\": \"x\", \"password\": hunter2 }",
+        "{ \"driver\": \"db\", \"path\": \"/x\", \"password\": \"hunter2\" }",
+        "{ \"driver\": \"db\", \"path\": \"/x\", \"passwrd\": \"hunter2\" }",
+        "{ \"driver\": \"db\", \"path\": \"/x\", \"password\": hunter2 }",
         "{ \"driver\": \"db\", \"password\": \"hunter2",
         "{ \"driver\": \"db\", \"password\": \"hunter2\n\" }",
         "{ \"driver\": \"db\", \"password\": \"x hunter2\" \"hunter2\" }",
-        "{ \"driver\": \"db\", \"path\": \"x\", \"password\": [\"hunter2\"] }",
-        "{ \"driver\": \"db\", \"path\": \"x\", \"password\": {\"env\": [\"hunter2\"]} }",
-        "{ \"driver\": \"db\", \"path\": \"x\", \"password\": {\"hunter2\": 1, \"x\": 2} }",
-        "{ \"driver\": \"db\", \"path\": \"x\", \"port\": \"hunter2\" }",
-        "{ \"driver\": \"db\", \"path\": \"x\", \"delimiter\": \"hunter2\" }",
+        "{ \"driver\": \"db\", \"path\": \"/x\", \"password\": [\"hunter2\"] }",
+        "{ \"driver\": \"db\", \"path\": \"/x\", \"password\": {\"env\": [\"hunter2\"]} }",
+        "{ \"driver\": \"db\", \"path\": \"/x\", \"password\": {\"hunter2\": 1, \"x\": 2} }",
+        "{ \"driver\": \"db\", \"path\": \"/x\", \"port\": \"hunter2\" }",
+        "{ \"driver\": \"db\", \"path\": \"/x\", \"delimiter\": \"hunter2\" }",
     };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         struct complaint c;
@@ -306,7 +306,7 @@ test_secret_never_shown(void)
                &c);
     complaint_render(&c, &out);
     CHECK_TEXT(buf_z(&out),
-               "connections/shop.json:1:44: error: a password in plain text is refused: give "
+               "connections/shop.json:1:45: error: a password in plain text is refused: give "
                "{\"env\": \"NAME\"}, {\"file\": \"/PATH\"} or {\"command\": [\"PROGRAM\", "
                "\"ARGUMENT\"]}\n"
                "  { \"driver\": ***, \"path\": ***, \"password\": *** }\n"
@@ -319,7 +319,7 @@ static int
 resolve(const char *secret, char *ret, size_t size, struct error *err)
 {
     char text[512];
-    snprintf(text, sizeof text, "{ \"driver\": \"db\", \"path\": \"x\", \"password\": %s }",
+    snprintf(text, sizeof text, "{ \"driver\": \"db\", \"path\": \"/x\", \"password\": %s }",
              secret);
     struct connection *conn = NULL;
     struct complaint c;
