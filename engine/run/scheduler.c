@@ -55,7 +55,7 @@ scheduler_describe(struct engine *e, node_id id, struct sync_view *v, struct buf
     v->schedule = "off";
     if (catalog_sync_schedule(e->catalog, id, &text, &v->arena, &rejected) < 0)
         return;
-    if (rejected) {
+    if (rejected && v->reasons) {
         v->ready = false;
         v->reasons = arena_printf(&v->arena,
                                   "%s%sschedule.rej holds a refused edit: mend schedule or "

@@ -33,7 +33,8 @@ static void
 open_engine(void)
 {
     struct error err = ERROR_INIT;
-    const struct engine_settings settings = {.state_dir = directory, .runs_at_once = 2};
+    /* one at a time: the drivers in memory share a world */
+    const struct engine_settings settings = {.state_dir = directory, .runs_at_once = 1};
     if (engine_open(&settings, &engine, &err) < 0 || engine_start(engine, &err) < 0) {
         printf("Bail out! %s\n", err.text);
         exit(1);
@@ -190,13 +191,10 @@ test_missed(void)
 static void
 test_never_began(void)
 {
-    node_id blocked[2], s;
     atomic_store(&fake.block, true);
-    blocked[0] = make_sync("first", "off");
-    blocked[1] = make_sync("second", "off");
-    for (int i = 0; i < 2; i++)
-        CHECK(trigger(blocked[i], "start") == 0);
-    s = make_sync("third", "every 15m");
+    node_id blocked = make_sync("first", "off");
+    CHECK(trigger(blocked, "start") == 0);
+    node_id s = make_sync("second", "every 15m");
     pass(17 * MINUTE);
     CHECK(shows(s, SYNC_STATUS, "state: queued"));
     CHECK(run_last(engine, s) == 0);
@@ -205,9 +203,8 @@ test_never_began(void)
     open_engine();
     scheduler_tick(engine);
     CHECK(trigger(s, "wait") == 0 && run_last(engine, s) == 1);
-    remove_sync("first", blocked[0]);
-    remove_sync("second", blocked[1]);
-    remove_sync("third", s);
+    remove_sync("first", blocked);
+    remove_sync("second", s);
 }
 
 static void
@@ -259,8 +256,7 @@ test_not_ready(void)
     remove_sync("draft", s);
 }
 
-/* Due at the same minute: spread over 30 seconds, and no more together than the pool has room.
- */
+/* Due at the same minute: spread over 30 seconds. */
 static void
 test_many(void)
 {
