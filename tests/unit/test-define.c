@@ -227,7 +227,7 @@ test_connection(void)
     enum text_kind k = TEXT_CONNECTION;
     CHECK(accepted(k, good_connection));
     CHECK(refused(k, "{ \"path\": \"/x\" }", 1, 1, "\"driver\" is missing"));
-    CHECK(refused(k, "{ \"driver\": \"fil\", \"path\": \"/x\" }", 1, 14,
+    CHECK(refused(k, "{ \"driver\": \"fil\", \"path\": \"/x\" }", 1, 13,
                   "did you mean \"file\"?"));
     CHECK(refused(k, "{ \"driver\": \"db\" }", 1, 1, "\"path\" is missing"));
     CHECK(
