@@ -23,6 +23,7 @@
 #include "names.h"
 #include "process.h"
 #include "trigger.h"
+#include "watch.h"
 
 enum { THREADS_MAX = 8, READ_MAX = 1048576 };
 
@@ -30,7 +31,8 @@ struct mount {
     struct fuse_session *fuse;
     struct fs fs;
     bool mounted;
-    sigset_t signals; /* as they were before mount_open */
+    const char *mountpoint; /* borrowed from who opened it */
+    sigset_t signals;       /* as they were before mount_open */
     void (*ready)(void *arg);
     void *ready_arg;
 };
@@ -410,6 +412,7 @@ static void
 on_change(void *arg, node_id sync)
 {
     struct fs *fs = arg;
+    watch_note(fs->watch, sync);
     pthread_mutex_lock(&fs->polls_lock);
     for (struct handle *h = fs->polls; h; h = h->next_poll) {
         node_id of = h->inode->place.sync;
@@ -658,6 +661,7 @@ mount_open(const struct mount_settings *settings, struct mount **ret, struct err
         return error_set(err, ERR_INTERNAL, EIO, "could not mount on %s", settings->mountpoint);
     }
     s->mounted = true;
+    s->mountpoint = settings->mountpoint;
     s->fs.uid = getuid();
     s->fs.gid = getgid();
     s->fs.state_dir = settings->state_dir;
@@ -687,13 +691,16 @@ start(struct mount *s, struct error *err)
 {
     struct fs *fs = &s->fs;
     fs->triggers = triggers_create(fs->engine, &request_ops);
-    if (!fs->triggers)
+    fs->watch = watch_create(fs, s->mountpoint);
+    if (!fs->triggers || !fs->watch)
         return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
     engine_on_change(fs->engine, on_change, fs);
     int r = engine_start(fs->engine, err);
     if (r < 0)
         return r;
     r = triggers_start(fs->triggers);
+    if (r == 0)
+        r = watch_start(fs->watch);
     if (r < 0)
         return error_set_errno(err, ERR_INTERNAL, -r, "could not start a thread");
     return 0;
@@ -707,14 +714,19 @@ stop(struct mount *s)
     struct fs *fs = &s->fs;
     if (fs->triggers)
         triggers_stop(fs->triggers);
+    if (fs->watch)
+        watch_stop(fs->watch);
     fuse_session_unmount(s->fuse);
     s->mounted = false;
+    if (fs->watch)
+        watch_join(fs->watch);
     while (fs->polls)
         poll_forget(fs, fs->polls);
     file_close_all(fs);
     inode_table_done(fs);
     engine_close(fs->engine);
     fs->triggers = triggers_free(fs->triggers);
+    fs->watch = watch_free(fs->watch);
 }
 
 int

@@ -169,6 +169,17 @@ inode_find_node(struct fs *fs, node_id id, bool view)
     return i;
 }
 
+bool
+inode_is_known(struct fs *fs, const struct place *at)
+{
+    pthread_mutex_lock(&fs->table_lock);
+    struct inode *i = find_locked(fs, inode_number(at), 0, at);
+    if (i)
+        i->lookups--;
+    pthread_mutex_unlock(&fs->table_lock);
+    return i != NULL;
+}
+
 void
 inode_forget(struct fs *fs, struct inode *i, uint64_t lookups)
 {

@@ -49,6 +49,7 @@ struct inode {
 };
 
 struct triggers;
+struct watch;
 
 enum { INODE_BUCKETS = 4096 };
 
@@ -61,6 +62,7 @@ struct fs {
     struct inode root;
     pthread_mutex_t names;
     struct triggers *triggers;
+    struct watch *watch;
     pthread_mutex_t table_lock;
     struct inode *table[INODE_BUCKETS];
     pthread_mutex_t polls_lock;
@@ -76,6 +78,8 @@ struct inode *inode_of_node(struct fs *fs, node_id id, bool view);
 struct inode *inode_of_place(struct fs *fs, const struct place *at);
 /* The same, if the kernel or a handle has it already. */
 struct inode *inode_find_node(struct fs *fs, node_id id, bool view);
+/* Whether the kernel or a handle has it. */
+bool inode_is_known(struct fs *fs, const struct place *at);
 void inode_forget(struct fs *fs, struct inode *i, uint64_t lookups);
 
 /* The st_ino of an item: the same after a restart, apart from the stored tree's. */

@@ -312,7 +312,7 @@ static const struct item sync_items[] = {
     {"status", ITEM_TEXT, ITEM_POLL, SYNC_STATUS, .show = show_sync},
     {"status.json", ITEM_TEXT, ITEM_POLL, SYNC_STATUS_JSON, .show = show_sync},
     {"error", ITEM_TEXT, ITEM_POLL, SYNC_ERROR, .show = show_sync},
-    {"log", ITEM_TEXT, ITEM_POLL, SYNC_LOG, .show = show_sync},
+    {"log", ITEM_TEXT, ITEM_POLL | ITEM_GROWS, SYNC_LOG, .show = show_sync},
     {"pending", ITEM_DIR, .dir = &pending_dir},
     {"rejected", ITEM_DIR, .dir = &rejected_dir},
     {"rejected.jsonl", ITEM_ROWS, ITEM_ALWAYS, SYNC_STATUS, VIEW_REJECTED, show_sync,

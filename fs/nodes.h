@@ -37,6 +37,7 @@ enum item_flags {
     ITEM_POLL = 1,    /* poll(2) tells when it may have changed */
     ITEM_PASSING = 2, /* comes and goes by the engine's doing: its name is not cached */
     ITEM_ALWAYS = 4,  /* empty rather than absent when there are no rows */
+    ITEM_GROWS = 8,   /* what is added shows to those who have it open, as `tail -f` does */
 };
 
 struct item {

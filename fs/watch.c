@@ -1,0 +1,155 @@
+/* Waking those who watch: see watch.h. */
+#include "watch.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/cleanup.h"
+#include "base/vec.h"
+#include "nodes.h"
+
+enum { PAUSE_MS = 100 }; /* between two touches of the same file */
+
+struct watch {
+    struct fs *fs;
+    char *point;
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t wake;  /* on the monotonic clock */
+    VEC(node_id) changed;
+    bool started, stop;
+    pthread_t thread;
+};
+
+struct watch *
+watch_create(struct fs *fs, const char *point)
+{
+    struct watch *w = calloc(1, sizeof *w);
+    if (!w)
+        return NULL;
+    w->fs = fs;
+    w->point = strdup(point);
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&w->wake, &attr);
+    pthread_condattr_destroy(&attr);
+    return w->point ? w : watch_free(w);
+}
+
+struct watch *
+watch_free(struct watch *w)
+{
+    if (!w)
+        return NULL;
+    VEC_DONE(&w->changed);
+    pthread_cond_destroy(&w->wake);
+    pthread_mutex_destroy(&w->lock);
+    free(w->point);
+    free(w);
+    return NULL;
+}
+
+void
+watch_note(struct watch *w, node_id sync)
+{
+    pthread_mutex_lock(&w->lock);
+    bool known = w->stop;
+    VEC_EACH (&w->changed, id)
+        known |= *id == sync;
+    if (!known && VEC_PUSH(&w->changed, sync))
+        pthread_cond_signal(&w->wake);
+    pthread_mutex_unlock(&w->lock);
+}
+
+/* Only what the kernel has at hand can be watched: an idle tree is left alone. */
+static void
+touch_all(struct watch *w, const struct dir *dir, node_id sync, const char *prefix)
+{
+    for (size_t i = 0; i < dir->n; i++) {
+        const struct place at = {.item = &dir->items[i], .sync = sync};
+        if (!(at.item->flags & ITEM_POLL) || !inode_is_known(w->fs, &at))
+            continue;
+        AUTO_BUF struct buf path = BUF_INIT(BUF_NO_MAX);
+        buf_addf(&path, "%s/%s%s", w->point, prefix, at.item->name);
+        if (!path.failed) /* a failure is a watcher not woken, no more */
+            utimensat(AT_FDCWD, buf_z(&path), NULL, AT_SYMLINK_NOFOLLOW);
+    }
+}
+
+static void
+touch_sync(struct watch *w, node_id sync)
+{
+    AUTO_BUF struct buf name = BUF_INIT(BUF_NO_MAX);
+    AUTO_BUF struct buf prefix = BUF_INIT(BUF_NO_MAX);
+    if (tree_name(w->fs->engine, sync, &name) < 0)
+        return;
+    buf_addf(&prefix, "syncs/%s/", buf_z(&name));
+    if (!name.failed && !prefix.failed)
+        touch_all(w, &nodes_sync, sync, buf_z(&prefix));
+}
+
+/* The lock is held on entry and on return. */
+static void
+pause_locked(struct watch *w)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += PAUSE_MS * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    while (!w->stop && pthread_cond_timedwait(&w->wake, &w->lock, &until) == 0) {
+    }
+}
+
+static void *
+run(void *arg)
+{
+    struct watch *w = arg;
+    pthread_mutex_lock(&w->lock);
+    while (!w->stop) {
+        if (w->changed.n == 0) {
+            pthread_cond_wait(&w->wake, &w->lock);
+            continue;
+        }
+        __typeof__(w->changed) changed = w->changed;
+        memset(&w->changed, 0, sizeof w->changed);
+        /* Without the lock, as with no other: what is touched comes back to us as a request. */
+        pthread_mutex_unlock(&w->lock);
+        VEC_EACH (&changed, id)
+            touch_sync(w, *id);
+        VEC_DONE(&changed);
+        touch_all(w, nodes_root.dir, 0, "");
+        pthread_mutex_lock(&w->lock);
+        pause_locked(w);
+    }
+    pthread_mutex_unlock(&w->lock);
+    return NULL;
+}
+
+int
+watch_start(struct watch *w)
+{
+    int r = pthread_create(&w->thread, NULL, run, w);
+    w->started = r == 0;
+    return -r;
+}
+
+void
+watch_stop(struct watch *w)
+{
+    pthread_mutex_lock(&w->lock);
+    w->stop = true;
+    pthread_cond_signal(&w->wake);
+    pthread_mutex_unlock(&w->lock);
+}
+
+void
+watch_join(struct watch *w)
+{
+    if (w->started)
+        pthread_join(w->thread, NULL);
+    w->started = false;
+}
