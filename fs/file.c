@@ -237,25 +237,6 @@ refresh(struct fs *fs, struct handle *h)
     }
 }
 
-/* A reader at the end of a text that grows: what came since, if the text is still the same one.
- */
-static void
-extend(struct fs *fs, struct handle *h)
-{
-    struct buf text = BUF_INIT(NODES_TEXT_MAX);
-    struct timespec changed;
-    int r = nodes_text(fs->engine, &h->inode->place, &text, &changed);
-    pthread_mutex_lock(&h->inode->lock);
-    if (r == 0 && text.n > h->text.n &&
-        (h->text.n == 0 || memcmp(text.p, h->text.p, h->text.n) == 0)) {
-        buf_done(&h->text);
-        h->text = text;
-        text = (struct buf)BUF_INIT(NODES_TEXT_MAX);
-    }
-    pthread_mutex_unlock(&h->inode->lock);
-    buf_done(&text);
-}
-
 int
 file_read(struct fs *fs, struct handle *h, uint64_t offset, size_t n, struct buf *out)
 {
@@ -269,13 +250,6 @@ file_read(struct fs *fs, struct handle *h, uint64_t offset, size_t n, struct buf
     if (h->kind == HANDLE_TEXT && !i->node &&
         (offset == 0 ? was_woken(fs, h) : is_at_end(h, offset)))
         refresh(fs, h);
-    if (h->kind == HANDLE_TEXT && !i->node && i->place.item->flags & ITEM_GROWS && offset > 0) {
-        pthread_mutex_lock(&i->lock);
-        bool at_end = offset >= h->text.n;
-        pthread_mutex_unlock(&i->lock);
-        if (at_end)
-            extend(fs, h);
-    }
     pthread_mutex_lock(&i->lock);
     if (h->kind == HANDLE_SHARED) {
         r = inode_load(fs, i);

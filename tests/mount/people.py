@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""Several users on one mount: who may do what, who did what, and where the limits are."""
+
+import errno
+import os
+import pwd
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
+from retlfs import DEADLINE, MountTest, errno_name, main, skip
+
+if os.getuid() != 0:
+    skip("only root may mount for several users")
+try:
+    OPERATOR = pwd.getpwnam("nobody")
+except KeyError:
+    skip("there is no user nobody")
+STRANGER = 54321  # a number is user enough
+
+
+class People(MountTest):
+    def make(self):
+        sync = self.sync(
+            config={"source": {"connection": "lite", "query": "SELECT 1 AS id"},
+                    "destination": {"connection": "lite", "object": "d_" + self.name, "create": True},
+                    "identifier": "id"},
+            mappings=[("id", "id")], mode="upsert")
+        return sync
+
+    def as_user(self, uid, gid, code, *args):
+        """Runs Python as that user; 0, or the errno of the OSError that ended it."""
+        done = subprocess.run(
+            [sys.executable, "-c", "import os, sys\ntry:\n os.setgroups([]); os.setgid(%d); os.setuid(%d)\n %s\n"
+             "except OSError as e: sys.exit(e.errno)" % (gid, uid, code), *map(str, args)],
+            capture_output=True, text=True, timeout=DEADLINE)
+        self.assertEqual(done.stderr, "")
+        return done.returncode
+
+    def write(self, uid, gid, path, text):
+        return self.as_user(uid, gid, "os.write(os.open(sys.argv[1], os.O_WRONLY | os.O_TRUNC), sys.argv[2].encode())",
+                            path, text)
+
+    def errno_is(self, got, want):
+        self.assertEqual(errno_name(got), errno_name(want))
+
+    def test_operators_and_maintainers(self):
+        # The directory's group may pull the trigger; config.json is its owner's.
+        sync = self.make()
+        os.chown(sync.path, 0, OPERATOR.pw_gid)
+        os.chmod(sync.path, 0o2775)
+        for name in "config.json", "mappings.csv", "mode":
+            os.chmod(sync.path / name, 0o644)
+        for restarted in False, True:
+            uid, gid = OPERATOR.pw_uid, OPERATOR.pw_gid
+            self.errno_is(self.write(uid, gid, sync.path / "trigger", "run"), 0)
+            self.errno_is(self.write(uid, gid, sync.path / "config.json", "{}"), errno.EACCES)
+            self.errno_is(self.write(STRANGER, STRANGER, sync.path / "trigger", "run"), errno.EACCES)
+            self.errno_is(self.write(STRANGER, STRANGER, sync.path / "mode", "mirror"), errno.EACCES)
+            self.errno_is(self.as_user(STRANGER, STRANGER, "open(sys.argv[1]).read()", sync.path / "status"), 0)
+            self.errno_is(self.as_user(STRANGER, STRANGER, "os.mkdir(sys.argv[1])", sync.path / "x"), errno.EACCES)
+            if not restarted:
+                self.mount.stop()
+                self.mount.start()
+        self.assertEqual(sync.last_run(), 2)
+        self.assertRegex(sync.read("log"), r"run started, mode upsert, by uid=%d pid=\d+ python" % OPERATOR.pw_uid)
+
+    def test_modes_and_owners_stick(self):
+        sync = self.make()
+        os.chmod(sync.path / "config.json", 0o640)
+        os.chown(sync.path / "config.json", OPERATOR.pw_uid, OPERATOR.pw_gid)
+        os.chmod(sync.path, 0o750)
+        for _ in range(2):
+            st = os.stat(sync.path / "config.json")
+            self.assertEqual((st.st_mode & 0o7777, st.st_uid, st.st_gid), (0o640, OPERATOR.pw_uid, OPERATOR.pw_gid))
+            self.assertEqual(os.stat(sync.path).st_mode & 0o7777, 0o750)
+            self.errno_is(self.as_user(STRANGER, STRANGER, "os.listdir(sys.argv[1])", sync.path), errno.EACCES)
+            self.mount.stop()
+            self.mount.start()
+
+    def test_chown_of_everything(self):
+        sync = self.make()
+        sync.run()
+        done = subprocess.run(["chown", "-R", "%d:%d" % (OPERATOR.pw_uid, OPERATOR.pw_gid), str(sync.path)],
+                              capture_output=True, text=True)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        for name in "", "config.json", "status", "trigger", "runs/1/summary.json":
+            self.assertEqual(os.stat(sync.path / name).st_uid, OPERATOR.pw_uid, name)
+        self.errno_is(self.write(OPERATOR.pw_uid, OPERATOR.pw_gid, sync.path / "mode", "mirror"), 0)
+        self.assertRegex(sync.read("log"), r"uid=%d pid=\d+ comm=python" % OPERATOR.pw_uid)
+
+    def test_only_the_owner_gives_away(self):
+        sync = self.make()
+        self.errno_is(self.as_user(STRANGER, STRANGER, "os.chmod(sys.argv[1], 0o777)", sync.path), errno.EPERM)
+        self.errno_is(self.as_user(STRANGER, STRANGER, "os.chown(sys.argv[1], %d, -1)" % STRANGER,
+                                   sync.path / "config.json"), errno.EPERM)
+
+    def test_limits(self):
+        sync = self.make()
+        self.expect_errno(errno.ENAMETOOLONG, os.mkdir, sync.path / ("x" * 256))
+        self.expect_errno(errno.EFBIG, os.truncate, sync.path / "config.json", 1 << 40)
+        (sync.path / "notes").write_text("")
+        self.expect_errno(errno.EFBIG, os.truncate, sync.path / "notes", (16 << 20) + 1)
+        os.truncate(sync.path / "notes", 16 << 20)
+
+        def fill():
+            for i in range(2000):
+                os.mkdir(sync.path / ("d%d" % i))
+        self.expect_errno(errno.EDQUOT, fill)
+        self.assertEqual(sync.state(), "ready")
+
+    def test_odd_names(self):
+        sync = self.make()
+        names = ["with space", "Größe ☃", "new\nline", "100%", "-rf", "a" * 255, "ü" * 127, "'\"\\$`", " ", "…"]
+        for name in names:
+            (sync.path / name).write_text(name)
+        for _ in range(2):
+            self.assertEqual({n for n in os.listdir(sync.path) if n in names}, set(names))
+            for name in names:
+                self.assertEqual((sync.path / name).read_text(), name)
+            self.mount.stop()
+            self.mount.start()
+        sync.run()
+        for name in names:
+            os.unlink(sync.path / name)
+        self.assertFalse(set(names) & set(os.listdir(sync.path)))
+
+
+if __name__ == "__main__":
+    main()
