@@ -169,6 +169,41 @@ size_t run_list(struct engine *e, node_id sync, uint64_t after, uint64_t *number
 /* The newest run's number; 0: none. */
 uint64_t run_last(struct engine *e, node_id sync);
 
+/* ---- pending/ and rejected/ row by row (engine/run/rows.c) ---- */
+
+enum rows_of { ROWS_PENDING, ROWS_REJECTED, ROWS_KINDS };
+
+/* A change file and which of its rows were removed by hand. A row's number is its `seq`. */
+struct rows;
+
+/* A counted reference. -ENOENT: there are no such rows now. */
+int sync_rows(struct engine *e, node_id sync, enum rows_of of, struct rows **ret);
+struct rows *rows_unref(struct rows *r);    /* NULL-safe, returns NULL */
+struct chg *rows_chg(const struct rows *r); /* borrowed */
+struct timespec rows_changed(const struct rows *r);
+bool rows_left_out(const struct rows *r, uint64_t row);
+/* How many, and when the last one was. */
+uint64_t rows_left_out_count(const struct rows *r, struct timespec *newest);
+/* Removes the row of that file name (chg_find_filename) among those with these ops: a pending
+ * one is left out when the plan is approved, a rejected one is no longer told of. Both are
+ * changes again on the next run. Durable when it returns. -ENOENT; -EBUSY while a run is
+ * active. */
+int sync_rows_remove(struct engine *e, node_id sync, enum rows_of of, unsigned ops,
+                     const char *name, const struct caller *who);
+
+/* ---- history/: every text ever accepted or refused (engine/catalog/history.c) ---- */
+
+struct history_text {
+    uint64_t number; /* from 1, by file name */
+    bool accepted;
+};
+
+/* Texts of the file `name` with numbers above `after`, ascending, at most max; how many. */
+size_t sync_history_list(struct engine *e, node_id sync, const char *name, uint64_t after,
+                         struct history_text *ret, size_t max);
+int sync_history_read(struct engine *e, node_id sync, const char *name, uint64_t number,
+                      struct buf *out, struct timespec *changed); /* -ENOENT */
+
 /* ---- verbs (engine/run/verbs.c) ---- */
 
 /* A verb that takes time. Told once, from an engine thread, with no lock held: 0 or a positive

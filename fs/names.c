@@ -301,8 +301,12 @@ names_unlink(struct fs *fs, struct inode *dir, const char *name, const struct ca
     if (is_unseen(fs, dir, name))
         return -ENOENT;
     const struct item *item = dir->node ? taken(fs, dir, name) : NULL;
-    if (!dir->node || item)
-        return hide(fs, dir, item);
+    if (!dir->node || item) {
+        const struct dir *d = dir->node ? NULL : dir->place.item->dir;
+        int r = hide(fs, dir, item);
+        return r == -EPERM && d && d->remove ? d->remove(fs->engine, &dir->place, name, who)
+                                             : r;
+    }
     pthread_mutex_lock(&fs->names);
     struct node n;
     int r = tree_lookup(fs->engine, dir->node, name, &n);

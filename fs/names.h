@@ -1,7 +1,8 @@
 /*
  * Names: which may be looked up, made, removed and moved. The user's are the stored tree's; the
  * engine's (nodes.c) stand among them and cannot be touched, but for one case: once the last of
- * the user's files in a sync has gone, removing the engine's succeeds, so that rm -r works.
+ * the user's files in a sync has gone, removing the engine's succeeds, so that rm -r works. And
+ * rows of pending/ and rejected/ may be removed (rows.c).
  */
 #pragma once
 

@@ -68,29 +68,6 @@ show_driver(struct engine *e, const struct place *at, struct buf *out, struct ti
 }
 
 static int
-show_rejected_row(struct engine *e, const struct place *at, struct buf *out,
-                  struct timespec *changed)
-{
-    struct chg *rows = NULL;
-    int r = sync_rejected(e, at->sync, &rows);
-    if (r < 0)
-        return r;
-    AUTO_ARENA struct arena arena = ARENA_INIT;
-    struct entry row;
-    struct error err = ERROR_INIT;
-    r = chg_find_filename(rows, at->name, &arena, &row, &err);
-    if (r > 0)
-        chg_render(chg_get_meta(rows), VIEW_REJECTED, &row, out);
-    chg_unref(rows);
-    if (r <= 0)
-        return r < 0 ? r : -ENOENT;
-    struct buf status = BUF_INIT(NODES_TEXT_MAX); /* only its time is wanted */
-    sync_show(e, at->sync, SYNC_STATUS, &status, changed);
-    buf_done(&status);
-    return 0;
-}
-
-static int
 store_error_log(struct engine *e, struct str text, const struct caller *who)
 {
     engine_clear_error_log(e);
@@ -200,56 +177,11 @@ next_run(struct engine *e, const struct place *dir, struct listing *it, struct b
     return 1;
 }
 
-static int
-find_rejected(struct engine *e, const struct place *dir, const char *name, uint64_t *number)
-{
-    struct chg *rows = NULL;
-    int r = sync_rejected(e, dir->sync, &rows);
-    if (r < 0)
-        return r;
-    AUTO_ARENA struct arena arena = ARENA_INIT;
-    struct entry row;
-    struct error err = ERROR_INIT;
-    r = chg_find_filename(rows, name, &arena, &row, &err);
-    chg_unref(rows);
-    *number = 0;
-    return r < 0 ? r : r == 0 ? -ENOENT : 0;
-}
-
-/* One listing reads one change file from front to back, whatever the sync does meanwhile. */
-static int
-next_rejected(struct engine *e, const struct place *dir, struct listing *it, struct buf *name)
-{
-    struct error err = ERROR_INIT;
-    if (!it->rows) {
-        int r = sync_rejected(e, dir->sync, &it->rows);
-        if (r < 0)
-            return r == -ENOENT ? 0 : r;
-        r = chg_cursor_open(it->rows, &it->cursor, &err);
-        if (r < 0)
-            return r;
-    }
-    struct entry row;
-    int r = chg_next(it->cursor, &row, &err);
-    if (r <= 0)
-        return r;
-    chg_entry_filename(chg_get_meta(it->rows), &row, name);
-    it->same = str_equal(buf_str(name), buf_str(&it->last)) ? it->same + 1 : 1;
-    if (it->same > 1) {
-        buf_addf(name, "~%u", it->same);
-        return 1;
-    }
-    buf_clear(&it->last);
-    buf_add(&it->last, name->p, name->n);
-    return 1;
-}
-
 void
 nodes_listing_done(struct listing *it)
 {
     chg_cursor_close(it->cursor);
-    if (it->rows)
-        chg_unref(it->rows);
+    rows_unref(it->rows);
     buf_done(&it->last);
     *it = (struct listing){0};
 }
@@ -279,13 +211,11 @@ static const struct item pending_items[] = {
      rows_pending},
     {"deletes.csv", ITEM_ROWS, ITEM_PASSING, SYNC_PENDING_SUMMARY, VIEW_DELETES_CSV, show_sync,
      rows_pending},
+    {"insert", ITEM_DIR, .which = ENTRY_INSERT, .dir = &nodes_inserts},
+    {"update", ITEM_DIR, .which = ENTRY_UPDATE, .dir = &nodes_updates},
+    {"delete", ITEM_DIR, .which = ENTRY_DELETE, .dir = &nodes_deletes},
 };
 static const struct dir pending_dir = {ITEMS(pending_items)};
-
-static const struct item rejected_item = {"", ITEM_TEXT, ITEM_PASSING,
-                                          .show = show_rejected_row};
-static const struct dir rejected_dir = {
-    .child = &rejected_item, .find = find_rejected, .next = next_rejected};
 
 static const struct item run_items[] = {
     {"summary.json", ITEM_TEXT, .show = show_run, .which = RUN_SUMMARY},
@@ -314,10 +244,11 @@ static const struct item sync_items[] = {
     {"error", ITEM_TEXT, ITEM_POLL, SYNC_ERROR, .show = show_sync},
     {"log", ITEM_TEXT, ITEM_POLL | ITEM_GROWS, SYNC_LOG, .show = show_sync},
     {"pending", ITEM_DIR, .dir = &pending_dir},
-    {"rejected", ITEM_DIR, .dir = &rejected_dir},
+    {"rejected", ITEM_DIR, .view = VIEW_REJECTED, .dir = &nodes_rejected},
     {"rejected.jsonl", ITEM_ROWS, ITEM_ALWAYS, SYNC_STATUS, VIEW_REJECTED, show_sync,
      rows_rejected},
     {"runs", ITEM_DIR, .dir = &runs_dir},
+    {"history", ITEM_DIR, .dir = &nodes_history},
 };
 const struct dir nodes_sync = {ITEMS(sync_items)};
 
@@ -374,6 +305,13 @@ nodes_exists(struct engine *e, const struct place *at)
 {
     if (!(at->item->flags & ITEM_PASSING))
         return 0;
+    if (at->item->kind == ITEM_DIR) {
+        AUTO_BUF struct buf name = BUF_INIT(BUF_NO_MAX);
+        struct listing first = {0};
+        int r = at->item->dir->next(e, at, &first, &name);
+        nodes_listing_done(&first);
+        return r < 0 ? r : r == 0 ? -ENOENT : 0;
+    }
     if (at->item->kind == ITEM_ROWS) {
         struct chg *rows = NULL;
         int r = nodes_rows(e, at, &rows);

@@ -21,7 +21,7 @@ struct place {
     const struct item *item;
     node_id sync;     /* 0: none */
     uint64_t number;  /* of the run, or index of the driver */
-    const char *name; /* of the row in rejected/, else NULL; borrowed */
+    const char *name; /* of one that is not fixed; borrowed */
 };
 
 enum item_kind {
@@ -35,7 +35,8 @@ enum item_kind {
 
 enum item_flags {
     ITEM_POLL = 1,    /* poll(2) tells when it may have changed */
-    ITEM_PASSING = 2, /* comes and goes by the engine's doing: its name is not cached */
+    ITEM_PASSING = 2, /* comes and goes by the engine's doing: its name is not cached; of a
+                         directory: it is there while it has something in it */
     ITEM_ALWAYS = 4,  /* empty rather than absent when there are no rows */
     ITEM_GROWS = 8,   /* what is added shows to those who have it open, as `tail -f` does */
 };
@@ -44,7 +45,7 @@ struct item {
     const char *name;
     enum item_kind kind;
     unsigned flags;
-    unsigned which; /* sync_text, run_text, …: for show */
+    unsigned which; /* sync_text, run_text, entry_op, …: for show */
     unsigned view;  /* enum chg_view */
     int (*show)(struct engine *e, const struct place *at, struct buf *out,
                 struct timespec *changed); /* for rows: only the time is used */
@@ -58,7 +59,7 @@ struct item {
 /* A place in a listing of names that are not fixed. */
 struct listing {
     uint64_t number;
-    struct chg *rows;
+    struct rows *rows;
     struct chg_cursor *cursor;
     struct buf last; /* the name before, to number equal ones */
     unsigned same;
@@ -72,9 +73,15 @@ struct dir {
     int (*find)(struct engine *e, const struct place *dir, const char *name, uint64_t *number);
     int (*next)(struct engine *e, const struct place *dir, struct listing *it,
                 struct buf *name); /* 1: a name; 0: the end */
+    /* NULL: none of these names can be removed. */
+    int (*remove)(struct engine *e, const struct place *dir, const char *name,
+                  const struct caller *who);
 };
 
-extern const struct item nodes_root;     /* the mount point */
+extern const struct item nodes_root; /* the mount point */
+extern const struct dir nodes_inserts, nodes_updates, nodes_deletes,
+    nodes_rejected;                      /* rows.c */
+extern const struct dir nodes_history;   /* history.c */
 extern const struct dir nodes_sync;      /* what stands in a sync beside the user's files */
 extern const struct dir nodes_config;    /* and in config/ */
 enum { NODES_TEXT_MAX = 256 * 1048576 }; /* of one rendered text */

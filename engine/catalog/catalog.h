@@ -119,6 +119,12 @@ int catalog_error_log(struct catalog *c, const char *place, const char *text);
 int catalog_error_log_text(struct catalog *c, struct buf *out, usec_t *changed);
 int catalog_error_log_clear(struct catalog *c);
 
+/* history/ of a sync, as in engine.h. */
+int catalog_history_list(struct catalog *c, const char *uid, const char *name, uint64_t after,
+                         struct history_text *ret, size_t max, size_t *n);
+int catalog_history_text(struct catalog *c, const char *uid, const char *name, uint64_t number,
+                         struct buf *out, usec_t *at);
+
 /* ---- the stored tree: as in engine.h ---- */
 
 int ctree_get(struct catalog *c, node_id id, struct node *ret);

@@ -67,6 +67,13 @@ static const char sync_tables[] =
     "  mappings BLOB,"
     "  mode BLOB,"
     "  PRIMARY KEY(sync, number)) WITHOUT ROWID;"
+    /* Rows removed by hand from the file that pending/ or rejected/ shows. */
+    "CREATE TABLE left_out("
+    "  sync TEXT NOT NULL REFERENCES sync(uid) ON DELETE CASCADE ON UPDATE CASCADE,"
+    "  file TEXT NOT NULL,"
+    "  row INTEGER NOT NULL,"
+    "  at INTEGER NOT NULL,"
+    "  PRIMARY KEY(sync, file, row)) WITHOUT ROWID;"
     "CREATE TABLE sync_log("
     "  sync TEXT NOT NULL REFERENCES sync(uid) ON DELETE CASCADE ON UPDATE CASCADE,"
     "  number INTEGER NOT NULL,"

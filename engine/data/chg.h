@@ -117,12 +117,19 @@ int chg_verify(const struct chg *c, struct error *err);
 
 struct chg_cursor; /* one thread; borrows nothing: holds its own reference */
 
+/* Sets of ops. */
+#define CHG_OP(op) (1u << (op))
+enum { CHG_ALL_OPS = (1 << ENTRY_OPS) - 1 };
+
 int chg_cursor_open(struct chg *c, struct chg_cursor **ret, struct error *err);
 /* 1: *e is the next entry, borrowed until the next call; 0: the end; negative: error (a damaged
  * block names file and offset). */
 int chg_next(struct chg_cursor *cur, struct entry *e, struct error *err);
 /* The next chg_next gives the first entry with key >= this. */
 int chg_seek(struct chg_cursor *cur, struct str key, struct error *err);
+/* From now on chg_next gives entries with these ops only. Blocks without any are not read, so
+ * the first one is found at once wherever it stands. */
+void chg_cursor_only(struct chg_cursor *cur, unsigned ops);
 struct chg_cursor *chg_cursor_close(struct chg_cursor *cur); /* NULL-safe, returns NULL */
 
 /* Keys at about every n-th part of the file: up to max keys copied into arena, ascending. For
@@ -146,7 +153,8 @@ void chg_render_head(const struct chg_meta *meta, enum chg_view view, struct buf
  * identifier the key's hex. At most 200 bytes: longer ones end in "~" and 16 hex digits of
  * SHA-256. */
 void chg_entry_filename(const struct chg_meta *meta, const struct entry *e, struct buf *out);
-/* Finds the entry with that file name (equal names get "~2", "~3" … in file order). 1: found,
- * copied into arena; 0: none. A look-up by key, not a scan, but for names that were cut. */
-int chg_find_filename(struct chg *c, const char *name, struct arena *arena, struct entry *e,
-                      struct error *err);
+/* Finds the entry with that file name among those with these ops (equal names get "~2", "~3" …
+ * in file order). 1: found, copied into arena; 0: none. A look-up by key, not a scan, but for
+ * names that were cut. Thread-safe; the block it was found in is kept for the next one. */
+int chg_find_filename(struct chg *c, unsigned ops, const char *name, struct arena *arena,
+                      struct entry *e, struct error *err);

@@ -87,6 +87,7 @@ struct chg_block {
     uint64_t offset;   /* the next block's is where this one ends */
     uint64_t unpacked; /* bytes */
     uint32_t entries;
+    uint8_t ops; /* CHG_OPs of its entries */
     uint16_t key_n;
     bool key_cut; /* the key goes on: what is kept is only a prefix */
     const char *key;
@@ -100,6 +101,7 @@ struct chg_cursor {
     const char *p, *end; /* in unpacked */
     uint32_t left;       /* entries of this block not yet given */
     size_t next_block;
+    unsigned ops; /* only these are given */
     uint64_t seq;
     bool peeked; /* `peek` is to be given before what follows */
     struct entry peek;
@@ -124,7 +126,7 @@ struct chg {
     uint64_t view_heads[CHG_VIEWS];
 
     pthread_mutex_t lock; /* for the rest: the block that was rendered last */
-    struct chg_cursor *view_cursor;
+    struct chg_cursor *view_cursor, *find_cursor;
     struct buf view_text;
     size_t view_block; /* SIZE_MAX: none */
     enum chg_view view_kind;

@@ -213,8 +213,8 @@ find_from(struct chg_cursor *cur, struct parsed_name name, struct str key, struc
 }
 
 int
-chg_find_filename(struct chg *c, const char *name, struct arena *arena, struct entry *e,
-                  struct error *err)
+chg_find_filename(struct chg *c, unsigned ops, const char *name, struct arena *arena,
+                  struct entry *e, struct error *err)
 {
     struct parsed_name parsed;
     if (!parse_name(name, &parsed))
@@ -223,14 +223,15 @@ chg_find_filename(struct chg *c, const char *name, struct arena *arena, struct e
     key_of_name(c->meta, parsed.plain, parsed.cut, &key);
     if (key.failed)
         return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-    struct chg_cursor *cur = NULL;
-    int rc = chg_cursor_open(c, &cur, err);
-    if (rc < 0)
-        return rc;
-    rc = find_from(cur, parsed, buf_str(&key), e, err);
+    pthread_mutex_lock(&c->lock);
+    int rc = c->find_cursor ? 0 : chg_cursor_open_uncounted(c, &c->find_cursor, err);
+    if (rc == 0) {
+        chg_cursor_only(c->find_cursor, ops);
+        rc = find_from(c->find_cursor, parsed, buf_str(&key), e, err);
+    }
     if (rc > 0 && (!copy_str(arena, &e->key) || !copy_str(arena, &e->after) ||
                    !copy_str(arena, &e->before) || !copy_str(arena, &e->note)))
         rc = error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-    chg_cursor_close(cur);
+    pthread_mutex_unlock(&c->lock);
     return rc;
 }

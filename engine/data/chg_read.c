@@ -101,14 +101,15 @@ parse_block(struct chg *c, const char **p, const char *end, size_t i, uint64_t *
             uint64_t *views)
 {
     struct chg_block *b = &c->blocks[i];
-    uint64_t packed, entries, key;
+    uint64_t packed, entries, ops, key;
     if (!varint_read(p, end, &packed) || !varint_read(p, end, &b->unpacked) ||
-        !varint_read(p, end, &entries) || !varint_read(p, end, &key) || packed > c->size ||
-        entries == 0 || entries > UINT32_MAX || key >> 1 > CHG_KEY_KEPT ||
-        key >> 1 > (uint64_t)(end - *p))
+        !varint_read(p, end, &entries) || !varint_read(p, end, &ops) ||
+        !varint_read(p, end, &key) || packed > c->size || entries == 0 || ops > CHG_ALL_OPS ||
+        entries > UINT32_MAX || key >> 1 > CHG_KEY_KEPT || key >> 1 > (uint64_t)(end - *p))
         return false;
     b->offset = *offset;
     b->entries = (uint32_t)entries;
+    b->ops = (uint8_t)ops;
     b->key = *p;
     b->key_n = (uint16_t)(key >> 1);
     b->key_cut = key & 1;
@@ -238,6 +239,7 @@ chg_unref(struct chg *c)
     if (!c || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) > 1)
         return NULL;
     chg_cursor_close(c->view_cursor);
+    chg_cursor_close(c->find_cursor);
     pthread_mutex_destroy(&c->lock);
     if (c->fd >= 0)
         close(c->fd);
@@ -282,6 +284,7 @@ chg_cursor_open_uncounted(struct chg *c, struct chg_cursor **ret, struct error *
         return no_memory(err);
     }
     cur->file = c;
+    cur->ops = CHG_ALL_OPS;
     *ret = cur;
     return 0;
 }
@@ -313,12 +316,26 @@ chg_cursor_close(struct chg_cursor *cur)
 }
 
 void
+chg_cursor_only(struct chg_cursor *cur, unsigned ops)
+{
+    cur->ops = ops;
+    if (cur->peeked && !(CHG_OP(cur->peek.op) & ops))
+        cur->peeked = false;
+}
+
+void
 chg_cursor_to_block(struct chg_cursor *cur, size_t block)
 {
+    cur->peeked = false;
+    if (block + 1 == cur->next_block && cur->p) { /* it is here already */
+        cur->p = cur->unpacked.p;
+        cur->left = cur->file->blocks[block].entries;
+        cur->seq = UINT64_MAX;
+        return;
+    }
     cur->next_block = block;
     cur->left = 0;
     cur->p = cur->end = NULL;
-    cur->peeked = false;
 }
 
 /* Where the block lies that is being read. */
@@ -333,8 +350,11 @@ static int
 load_block(struct chg_cursor *cur, struct error *err)
 {
     const struct chg *c = cur->file;
+    while (cur->next_block < c->nblocks && !(c->blocks[cur->next_block].ops & cur->ops))
+        cur->next_block++;
     if (cur->next_block >= c->nblocks)
         return 0;
+    cur->p = cur->end = NULL;
     const struct chg_block *b = &c->blocks[cur->next_block++];
     buf_clear(&cur->packed);
     int rc = read_piece(c, b->offset, b[1].offset - b->offset, &cur->packed, err);
@@ -393,15 +413,19 @@ chg_next(struct chg_cursor *cur, struct entry *e, struct error *err)
         *e = cur->peek;
         return 1;
     }
-    if (cur->left == 0) {
-        if (cur->p != cur->end)
+    do {
+        if (cur->left == 0) {
+            if (cur->p != cur->end)
+                return chg_damaged(cur->file, block_offset(cur), err);
+            int rc = load_block(cur, err);
+            if (rc <= 0)
+                return rc;
+        }
+        cur->left--;
+        if (!parse_entry(cur, e))
             return chg_damaged(cur->file, block_offset(cur), err);
-        int rc = load_block(cur, err);
-        if (rc <= 0)
-            return rc;
-    }
-    cur->left--;
-    return parse_entry(cur, e) ? 1 : chg_damaged(cur->file, block_offset(cur), err);
+    } while (!(CHG_OP(e->op) & cur->ops));
+    return 1;
 }
 
 /* Whether the block surely starts before the key. Where the first key was cut, only a
@@ -501,6 +525,7 @@ chg_verify(const struct chg *c, struct error *err)
             break;
         struct str before = buf_str(&last);
         if (!plausible(c, &e, &before) ||
+            !(c->blocks[cur->next_block - 1].ops & CHG_OP(e.op)) ||
             (first && !matches_index(&c->blocks[cur->next_block - 1], e.key))) {
             rc = chg_damaged(c, block_offset(cur), err);
             break;

@@ -29,6 +29,7 @@ struct chg_writer {
     struct chg_totals totals;
 
     uint32_t block_entries;
+    unsigned block_ops;
     struct buf block_key; /* as it goes to the index: length, bytes */
     uint64_t block_views[CHG_VIEWS];
 };
@@ -173,6 +174,7 @@ flush_block(struct chg_writer *w, struct error *err)
     buf_add_varint(&w->index, w->packed.n);
     buf_add_varint(&w->index, w->block.n);
     buf_add_varint(&w->index, w->block_entries);
+    buf_add_varint(&w->index, w->block_ops);
     buf_add(&w->index, w->block_key.p, w->block_key.n);
     for (enum chg_view v = 0; v < CHG_VIEWS; v++)
         if (w->views & VIEW_BIT(v))
@@ -182,6 +184,7 @@ flush_block(struct chg_writer *w, struct error *err)
     w->nblocks++;
     w->totals.bytes += w->block.n;
     w->block_entries = 0;
+    w->block_ops = 0;
     memset(w->block_views, 0, sizeof w->block_views);
     if (w->block.n > (1 << 20)) { /* a huge entry's memory is not kept */
         buf_done(&w->block);
@@ -322,6 +325,7 @@ chg_add(struct chg_writer *w, const struct entry *e, struct error *err)
     if (w->block.failed || w->block_key.failed || w->last_key.failed || w->text.failed)
         return no_memory(err);
     w->block_entries++;
+    w->block_ops |= CHG_OP(e->op);
     w->seq = e->seq;
     w->totals.entries++;
     w->totals.by_op[e->op]++;

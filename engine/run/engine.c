@@ -74,6 +74,7 @@ engine_open(const struct engine_settings *settings, struct engine **ret, struct 
     scheduler_init(e);
     pthread_mutex_init(&e->building, NULL);
     pthread_mutex_init(&e->lock, NULL);
+    pthread_mutex_init(&e->rows_lock, NULL);
     pthread_cond_init(&e->work, NULL);
     pthread_cond_init(&e->calls, NULL);
     e->queue_end = &e->queue;
@@ -123,6 +124,8 @@ engine_close(struct engine *e)
         close(e->state_fd);
     pthread_cond_destroy(&e->calls);
     pthread_cond_destroy(&e->work);
+    rows_forget(e);
+    pthread_mutex_destroy(&e->rows_lock);
     pthread_mutex_destroy(&e->lock);
     pthread_mutex_destroy(&e->building);
     scheduler_done(e);

@@ -78,7 +78,10 @@ struct engine {
     struct timespec changed; /* the root's texts */
 
     pthread_mutex_t schedules;
-    pthread_mutex_t building; /* held while a view is made and put in place */
+    pthread_mutex_t building;  /* held while a view is made and put in place */
+    pthread_mutex_t rows_lock; /* rows.c */
+    struct rows *rows[ROWS_KINDS];
+
     pthread_mutex_t lock;
     pthread_cond_t work; /* for workers: a job, or stopping */
     pthread_cond_t due;  /* for the scheduler: look now, or end */
@@ -131,6 +134,9 @@ int verbs_start_scheduled(struct engine *e, const struct sync_view *view, node_i
 
 /* metrics.c: every sync's numbers in the text form of Prometheus. */
 void metrics_show(struct engine *e, struct buf *out);
+
+/* rows.c: closes what is kept open. */
+void rows_forget(struct engine *e);
 
 /* collect.c: removes a sync's files that nothing names any more, and runs beyond the kept. */
 void collect_garbage(struct engine *e, const char *uid);

@@ -122,3 +122,28 @@ run_last(struct engine *e, node_id sync)
     sync_view_unref(v);
     return last;
 }
+
+size_t
+sync_history_list(struct engine *e, node_id sync, const char *name, uint64_t after,
+                  struct history_text *ret, size_t max)
+{
+    struct sync_view *v = registry_view(e, sync);
+    size_t n = 0;
+    if (v && catalog_history_list(e->catalog, v->record.uid, name, after, ret, max, &n) < 0)
+        n = 0;
+    sync_view_unref(v);
+    return n;
+}
+
+int
+sync_history_read(struct engine *e, node_id sync, const char *name, uint64_t number,
+                  struct buf *out, struct timespec *changed)
+{
+    struct sync_view *v = registry_view(e, sync);
+    usec_t at = 0;
+    int rc =
+        v ? catalog_history_text(e->catalog, v->record.uid, name, number, out, &at) : -ENOENT;
+    *changed = (struct timespec){at / 1000000, at % 1000000 * 1000};
+    sync_view_unref(v);
+    return rc;
+}

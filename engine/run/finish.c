@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/fileio.h"
+#include "run/left_out.h"
 #include "run/plan.h"
 
 enum { RESOLVE_TRIES = 6, RESOLVE_WAIT_MS = 250 };
@@ -68,7 +69,8 @@ replaces_state(const struct run *run, const struct refused_counts *refused)
 {
     const struct diff_counts *c = &run->record.counts;
     return run->fresh || run->verb == VERB_BASELINE ||
-           (run->why_full && refused->rejected == 0 && c->unchanged == 0 && c->held_back == 0 &&
+           (run->why_full && refused->rejected == 0 && run->record.left_out == 0 &&
+            c->unchanged == 0 && c->held_back == 0 &&
             (c->gone == 0 || run->def->mode == MODE_MIRROR));
 }
 
@@ -284,8 +286,14 @@ run_keep_plan(struct run *run, struct error *err)
     rc = file_sync_dir(run->dirfd, err);
     if (rc < 0)
         return rc;
+    AUTO_BUF struct buf kept = BUF_INIT(256);
     struct sync_record after = run->before;
     after.plan = &record;
+    if (run->rechecks)
+        left_out_file(&after, ROWS_PENDING, &kept);
+    rc = left_out_keep(run->catalog, run->before.uid, buf_z(&kept), err);
+    if (rc < 0)
+        return rc;
     after.model_rows = (int64_t)run->record.counts.rows;
     if (!run->numbered)
         return ledger_store_sync(run->catalog, &after, err);

@@ -92,6 +92,7 @@ struct run_record {
     struct diff_counts counts;
     uint64_t inserts, updates, deletes, foreign; /* offered to the destination */
     uint64_t delivered, rejected, dropped;
+    uint64_t left_out; /* of the plan that was approved, by hand */
     const char *error; /* or NULL */
     const char *plan;  /* id, for approve and held */
     struct caller who;

@@ -38,6 +38,7 @@ static const struct number run_numbers[] = {
     NUMBER(struct run_record, "delivered", delivered),
     NUMBER(struct run_record, "rejected", rejected),
     NUMBER(struct run_record, "dropped", dropped),
+    NUMBER(struct run_record, "left_out", left_out),
     {NULL, 0},
 };
 

@@ -169,6 +169,7 @@ write_row(struct join *j, const struct entry *e, struct error *err)
     if (rc < 0)
         return rc;
     row.tries++;
+    row.seq = j->counts->rejected; /* its place in this file */
     j->counts->rejected++;
     return chg_add(j->out, &row, err);
 }

@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/fileio.h"
 #include "base/log.h"
+#include "run/left_out.h"
 #include "run/plan.h"
 
 const char *
@@ -139,6 +140,29 @@ open_directory(struct run *run, struct error *err)
     return run->dirfd < 0 ? run->dirfd : 0;
 }
 
+/* Puts in place of *file, which pending/ or rejected/ shows, what was left of it by hand. */
+static int
+without_left_out(struct run *run, enum rows_of of, const char *name, unsigned views,
+                 struct chg **file, uint64_t *left_out, struct error *err)
+{
+    AUTO_BUF struct buf what = BUF_INIT(256);
+    struct left_out rows;
+    struct chg *rest = NULL;
+    if (!left_out_file(&run->before, of, &what))
+        return 0;
+    int rc = left_out_load(run->catalog, run->before.uid, buf_z(&what),
+                           chg_get_totals(*file).entries, &rows, err);
+    *left_out = rc < 0 ? 0 : rows.n;
+    if (*left_out > 0)
+        rc = left_out_filter(&rows, *file, views, run->dirfd, name, &rest, err);
+    left_out_done(&rows);
+    if (rest) {
+        chg_unref(*file);
+        *file = rest;
+    }
+    return rc;
+}
+
 static int
 open_previous_rejected(struct run *run, struct error *err)
 {
@@ -146,7 +170,10 @@ open_previous_rejected(struct run *run, struct error *err)
         return 0;
     char name[STATE_NAME_MAX];
     run_file_name(name, run->before.rejected_run, "rejected");
-    return chg_open(run->dirfd, name, &run->previous_rejected, err);
+    int rc = chg_open(run->dirfd, name, &run->previous_rejected, err);
+    return rc < 0 ? rc
+                  : without_left_out(run, ROWS_REJECTED, "rejected-kept", 0,
+                                     &run->previous_rejected, &(uint64_t){0}, err);
 }
 
 /* Opens the delivered state; merges its segments first when there are too many of them. */
@@ -383,6 +410,7 @@ source_has_moved(struct run *run, struct error *err)
     again.name = run->name;
     again.dir = run->dir;
     again.verb = VERB_PLAN;
+    again.rechecks = true;
     again.rows = plan_rows(run->before.plan);
     again.who = run->who;
     again.command = run->command;
@@ -424,6 +452,22 @@ take_plan_refusals(struct run *run, struct error *err)
     return rc;
 }
 
+static int
+count_changes(struct run *run, struct error *err)
+{
+    struct run_record *r = &run->record;
+    struct chg_cursor *cursor = NULL;
+    struct entry e;
+    r->inserts = r->updates = r->deletes = r->foreign = run->new_keys = 0;
+    int rc = chg_cursor_open(run->changes, &cursor, err);
+    while (rc == 0 && (rc = chg_next(cursor, &e, err)) == 1) {
+        run_count(run, &e);
+        rc = 0;
+    }
+    chg_cursor_close(cursor);
+    return rc;
+}
+
 /* Counts what the plan holds, and checks that it is the plan its record tells of: a daemon
  * killed while it kept a newer one leaves that one's rows under the older one's record. */
 static int
@@ -431,14 +475,7 @@ count_plan(struct run *run, struct error *err)
 {
     const struct plan_record *plan = run->before.plan;
     const struct run_record *r = &run->record;
-    struct chg_cursor *cursor = NULL;
-    struct entry e;
-    int rc = chg_cursor_open(run->changes, &cursor, err);
-    while (rc == 0 && (rc = chg_next(cursor, &e, err)) == 1) {
-        run_count(run, &e);
-        rc = 0;
-    }
-    chg_cursor_close(cursor);
+    int rc = count_changes(run, err);
     if (rc == 0 && (r->inserts != plan->inserts || r->updates != plan->updates ||
                     r->deletes != plan->deletes || r->foreign != plan->foreign))
         return error_set(err, ERR_CONFIG, ESTALE,
@@ -456,6 +493,20 @@ take_plan_file(struct run *run, const char *from, const char *what, char name[ST
     if (linkat(run->dirfd, from, run->dirfd, name, 0) < 0)
         return error_set_errno(err, ERR_INTERNAL, errno, "cannot take the plan");
     return 0;
+}
+
+/* What was removed from pending/ is not sent, and so is a change again on the next run. */
+static int
+leave_out(struct run *run, const char *changes, struct error *err)
+{
+    uint64_t *n = &run->record.left_out;
+    int rc = without_left_out(run, ROWS_PENDING, changes, VIEW_BIT(VIEW_JSONL), &run->changes,
+                              n, err);
+    if (rc < 0 || *n == 0)
+        return rc;
+    run_log(run, "%llu rows of plan %s are left out", (unsigned long long)*n,
+            run->before.plan->id);
+    return count_changes(run, err);
 }
 
 static int
@@ -476,6 +527,8 @@ approve(struct run *run, struct error *err)
         rc = take_plan_refusals(run, err);
     if (rc == 0)
         rc = count_plan(run, err);
+    if (rc == 0)
+        rc = leave_out(run, changes, err);
     if (rc < 0)
         return rc;
     run->meta = chg_meta_copy(&run->arena, chg_get_meta(run->changes));

@@ -83,6 +83,7 @@ struct run {
     bool renumbered; /* foreign rows joined the changes: all is offered again */
     bool session;    /* the sender has begun one */
     bool careful;    /* it is a replay */
+    bool rechecks;   /* a plan asks for what it would be now; what was left out of it stays */
     struct sender *sender;
     struct refusals *refusals;
     struct chg_writer *writer;

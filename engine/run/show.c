@@ -278,8 +278,24 @@ show_status_json(const struct sync_view *v, const struct activity *a, struct buf
 
 /* ---- pending/summary ---- */
 
+/* changed: the time of the text, later when rows were removed from pending/ since. */
+static uint64_t
+count_left_out(struct engine *e, node_id sync, struct timespec *changed)
+{
+    struct rows *rows = NULL;
+    struct timespec newest;
+    if (sync_rows(e, sync, ROWS_PENDING, &rows) < 0)
+        return 0;
+    uint64_t n = rows_left_out_count(rows, &newest);
+    if (newest.tv_sec > changed->tv_sec ||
+        (newest.tv_sec == changed->tv_sec && newest.tv_nsec > changed->tv_nsec))
+        *changed = newest;
+    rows_unref(rows);
+    return n;
+}
+
 static void
-show_summary(const struct sync_view *v, struct buf *out)
+show_summary(const struct sync_view *v, uint64_t left_out, struct buf *out)
 {
     const struct plan_record *p = v->record.plan;
     if (!p) {
@@ -298,6 +314,8 @@ show_summary(const struct sync_view *v, struct buf *out)
              p->counts.rows, p->inserts, p->updates, p->deletes);
     if (p->foreign)
         buf_addf(out, "foreign_deletes: %" PRIu64 "\n", p->foreign);
+    if (left_out)
+        buf_addf(out, "left_out: %" PRIu64 "\n", left_out);
     buf_addf(out, "unchanged: %" PRIu64 "\nrefused: %" PRIu64 "\n", p->counts.unchanged,
              p->counts.refused);
     buf_addf(out, "guard: %s%s\n", p->held ? "held: " : "pass", p->held ? p->held : "");
@@ -374,7 +392,7 @@ sync_show(struct engine *e, node_id sync, enum sync_text which, struct buf *out,
         verbs_help(v, a.verb != NULL, out);
         break;
     case SYNC_PENDING_SUMMARY:
-        show_summary(v, out);
+        show_summary(v, count_left_out(e, sync, changed), out);
         break;
     }
     sync_view_unref(v);

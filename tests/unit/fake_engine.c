@@ -548,6 +548,59 @@ run_rejected(struct engine *e, node_id sync, uint64_t run, struct chg **ret)
     return -ENOENT;
 }
 
+/* ---- rows and history: there are none ---- */
+
+int
+sync_rows(struct engine *e, node_id sync, enum rows_of of, struct rows **ret)
+{
+    return -ENOENT;
+}
+
+struct rows *
+rows_unref(struct rows *r)
+{
+    return NULL;
+}
+
+struct chg *
+rows_chg(const struct rows *r)
+{
+    return NULL;
+}
+
+struct timespec
+rows_changed(const struct rows *r)
+{
+    return (struct timespec){0};
+}
+
+bool
+rows_left_out(const struct rows *r, uint64_t row)
+{
+    return false;
+}
+
+int
+sync_rows_remove(struct engine *e, node_id sync, enum rows_of of, unsigned ops,
+                 const char *name, const struct caller *who)
+{
+    return -ENOENT;
+}
+
+size_t
+sync_history_list(struct engine *e, node_id sync, const char *name, uint64_t after,
+                  struct history_text *ret, size_t max)
+{
+    return 0;
+}
+
+int
+sync_history_read(struct engine *e, node_id sync, const char *name, uint64_t number,
+                  struct buf *out, struct timespec *changed)
+{
+    return -ENOENT;
+}
+
 /* ---- verbs ---- */
 
 void
@@ -748,9 +801,14 @@ chg_entry_filename(const struct chg_meta *meta, const struct entry *e, struct bu
 {
 }
 
+void
+chg_cursor_only(struct chg_cursor *cur, unsigned ops)
+{
+}
+
 int
-chg_find_filename(struct chg *c, const char *name, struct arena *arena, struct entry *e,
-                  struct error *err)
+chg_find_filename(struct chg *c, unsigned ops, const char *name, struct arena *arena,
+                  struct entry *e, struct error *err)
 {
     return 0;
 }

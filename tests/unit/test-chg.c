@@ -7,7 +7,7 @@
 #include "base/arena.h"
 #include "base/cleanup.h"
 #include "base/fileio.h"
-#include "data/chg.h"
+#include "data/chg_format.h"
 #include "random.h"
 #include "tap.h"
 
@@ -245,17 +245,71 @@ test_filenames(struct chg *c, const struct entry *e, size_t n)
         buf_clear(&name);
         chg_entry_filename(&meta, want, &name);
         bounded = bounded && name.n <= 200 && !strchr(buf_z(&name), '/');
-        found = found && chg_find_filename(c, buf_z(&name), &arena, &got, &err) == 1 &&
+        found = found &&
+                chg_find_filename(c, CHG_ALL_OPS, buf_z(&name), &arena, &got, &err) == 1 &&
                 same_entry(&got, want);
         buf_adds(&name, "~2");
-        found = found && chg_find_filename(c, buf_z(&name), &arena, &got, &err) == 0;
+        found =
+            found && chg_find_filename(c, CHG_ALL_OPS, buf_z(&name), &arena, &got, &err) == 0;
     }
     CHECK_MSG(found, "entries are found by their file names");
     CHECK_MSG(bounded, "file names are short and have no slash");
-    CHECK(chg_find_filename(c, "nobody,1", &arena, &got, &err) == 0);
-    CHECK(chg_find_filename(c, "", &arena, &got, &err) == 0);
-    CHECK(chg_find_filename(c, "a~", &arena, &got, &err) == 0);
-    CHECK(chg_find_filename(c, "user,1~1", &arena, &got, &err) == 0);
+    CHECK(chg_find_filename(c, CHG_ALL_OPS, "nobody,1", &arena, &got, &err) == 0);
+    CHECK(chg_find_filename(c, CHG_ALL_OPS, "", &arena, &got, &err) == 0);
+    CHECK(chg_find_filename(c, CHG_ALL_OPS, "a~", &arena, &got, &err) == 0);
+    CHECK(chg_find_filename(c, CHG_ALL_OPS, "user,1~1", &arena, &got, &err) == 0);
+}
+
+/* A cursor over some ops, and look-ups among them. */
+static void
+test_ops(struct chg *c, const struct entry *e, size_t n)
+{
+    struct error err = ERROR_INIT;
+    AUTO_BUF struct buf name = BUF_INIT(BUF_NO_MAX);
+    struct entry got;
+    for (unsigned ops = 0; ops <= CHG_ALL_OPS; ops += CHG_OP(ENTRY_INSERT)) {
+        struct chg_cursor *cur = NULL;
+        bool same = chg_cursor_open(c, &cur, &err) == 0, found = true;
+        chg_cursor_only(cur, ops);
+        for (size_t i = 0; same && i < n; i++) {
+            bool wanted = CHG_OP(e[i].op) & ops;
+            if (wanted)
+                same = chg_next(cur, &got, &err) == 1 && same_entry(&got, &e[i]);
+            if (i % 97 == 0) {
+                buf_clear(&name);
+                chg_entry_filename(&meta, &e[i], &name);
+                found = found && chg_find_filename(c, ops, buf_z(&name), &arena, &got, &err) ==
+                                     (wanted ? 1 : 0);
+            }
+        }
+        CHECK_MSG(same && chg_next(cur, &got, &err) == 0, "a cursor gives some ops only");
+        CHECK_MSG(found, "names are looked up among some ops only");
+        chg_cursor_close(cur);
+    }
+}
+
+/* The only update stands last: no block before it is unpacked on the way there. */
+static void
+test_skip(void)
+{
+    enum { N = 6000 };
+    struct error err = ERROR_INIT;
+    struct entry *e = make_entries(N, 0), got;
+    for (size_t i = 0; i < N; i++)
+        e[i].op = i + 1 < N ? ENTRY_INSERT : ENTRY_UPDATE;
+    struct chg *c = write_file("skip", e, N, 0);
+    struct chg_cursor *cur = NULL;
+    if (CHECK(c && c->nblocks > 2 && chg_cursor_open(c, &cur, &err) == 0)) {
+        uint64_t first = c->blocks[0].offset;
+        c->blocks[0].offset = c->size; /* reading it would fail */
+        chg_cursor_only(cur, CHG_OP(ENTRY_UPDATE));
+        CHECK(chg_next(cur, &got, &err) == 1 && same_entry(&got, &e[N - 1]));
+        CHECK(chg_next(cur, &got, &err) == 0);
+        c->blocks[0].offset = first;
+    }
+    chg_cursor_close(cur);
+    chg_unref(c);
+    free(e);
 }
 
 static void
@@ -272,6 +326,7 @@ test_random_files(void)
             for (enum chg_view v = 0; v < CHG_VIEWS; v++)
                 test_view(c, v, e, sizes[i].n);
             test_filenames(c, e, sizes[i].n);
+            test_ops(c, e, sizes[i].n);
         }
         chg_unref(c);
         free(e);
@@ -353,13 +408,13 @@ test_equal_names(void)
     chg_entry_filename(&meta, &e[2], &name);
     buf_adds(&name, "~2");
     struct entry got;
-    CHECK(chg_find_filename(c, buf_z(&name), &arena, &got, &err) == 1 &&
+    CHECK(chg_find_filename(c, CHG_ALL_OPS, buf_z(&name), &arena, &got, &err) == 1 &&
           same_entry(&got, &e[2]));
     name.p[name.n - 1] = '3';
-    CHECK(chg_find_filename(c, buf_z(&name), &arena, &got, &err) == 1 &&
+    CHECK(chg_find_filename(c, CHG_ALL_OPS, buf_z(&name), &arena, &got, &err) == 1 &&
           same_entry(&got, &e[3]));
     name.p[name.n - 1] = '4';
-    CHECK(chg_find_filename(c, buf_z(&name), &arena, &got, &err) == 0);
+    CHECK(chg_find_filename(c, CHG_ALL_OPS, buf_z(&name), &arena, &got, &err) == 0);
     chg_unref(c);
 }
 
@@ -389,7 +444,7 @@ test_no_identifier(void)
         e.key.n = i < 10 ? 1 + (size_t)i : 120 + (size_t)i;
         buf_clear(&name);
         chg_entry_filename(&none, &e, &name);
-        ok = ok && chg_find_filename(c, buf_z(&name), &arena, &got, &err) == 1 &&
+        ok = ok && chg_find_filename(c, CHG_ALL_OPS, buf_z(&name), &arena, &got, &err) == 1 &&
              got.key.n == e.key.n;
     }
     CHECK_MSG(ok, "entries without identifier are found by their hex names");
@@ -494,7 +549,7 @@ noticed(const struct entry *e, size_t n, bool *failed)
         for (size_t i = 0; same && i < n; i++)
             same = chg_next(cur, &got, &second) == 1 && same_entry(&got, &e[i]);
         chg_view_read(c, VIEW_JSONL, 0, 1 << 20, &out, &second);
-        chg_find_filename(c, "user00000001,5", &scratch, &got, &second);
+        chg_find_filename(c, CHG_ALL_OPS, "user00000001,5", &scratch, &got, &second);
     }
     *failed = rc < 0;
     chg_cursor_close(cur);
@@ -533,7 +588,7 @@ test_damage(void)
         cuts = cuts && noticed(e, N, &failed) && failed;
     }
     CHECK_MSG(flips, "every flipped bit is told or changes nothing");
-    CHECK_MSG(harmless < 4, "hardly a bit is without meaning");
+    CHECK_MSG(harmless <= bytes.n / 50, "hardly a bit is without meaning");
     CHECK_MSG(cuts, "every cut is told");
     printf("# %zu of %zu flips were harmless\n", harmless, bytes.n);
     free(e);
@@ -549,6 +604,7 @@ main(void)
         return EXIT_FAILURE;
     test_texts();
     test_random_files();
+    test_skip();
     test_equal_names();
     test_no_identifier();
     test_digest();
