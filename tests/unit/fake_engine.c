@@ -548,59 +548,6 @@ run_rejected(struct engine *e, node_id sync, uint64_t run, struct chg **ret)
     return -ENOENT;
 }
 
-/* ---- rows and history: there are none ---- */
-
-int
-sync_rows(struct engine *e, node_id sync, enum rows_of of, struct rows **ret)
-{
-    return -ENOENT;
-}
-
-struct rows *
-rows_unref(struct rows *r)
-{
-    return NULL;
-}
-
-struct chg *
-rows_chg(const struct rows *r)
-{
-    return NULL;
-}
-
-struct timespec
-rows_changed(const struct rows *r)
-{
-    return (struct timespec){0};
-}
-
-bool
-rows_left_out(const struct rows *r, uint64_t row)
-{
-    return false;
-}
-
-int
-sync_rows_remove(struct engine *e, node_id sync, enum rows_of of, unsigned ops,
-                 const char *name, const struct caller *who)
-{
-    return -ENOENT;
-}
-
-size_t
-sync_history_list(struct engine *e, node_id sync, const char *name, uint64_t after,
-                  struct history_text *ret, size_t max)
-{
-    return 0;
-}
-
-int
-sync_history_read(struct engine *e, node_id sync, const char *name, uint64_t number,
-                  struct buf *out, struct timespec *changed)
-{
-    return -ENOENT;
-}
-
 /* ---- verbs ---- */
 
 void
@@ -798,11 +745,6 @@ chg_render(const struct chg_meta *meta, enum chg_view view, const struct entry *
 
 void
 chg_entry_filename(const struct chg_meta *meta, const struct entry *e, struct buf *out)
-{
-}
-
-void
-chg_cursor_only(struct chg_cursor *cur, unsigned ops)
 {
 }
 
