@@ -185,6 +185,22 @@ take_max_deletes(const struct config *k, const struct json_node *root)
                     "number of rows");
 }
 
+static int
+take_keep_runs(const struct config *k, const struct json_node *root)
+{
+    enum { DEFAULT = 100, MOST = 1000000 };
+    k->d->keep_runs = DEFAULT;
+    struct json_node v = json_get(root, "keep_runs");
+    if (!v.json)
+        return 0;
+    json_int_t n = json_integer_value(v.json);
+    if (!json_is_integer(v.json) || n < 1 || n > MOST)
+        return complain(k->c, v.file, v.at, "how many runs runs/ holds; 100 if it is left out",
+                        "\"keep_runs\" must be a whole number from 1 to %d", MOST);
+    k->d->keep_runs = (uint64_t)n;
+    return 0;
+}
+
 /* ---- source and destination ---- */
 
 static int
@@ -322,9 +338,9 @@ take_destination(const struct config *k, const struct json_node *root)
 static int
 take_root(const struct config *k, const struct json_node *root)
 {
-    static const char *const own[] = {"source",     "destination", "identifier",
-                                      "type",       "max_deletes", "foreign",
-                                      "duplicates", "description", NULL};
+    static const char *const own[] = {"source",      "destination", "identifier", "type",
+                                      "max_deletes", "foreign",     "duplicates", "description",
+                                      "keep_runs",   NULL};
     static const char *const foreign[] = {"hold", "delete", "keep", NULL};
     static const char *const duplicates[] = {"reject", "last", NULL};
     const char *description = NULL;
@@ -334,6 +350,7 @@ take_root(const struct config *k, const struct json_node *root)
     rc = rc ? rc : take_destination(k, root);
     rc = rc ? rc : take_identifier(k, root);
     rc = rc ? rc : take_max_deletes(k, root);
+    rc = rc ? rc : take_keep_runs(k, root);
     rc = rc ? rc : take_text(k, root, "description", &description);
     if (rc)
         return rc;

@@ -98,6 +98,7 @@ struct definition {
     int64_t max_deletes_rows; /* -1: a share */
     double max_deletes_share; /* 0.2 is 20 % */
     enum foreign_rows foreign;
+    uint64_t keep_runs;       /* how many of them runs/ holds */
     bool duplicates_last;     /* "duplicates": "last" */
     struct mapping *mappings; /* in file order */
     size_t nmappings;

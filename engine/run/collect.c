@@ -1,6 +1,6 @@
 /*
  * Files that nobody names any more: segments that were merged away, what failed runs left, runs
- * beyond the last hundred. Called when the sync is idle; readers that still hold a file open
+ * beyond those to be kept. Called when the sync is idle; readers that still hold a file open
  * keep it until they close it.
  */
 #include <dirent.h>
@@ -45,7 +45,7 @@ is_wanted(const struct sync_record *r, const char *name, uint64_t oldest, uint64
 }
 
 void
-collect_garbage(struct engine *e, const char *uid)
+collect_garbage(struct engine *e, const char *uid, uint64_t keep)
 {
     struct sync_record record;
     struct error err = ERROR_INIT;
@@ -58,7 +58,7 @@ collect_garbage(struct engine *e, const char *uid)
         sync_record_done(&record);
         return;
     }
-    uint64_t oldest = record.last_run > RUNS_KEPT ? record.last_run - RUNS_KEPT + 1 : 1;
+    uint64_t oldest = keep && record.last_run > keep ? record.last_run - keep + 1 : 1;
     if (oldest > 1)
         ledger_forget_runs(e->catalog, uid, oldest - 1, &err);
     AUTO_BUF struct buf path = BUF_INIT(256);

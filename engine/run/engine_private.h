@@ -138,6 +138,6 @@ void metrics_show(struct engine *e, struct buf *out);
 /* rows.c: closes what is kept open. */
 void rows_forget(struct engine *e);
 
-/* collect.c: removes a sync's files that nothing names any more, and runs beyond the kept. */
-void collect_garbage(struct engine *e, const char *uid);
-enum { RUNS_KEPT = 100 };
+/* collect.c: removes a sync's files that nothing names any more, and all but the last `keep`
+ * runs (0: how many is not known, so none goes). */
+void collect_garbage(struct engine *e, const char *uid, uint64_t keep);

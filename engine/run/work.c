@@ -66,7 +66,7 @@ work_on(struct engine *e, struct job *job)
     int errnum = run_execute(&job->run, &err);
     node_id id = job->sync->id;
     note_result(e, job, errnum, &err);
-    collect_garbage(e, job->run.before.uid);
+    collect_garbage(e, job->run.before.uid, job->run.def ? job->run.def->keep_runs : 0);
 
     /* Idle, and shown as idle, before anybody is told: the next command must not be EBUSY. */
     pthread_mutex_lock(&e->lock);

@@ -50,6 +50,17 @@ class Evidence(MountTest):
         sync.run("approve")
         self.assertEqual(self.why(sync), {1: ("update", "changed")})
 
+    def test_keep_runs(self):
+        sync = self.make(keep_runs=3)
+        for _ in range(5):
+            sync.run()
+        self.assertEqual(sorted(set(os.listdir(sync.path / "runs")) - {"last"}), ["3", "4", "5"])
+        sync.define(config={**self.config, "keep_runs": 2})
+        sync.run()
+        self.assertEqual(sorted(set(os.listdir(sync.path / "runs")) - {"last"}), ["5", "6"])
+        self.expect_errno(errno.EINVAL, sync.define, {**self.config, "keep_runs": 0})
+        self.assertIn("keep_runs", sync.read("error"))
+
 
 if __name__ == "__main__":
     main()
