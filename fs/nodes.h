@@ -38,7 +38,7 @@ enum item_flags {
     ITEM_PASSING = 2, /* comes and goes by the engine's doing: its name is not cached; of a
                          directory: it is there while it has something in it */
     ITEM_ALWAYS = 4,  /* empty rather than absent when there are no rows */
-    ITEM_GROWS = 8,   /* what is added shows to those who have it open, as `tail -f` does */
+    ITEM_GROWS = 8,   /* only ever appended to: a reader at its end gets what has come since */
 };
 
 struct item {

@@ -99,6 +99,14 @@ compare_signatures(const char *before, const char *now, struct buf *out)
     return true;
 }
 
+bool
+run_same_object(const char *signature, const char *other)
+{
+    json_auto_t *a = json_loads(signature, 0, NULL), *b = json_loads(other, 0, NULL);
+    return json_equal(json_object_get(a, "destination"), json_object_get(b, "destination")) &&
+           json_equal(json_object_get(a, "object"), json_object_get(b, "object"));
+}
+
 /* ---- mapping changes ---- */
 
 static const char *

@@ -276,7 +276,8 @@ static void
 hold_second_creation(struct run *run)
 {
     bool again =
-        run->rows == VERB_FULL || (run->fresh && run->before.signature && !run->before.reset);
+        run->rows == VERB_FULL || (run->fresh && run->before.signature && !run->before.reset &&
+                                   run_same_object(run->before.signature, run->signature));
     if (run->def->mode != MODE_INSERT || !again || run->before.live_rows == 0 ||
         run->verb == VERB_BASELINE)
         return;
@@ -666,8 +667,7 @@ run_execute(struct run *run, struct error *err)
                 r->error ? r->error : "");
     if (rc == 0)
         return 0;
-    return err->kind == ERR_CANCELLED ? ECANCELED
-           : err->errnum == ENOEXEC || err->errnum == ESTALE || err->errnum == EINVAL
-               ? err->errnum
-               : EIO;
+    return err->kind == ERR_CANCELLED                        ? ECANCELED
+           : err->errnum == ENOEXEC || err->errnum == ESTALE ? err->errnum
+                                                             : EIO;
 }

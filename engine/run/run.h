@@ -124,6 +124,9 @@ const char *run_why_full(const struct sync_record *before, const struct definiti
 /* JSON of what the delivered state hangs on: destination, object, identifier and its fields. */
 const char *run_signature(const struct definition *def, struct arena *arena);
 
+/* Whether two signatures name the same object of the same destination. */
+bool run_same_object(const char *signature, const char *other);
+
 /* compare.c: reads the model and writes the changes, sending them on if run->live. */
 int run_compare(struct run *run, struct error *err);
 /* Counts one change into run->record and run->new_keys. */
