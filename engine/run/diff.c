@@ -86,13 +86,16 @@ was_rejected(struct diff *d, struct str key, struct error *err)
     return d->more_before && order == 0;
 }
 
-/* 1: the destination refused it, or did not say: that it holds what was delivered before is no
- * longer sure. */
+/* 1: a record like the delivered one is a change all the same: the destination refused just
+ * that record when it was sent again, or never said whether it took another one. */
 static int
-is_doubtful(struct diff *d, struct str key, struct error *err)
+is_doubtful(struct diff *d, struct str key, struct str record, struct error *err)
 {
     int rc = was_rejected(d, key, err);
-    return rc == 1 ? d->before.op != ENTRY_PRESENT : rc;
+    if (rc != 1 || d->before.op == ENTRY_PRESENT)
+        return rc < 0 ? rc : 0;
+    struct str code = {d->before.note.p, strnlen(d->before.note.p, d->before.note.n)};
+    return str_is(code, "unknown") || str_equal(d->before.after, record);
 }
 
 static int
@@ -163,7 +166,7 @@ compare(struct diff *d, struct str key, struct str record, bool was_delivered,
         return 0;
     }
     if (str_equal(record, before) && !d->set->full) {
-        int doubtful = is_doubtful(d, key, err);
+        int doubtful = is_doubtful(d, key, record, err);
         if (doubtful < 0)
             return doubtful;
         if (!doubtful) {

@@ -107,7 +107,7 @@ describe_after(struct run *run, const struct refused_counts *refused, struct syn
     if (run->verb == VERB_BASELINE)
         kept = 0;
     after->signature = run->signature;
-    if (run->rows != VERB_RETRY) /* a full run that is due for a mapping stays due */
+    if (run->rows != VERB_RETRY || run->rekeyed) /* a full run that is due stays due */
         after->meta = run->meta;
     after->reset = NULL;
     after->live_rows = kept + run->new_keys - refused->never_delivered - r->deletes +

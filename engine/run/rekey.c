@@ -14,6 +14,7 @@ struct rekey {
     struct diff_counts *counts;
     struct sorter *delivered; /* shared fingerprint → key, record of the state */
     struct sorter *rows;      /* new key and kind → record */
+    struct sorter *rejected;  /* retry: shared fingerprints of what was rejected before */
     struct buf key, data;
 };
 
@@ -83,6 +84,28 @@ sort_delivered(struct rekey *r, struct error *err)
     return rc < 0 ? rc : sorter_finish(r->delivered, err);
 }
 
+/* For a retry: what the run before rejected, by what it shares with the new mapping. A rejected
+ * file reads like a state of one segment. */
+static int
+sort_rejected(struct rekey *r, struct error *err)
+{
+    if (!r->set->only_rejected || !r->set->rejected)
+        return 0;
+    struct chg *segment = r->set->rejected;
+    const struct state state = {.segments = &segment, .n = 1};
+    struct state_cursor *cursor = NULL;
+    struct entry e;
+    int rc = state_cursor_open(&state, r->set->meta, &cursor, err);
+    while (rc == 0 && (rc = go_on(r, err)) == 0 && (rc = state_next(cursor, &e, err)) == 1) {
+        buf_clear(&r->key);
+        rc = mapper_fingerprint(r->mapper, r->shared, e.after, &r->key, err);
+        if (rc == 0)
+            rc = sorter_add(r->rejected, buf_str(&r->key), (struct str){0}, err);
+    }
+    state_cursor_close(cursor);
+    return rc;
+}
+
 /* A row of the model under its own fingerprint. */
 static int
 keep_row(struct rekey *r, enum row_kind kind, struct str record, struct error *err)
@@ -131,12 +154,36 @@ refuse(struct rekey *r, const struct row *row, struct error *err)
     return r->set->refuse(r->set->arg, &e, err);
 }
 
+/* 1: a row that is new may be sent. A retry sends one for each rejected one like it; `next` is
+ * the first of those not used up. */
+static int
+may_send(struct rekey *r, struct str row_key, struct str *next, int *more, struct error *err)
+{
+    if (!r->set->only_rejected)
+        return 1;
+    struct str nothing;
+    int order = -1;
+    while (*more == 1 && (order = key_compare(*next, row_key)) < 0)
+        *more = sorter_next(r->rejected, next, &nothing, err);
+    if (*more < 0)
+        return *more;
+    if (*more == 0 || order > 0) {
+        r->counts->held_back++;
+        return 0;
+    }
+    *more = sorter_next(r->rejected, next, &nothing, err);
+    return *more < 0 ? *more : 1;
+}
+
 /* Both sides in the order of what they share: equal ones are matched one by one. */
 static int
 match(struct rekey *r, struct error *err)
 {
-    struct str key, data;
+    struct str key, data, rejected, nothing;
     int more = sorter_next(r->delivered, &key, &data, err), rc = more;
+    int more_rejected = rc < 0 ? 0 : sorter_next(r->rejected, &rejected, &nothing, err);
+    if (more_rejected < 0)
+        return more_rejected;
     struct row row;
     while (rc >= 0) {
         rc = go_on(r, err);
@@ -157,7 +204,9 @@ match(struct rekey *r, struct error *err)
                 return rc;
         }
         bool known = more == 1 && str_equal(key, row.key);
-        rc = keep_row(r, known ? ROW_KNOWN : ROW_NEW, row.record, err);
+        rc = known ? 1 : may_send(r, row.key, &rejected, &more_rejected, err);
+        if (rc == 1)
+            rc = keep_row(r, known ? ROW_KNOWN : ROW_NEW, row.record, err);
         if (rc == 0 && known) {
             r->counts->unchanged++;
             rc = more = sorter_next(r->delivered, &key, &data, err);
@@ -218,15 +267,22 @@ rekey_run(const struct diff_settings *settings, struct mapper *mapper, const boo
     if (rc == 0)
         rc = sorter_create(dirfd, NULL, 0, sort_memory, &r.rows, err);
     if (rc == 0)
+        rc = sorter_create(dirfd, NULL, 0, sort_memory, &r.rejected, err);
+    if (rc == 0)
         rc = chg_create(dirfd, name, settings->meta, 0, &state, err);
     if (rc == 0)
         rc = sort_delivered(&r, err);
+    if (rc == 0)
+        rc = sort_rejected(&r, err);
+    if (rc == 0)
+        rc = sorter_finish(r.rejected, err);
     if (rc == 0)
         rc = match(&r, err);
     if (rc == 0)
         rc = place(&r, state, err);
     sorter_free(r.delivered);
     sorter_free(r.rows);
+    sorter_free(r.rejected);
     buf_done(&r.key);
     buf_done(&r.data);
     if (rc < 0) {

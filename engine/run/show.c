@@ -438,8 +438,7 @@ engine_show(struct engine *e, enum root_text which, struct buf *out, struct time
             *changed = (struct timespec){at / 1000000, at % 1000000 * 1000};
         return rc;
     }
-    if (which == ROOT_METRICS) { /* some of its numbers are of this moment */
-        clock_gettime(CLOCK_REALTIME, changed);
+    if (which == ROOT_METRICS) {
         metrics_show(e, out);
         return out->failed ? -ENOMEM : 0;
     }

@@ -77,7 +77,7 @@ mount_stop() {
 mount_scan() {
     local lines
     lines=$(grep -E 'Sanitizer|runtime error:|Assertion' "$TMP/stderr"
-        grep -iE '\b(error|warning)\b' "$TMP/stderr" | grep -vE "$mount_expected")
+        grep -vE '^retlfs: (info|debug): ' "$TMP/stderr" | grep -iE '\b(error|warning)\b' | grep -vE "$mount_expected")
     check_that 'nothing unexpected on stderr' [ -z "$lines" ]
     if [ -n "$lines" ]; then
         sed 's/^/# /' "$TMP/stderr" | tail -40
