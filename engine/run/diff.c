@@ -86,16 +86,16 @@ was_rejected(struct diff *d, struct str key, struct error *err)
     return d->more_before && order == 0;
 }
 
-/* 1: a record like the delivered one is a change all the same: the destination refused just
- * that record when it was sent again, or never said whether it took another one. */
+/* 1: the destination refused it, or did not say, so it is still a change though it may look
+ * like what was delivered before. Without identifier what was refused has no delivered record:
+ * only the counts of equal ones tell. */
 static int
-is_doubtful(struct diff *d, struct str key, struct str record, struct error *err)
+is_still_due(struct diff *d, struct str key, struct error *err)
 {
+    if (d->set->meta->nkey == 0)
+        return 0;
     int rc = was_rejected(d, key, err);
-    if (rc != 1 || d->before.op == ENTRY_PRESENT)
-        return rc < 0 ? rc : 0;
-    struct str code = {d->before.note.p, strnlen(d->before.note.p, d->before.note.n)};
-    return str_is(code, "unknown") || str_equal(d->before.after, record);
+    return rc == 1 ? d->before.op != ENTRY_PRESENT : rc;
 }
 
 static int
@@ -159,22 +159,17 @@ compare(struct diff *d, struct str key, struct str record, bool was_delivered,
         return emit(d, mode == MODE_UPDATE ? ENTRY_UPDATE : ENTRY_INSERT, key, record, nothing,
                     err);
     struct str before = d->delivered.after;
-    if (mode == MODE_INSERT) {
-        if (d->set->full)
-            return emit(d, ENTRY_INSERT, key, record, before, err);
-        d->counts->unchanged++;
-        return 0;
-    }
-    if (str_equal(record, before) && !d->set->full) {
-        int doubtful = is_doubtful(d, key, record, err);
-        if (doubtful < 0)
-            return doubtful;
-        if (!doubtful) {
+    bool differs = mode != MODE_INSERT && !str_equal(record, before);
+    if (!differs && !d->set->full) {
+        int due = is_still_due(d, key, err);
+        if (due < 0)
+            return due;
+        if (!due) {
             d->counts->unchanged++;
             return 0;
         }
     }
-    return emit(d, ENTRY_UPDATE, key, record, before, err);
+    return emit(d, mode == MODE_INSERT ? ENTRY_INSERT : ENTRY_UPDATE, key, record, before, err);
 }
 
 /* Without identifier: gives the record a key of its own, that of the delivered one it is taken

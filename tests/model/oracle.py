@@ -65,6 +65,7 @@ class Plan:
     held: bool
     full: bool
     verb: str = "run"
+    matched: list = field(default_factory=list)  # without identifier: frozen rows known already
 
 
 def key_rows(sync, rows):
@@ -153,23 +154,24 @@ def plan_bag(sync, rows, verb):
     have = Counter()
     for record, n in sync.bag.items():
         have[part(record)] += n
-    changes = []
+    changes, matched = [], []
     for row in rows:
         record = record_of(sync.mapping, row)
         known = part(freeze(record))
         if have[known] > 0:
             have[known] -= 1
+            matched.append(freeze(record))
         else:
             changes.append(("insert", None, record))
     if verb == "retry":
-        only = Counter(r for _, r in sync.rejected)
+        only = Counter(part(r) for _, r in sync.rejected)
         kept = []
         for change in changes:
-            if only[freeze(change[2])] > 0:
-                only[freeze(change[2])] -= 1
+            if only[part(freeze(change[2]))] > 0:
+                only[part(freeze(change[2]))] -= 1
                 kept.append(change)
         changes = kept
-    return Plan(changes, [], False, sync.first, verb)
+    return Plan(changes, [], False, sync.first, verb, matched)
 
 
 def deliver(sync, p, rows):
@@ -208,22 +210,20 @@ def deliver(sync, p, rows):
         if sync.identifier:
             sync.state[key] = record
     if not sync.identifier:
-        remember_bag(sync, delivered, rejected, rows)
+        remember_bag(sync, p, delivered)
     sync.rejected, sync.unsent = rejected, unsent
-    if p.verb != "retry":  # what is due for another reason stays due
+    if p.verb != "retry" or not sync.identifier:  # what is due for another reason stays due
         sync.known, sync.first = dict(sync.mapping), False
     return rejected
 
 
-def remember_bag(sync, delivered, rejected, rows):
+def remember_bag(sync, p, delivered):
     """What was matched is known in its new form from now on. (The caller changes mappings only
     while the model holds everything that was delivered.)"""
     if sync.known != sync.mapping:
-        sync.bag = Counter(freeze(record_of(sync.mapping, row)) for row in rows)
-        sync.bag -= Counter(record for _, record in rejected)
-    else:
-        for _, record in delivered:
-            sync.bag[freeze(record)] += 1
+        sync.bag = Counter(p.matched)
+    for _, record in delivered:
+        sync.bag[freeze(record)] += 1
 
 
 def baseline(sync, rows):

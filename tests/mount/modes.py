@@ -254,8 +254,9 @@ class Cases:
         self.model("UPDATE @ SET v = 'bad' WHERE id = 1; UPDATE @ SET v = 'B' WHERE id = 2")
         sync.run(want=errno.EIO)
         self.assertEqual(self.rows(), [["1", "a"], ["2", "B"]])
-        # Back to what was delivered: no change any more.
+        # What was refused is still a change, and sent with what the model holds then.
         self.model("UPDATE @ SET v = 'a' WHERE id = 1")
+        self.assertEqual(self.sent(sync), [("update", 1, "a")])
         self.assertEqual(self.sent(sync), [])
         self.assertEqual(sync.rejected(), [])
 
