@@ -22,6 +22,7 @@ struct merge {
     struct buf resent; /* the note of rows sent again unchanged */
     uint64_t seq;
     uint64_t foreign_rows;
+    struct buf last_foreign; /* its key */
 };
 
 static int
@@ -32,6 +33,8 @@ next_change(struct merge *m, struct error *err)
     return rc < 0 ? rc : 0;
 }
 
+/* The next foreign identifier. Several rows may have it where nothing makes it unique; one
+ * delete is for all of them. */
 static int
 next_foreign(struct merge *m, struct error *err)
 {
@@ -39,9 +42,16 @@ next_foreign(struct merge *m, struct error *err)
     if (!m->foreign)
         return 0;
     m->row = (struct entry){.op = ENTRY_DELETE, .note = str_of(FOREIGN)};
-    int rc = sorter_next(m->foreign, &m->row.key, &m->row.before, err);
-    m->more_rows = rc == 1;
-    return rc < 0 ? rc : 0;
+    int rc;
+    do
+        rc = sorter_next(m->foreign, &m->row.key, &m->row.before, err);
+    while (rc == 1 && str_equal(m->row.key, buf_str(&m->last_foreign)));
+    if (rc != 1)
+        return rc;
+    m->more_rows = true;
+    buf_clear(&m->last_foreign);
+    buf_add(&m->last_foreign, m->row.key.p, m->row.key.n);
+    return m->last_foreign.failed ? error_set(err, ERR_INTERNAL, ENOMEM, "out of memory") : 0;
 }
 
 void
@@ -133,6 +143,7 @@ plan_write(struct chg *changes, struct sorter *foreign, const char *why_full, un
     if (rc == 0)
         rc = merge(&m, err);
     chg_cursor_close(m.changes);
+    buf_done(&m.last_foreign);
     buf_done(&m.resent);
     if (rc < 0) {
         chg_discard(m.out);

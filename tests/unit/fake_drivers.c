@@ -236,7 +236,7 @@ apply_row(struct destination *d, const struct staged *s, dest_verdict_fn verdict
             verdict(arg, s->seq, &refused);
     } else if (s->op == OP_DELETE) {
         fake.deletes++;
-        if (at < d->nnext)
+        for (; at < d->nnext; at = find_next(d, s->row.cells[0]))
             d->next[at] = d->next[--d->nnext];
     } else if (s->op == OP_INSERT) {
         fake.inserts++;

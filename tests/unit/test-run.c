@@ -348,9 +348,10 @@ test_foreign(void)
     CHECK(shows(SYNC_STATUS, "delivered: 1"));
 
     fake.target[1] = (struct fake_row){{"y", "stranger", ""}};
-    fake.ntarget = 2;
+    fake.target[2] = (struct fake_row){{"y", "another", ""}};
+    fake.ntarget = 3;
     CHECK(trigger("run") == 0); /* incremental: nobody is asked */
-    CHECK(fake.ntarget == 2);
+    CHECK(fake.ntarget == 3);
     put(sync_id, "config.json",
         "{\"source\": {\"connection\": \"m\", \"table\": \"t\"}, \"destination\": "
         "{\"connection\": "
