@@ -103,8 +103,9 @@ emit(struct diff *d, enum entry_op op, struct str key, struct str after, struct 
      struct error *err)
 {
     struct entry e = {.op = op, .key = key, .after = after, .before = before};
+    int again = 0;
     if (op != ENTRY_PRESENT) {
-        int again = was_rejected(d, key, err);
+        again = was_rejected(d, key, err);
         if (again < 0)
             return again;
         if (!again && d->set->only_rejected) {
@@ -115,6 +116,12 @@ emit(struct diff *d, enum entry_op op, struct str key, struct str after, struct 
             d->counts->retried++;
             e.note = STR("tried again: the run before did not deliver it");
         }
+    }
+    if (again && d->set->meta->nkey == 0) { /* of equal records, one for each rejected one */
+        int rc = chg_next(d->rejected, &d->before, err);
+        if (rc < 0)
+            return rc;
+        d->more_before = rc == 1;
     }
     e.seq = d->seq++;
     return d->set->emit(d->set->arg, &e, err);
