@@ -37,6 +37,7 @@ struct dirs {
     bool stored_ended;
     size_t fixed_next;
     struct listing listing;
+    struct dirs *next, **link; /* in fs->listings */
 };
 
 int
@@ -53,6 +54,13 @@ dirs_open(struct fs *fs, struct inode *dir, struct dirs **ret)
     if (dir->node)
         d->at = (struct place){.sync = dir->node};
     pthread_mutex_init(&d->lock, NULL);
+    pthread_mutex_lock(&fs->table_lock);
+    d->next = fs->listings;
+    d->link = &fs->listings;
+    if (d->next)
+        d->next->link = &d->next;
+    fs->listings = d;
+    pthread_mutex_unlock(&fs->table_lock);
     *ret = d;
     return 0;
 }
@@ -82,12 +90,24 @@ dirs_close(struct dirs *d)
 {
     if (!d)
         return NULL;
+    pthread_mutex_lock(&d->fs->table_lock);
+    *d->link = d->next;
+    if (d->next)
+        d->next->link = d->link;
+    pthread_mutex_unlock(&d->fs->table_lock);
     rewind_all(d);
     VEC_DONE(&d->batch);
     buf_done(&d->name);
     pthread_mutex_destroy(&d->lock);
     free(d);
     return NULL;
+}
+
+void
+dirs_close_all(struct fs *fs)
+{
+    while (fs->listings)
+        dirs_close(fs->listings);
 }
 
 /* ---- the parts of a listing, in order; 1: d->item is filled; 0: this part has ended ---- */
@@ -166,7 +186,8 @@ next_fixed(struct dirs *d)
         d->item.st.st_mode = item->kind == ITEM_LINK                               ? S_IFLNK
                              : item->kind == ITEM_DIR || item->kind == ITEM_STORED ? S_IFDIR
                                                                                    : S_IFREG;
-        d->item.worth_look_up = item->kind != ITEM_TRIGGER;
+        /* A pollable file is known only to those who asked for it: see watch.c. */
+        d->item.worth_look_up = item->kind != ITEM_TRIGGER && !(item->flags & ITEM_POLL);
         return 1;
     }
     return 0;

@@ -25,3 +25,5 @@ int dirs_open(struct fs *fs, struct inode *dir, struct dirs **ret);
  * end. Asking for the same offset again gives the same name. */
 int dirs_at(struct dirs *d, uint64_t offset, struct listed *ret);
 struct dirs *dirs_close(struct dirs *d); /* NULL-safe, returns NULL */
+/* At the end of the mount, of those still open: a lazy unmount takes the rest of the requests. */
+void dirs_close_all(struct fs *fs);

@@ -723,6 +723,7 @@ stop(struct mount *s)
     while (fs->polls)
         poll_forget(fs, fs->polls);
     file_close_all(fs);
+    dirs_close_all(fs);
     inode_table_done(fs);
     engine_close(fs->engine);
     fs->triggers = triggers_free(fs->triggers);

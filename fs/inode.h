@@ -68,6 +68,7 @@ struct fs {
     pthread_mutex_t polls_lock;
     struct handle *polls;   /* handles of pollable files */
     struct handle *handles; /* all, under table_lock */
+    struct dirs *listings;  /* all, under table_lock */
 };
 
 void inode_table_init(struct fs *fs);

@@ -91,7 +91,10 @@ WRITERS = [
     Writer("dd conv=fsync", "dd if=$new of=$f bs=64k conv=fsync status=none"),
     Writer("sort -o", "sort -s -k 1,1.0 -o $f $new 2> $tmp/e || { cat $tmp/e >&2; exit 1; }", cut="skip",
            plain=False, says=EINVAL),
-    Writer("split", "split -b 1M -a 1 --filter='cat > $f' $new"),
+    Writer("split by bash", "SHELL=$(which bash) split -b 1M -a 1 --filter='cat > $f' $new"),
+    # dash opens the file and lets a child write it, so nobody hears of a text cut short.
+    Writer("split by dash", "SHELL=$(which dash) split -b 1M -a 1 --filter='cat > $f' $new", cut="silent",
+           needs=("dash",)),
     Writer("curl -o", "curl -s -S -o $f file://$new || { echo \"curl: $?\" >&2; exit 1; }",
            says="curl: 23|Failed", needs=("curl",)),
     Writer("node", "node -e 'const fs = require(\"fs\"); fs.writeFileSync(process.argv[1],"

@@ -2,6 +2,7 @@
 """The daemon as a program: start-up errors, background, fstab style, unmount, two daemons on one
 state, kill -9, what survives a restart; and `retlfs check`."""
 
+import contextlib
 import errno
 import json
 import os
@@ -177,6 +178,23 @@ class Start(unittest.TestCase):
         process.send_signal(signal.SIGTERM)
         self.assertEqual(process.wait(timeout=60), 0)
         self.assertFalse(os.path.ismount(mount.point))
+        mount.check_stderr()
+
+    def test_sigterm_while_in_use(self):
+        """What others hold open gets ENOTCONN, and the daemon gives everything back (ASan looks)."""
+        mount = Mount()
+        self.addCleanup(mount.close)
+        held = [os.open(mount.path("README"), os.O_RDONLY), os.open(mount.point, os.O_DIRECTORY)]
+        self.assertIn("README", os.listdir(held[1]))
+        process, mount.process = mount.process, None
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(timeout=60), 0)
+        for fd in held:
+            with self.assertRaises(OSError) as caught:
+                os.fstat(fd)
+            self.assertEqual(caught.exception.errno, errno.ENOTCONN)
+            with contextlib.suppress(OSError):
+                os.close(fd)
         mount.check_stderr()
 
 
