@@ -186,19 +186,32 @@ take_max_deletes(const struct config *k, const struct json_node *root)
 }
 
 static int
-take_keep_runs(const struct config *k, const struct json_node *root)
+take_count(const struct config *k, const struct json_node *root, const char *key, int most,
+           const char *hint, uint64_t *ret)
 {
-    enum { DEFAULT = 100, MOST = 1000000 };
-    k->d->keep_runs = DEFAULT;
-    struct json_node v = json_get(root, "keep_runs");
+    struct json_node v = json_get(root, key);
     if (!v.json)
         return 0;
     json_int_t n = json_integer_value(v.json);
-    if (!json_is_integer(v.json) || n < 1 || n > MOST)
-        return complain(k->c, v.file, v.at, "how many runs runs/ holds; 100 if it is left out",
-                        "\"keep_runs\" must be a whole number from 1 to %d", MOST);
-    k->d->keep_runs = (uint64_t)n;
+    if (!json_is_integer(v.json) || n < 1 || n > most)
+        return complain(k->c, v.file, v.at, hint, "\"%s\" must be a whole number from 1 to %d",
+                        key, most);
+    *ret = (uint64_t)n;
     return 0;
+}
+
+static int
+take_keep(const struct config *k, const struct json_node *root)
+{
+    enum { RUNS = 100, MOST_RUNS = 1000000, MOST_DAYS = 36500 };
+    k->d->keep_runs = RUNS;
+    k->d->keep_days = 0;
+    int rc = take_count(k, root, "keep_runs", MOST_RUNS,
+                        "how many runs runs/ holds; 100 if it is left out", &k->d->keep_runs);
+    return rc ? rc
+              : take_count(k, root, "keep_days", MOST_DAYS,
+                           "after how many days a run leaves runs/; never if it is left out",
+                           &k->d->keep_days);
 }
 
 /* ---- source and destination ---- */
@@ -340,7 +353,7 @@ take_root(const struct config *k, const struct json_node *root)
 {
     static const char *const own[] = {"source",      "destination", "identifier", "type",
                                       "max_deletes", "foreign",     "duplicates", "description",
-                                      "keep_runs",   NULL};
+                                      "keep_runs",   "keep_days",   NULL};
     static const char *const foreign[] = {"hold", "delete", "keep", NULL};
     static const char *const duplicates[] = {"reject", "last", NULL};
     const char *description = NULL;
@@ -350,7 +363,7 @@ take_root(const struct config *k, const struct json_node *root)
     rc = rc ? rc : take_destination(k, root);
     rc = rc ? rc : take_identifier(k, root);
     rc = rc ? rc : take_max_deletes(k, root);
-    rc = rc ? rc : take_keep_runs(k, root);
+    rc = rc ? rc : take_keep(k, root);
     rc = rc ? rc : take_text(k, root, "description", &description);
     if (rc)
         return rc;

@@ -99,6 +99,7 @@ struct definition {
     double max_deletes_share; /* 0.2 is 20 % */
     enum foreign_rows foreign;
     uint64_t keep_runs;       /* how many of them runs/ holds */
+    uint64_t keep_days;       /* and how old they may be; 0: as old as they are */
     bool duplicates_last;     /* "duplicates": "last" */
     struct mapping *mappings; /* in file order */
     size_t nmappings;

@@ -1,7 +1,9 @@
 /*
  * Files that nobody names any more: segments that were merged away, what failed runs left, runs
- * beyond those to be kept. Called when the sync is idle; readers that still hold a file open
- * keep it until they close it.
+ * beyond those to be kept. Readers that still hold a file open keep it until they close it.
+ *
+ * Everything is looked at when the sync is idle, after its run; only runs grow old while
+ * nothing happens, or while another one goes on, and their files are told by their names.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -44,8 +46,56 @@ is_wanted(const struct sync_record *r, const char *name, uint64_t oldest, uint64
     return false;
 }
 
-void
-collect_garbage(struct engine *e, const char *uid, uint64_t keep)
+/* Of a run that was forgotten, whatever else is going on in the directory. */
+static bool
+is_of_old_run(const char *name, uint64_t oldest)
+{
+    uint64_t number;
+    return sscanf(name, "run-%" SCNu64 ".", &number) == 1 && number < oldest;
+}
+
+/* The oldest run that is to be kept; the newest always is. */
+static uint64_t
+oldest_kept(struct engine *e, const struct sync_record *r, struct keep_runs keep)
+{
+    const usec_t day = INT64_C(86400) * 1000000;
+    struct error err = ERROR_INIT;
+    uint64_t oldest =
+        keep.newest && r->last_run > keep.newest ? r->last_run - keep.newest + 1 : 1;
+    uint64_t young = 0;
+    if (keep.days &&
+        ledger_first_since(e->catalog, r->uid, clock_now() - (usec_t)keep.days * day, &young,
+                           &err) == 0) {
+        if (young == 0)
+            young = r->last_run;
+        if (young > oldest)
+            oldest = young;
+    }
+    return oldest;
+}
+
+static void
+remove_files(struct engine *e, const struct sync_record *r, uint64_t oldest,
+             uint64_t unresolved, bool idle)
+{
+    AUTO_BUF struct buf path = BUF_INIT(256);
+    buf_addf(&path, "syncs/%s", r->uid);
+    int fd = openat(e->state_fd, buf_z(&path), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir && fd >= 0)
+        close(fd);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        const char *name = entry->d_name;
+        if (name[0] != '.' && (idle || is_of_old_run(name, oldest)) &&
+            !is_wanted(r, name, oldest, unresolved))
+            unlinkat(fd, name, 0);
+    }
+    if (dir)
+        closedir(dir);
+}
+
+static void
+collect(struct engine *e, const char *uid, struct keep_runs keep, bool idle)
 {
     struct sync_record record;
     struct error err = ERROR_INIT;
@@ -53,24 +103,31 @@ collect_garbage(struct engine *e, const char *uid, uint64_t keep)
     uint64_t unresolved = 0;
     if (ledger_load_uid(e->catalog, uid, &record, &err) < 0)
         return;
-    /* What an unresolved run wrote is needed once it is settled: rather keep too much. */
-    if (ledger_unresolved(e->catalog, uid, &unresolved, &token, &err) < 0) {
-        sync_record_done(&record);
-        return;
-    }
-    uint64_t oldest = keep && record.last_run > keep ? record.last_run - keep + 1 : 1;
+    uint64_t oldest = oldest_kept(e, &record, keep);
     if (oldest > 1)
         ledger_forget_runs(e->catalog, uid, oldest - 1, &err);
-    AUTO_BUF struct buf path = BUF_INIT(256);
-    buf_addf(&path, "syncs/%s", uid);
-    int fd = openat(e->state_fd, buf_z(&path), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    if (!dir && fd >= 0)
-        close(fd);
-    for (struct dirent *entry; dir && (entry = readdir(dir));)
-        if (entry->d_name[0] != '.' && !is_wanted(&record, entry->d_name, oldest, unresolved))
-            unlinkat(fd, entry->d_name, 0);
-    if (dir)
-        closedir(dir);
+    /* What an unresolved run wrote is needed once it is settled: rather keep too much. */
+    if (ledger_unresolved(e->catalog, uid, &unresolved, &token, &err) == 0 &&
+        (idle || oldest > 1))
+        remove_files(e, &record, oldest, unresolved, idle);
     sync_record_done(&record);
+}
+
+void
+collect_garbage(struct engine *e, const char *uid, struct keep_runs keep)
+{
+    collect(e, uid, keep, true);
+}
+
+void
+collect_old_runs(struct engine *e)
+{
+    AUTO_FREE node_id *ids = NULL;
+    size_t n = registry_list(e, &ids);
+    for (size_t i = 0; i < n; i++) {
+        struct sync_view *v = registry_view(e, ids[i]);
+        if (v && v->keep.days && v->last.number > 1)
+            collect(e, v->record.uid, v->keep, false);
+        sync_view_unref(v);
+    }
 }

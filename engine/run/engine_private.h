@@ -5,7 +5,8 @@
  * is never held while the catalogue, a driver or a callback is called. The catalogue has locks
  * of its own, taken after `engine.building`, which makes views replace each other in the order
  * in which they were made. `engine.schedules`, taken before all of these, is held while what
- * the record says of a schedule is read, changed and written.
+ * the record says of a schedule is read, changed and written, and while runs that have become
+ * too old are removed.
  */
 #pragma once
 
@@ -15,6 +16,12 @@
 #include "catalog/catalog.h"
 #include "engine.h"
 #include "run/run.h"
+
+/* Which runs runs/ holds; the newest is always kept. */
+struct keep_runs {
+    uint64_t newest; /* so many; 0: not known, all */
+    uint64_t days;   /* that ended since; 0: whenever they did */
+};
 
 /* What can be known of a sync without running it; built whole, then swapped in. */
 struct sync_view {
@@ -32,6 +39,7 @@ struct sync_view {
     const char *schedule;        /* as written; "off" */
     bool schedule_new;           /* the record is of another one */
     usec_t next_due, next_start; /* by the schedule; 0: never */
+    struct keep_runs keep;
     struct sync_record record;
     struct run_record last; /* number 0: there is none */
     struct timespec changed;
@@ -86,7 +94,8 @@ struct engine {
     pthread_cond_t work; /* for workers: a job, or stopping */
     pthread_cond_t due;  /* for the scheduler: look now, or end */
     pthread_t scheduler;
-    usec_t look_at; /* when it will look without being told to */
+    usec_t look_at;    /* when it will look without being told to */
+    usec_t collect_at; /* when it looks for old runs again (under schedules) */
     bool scheduling, look_now, unscheduled;
     atomic_bool first_look; /* since the start */
     pthread_cond_t calls;   /* for ticket_drop: a callback returned */
@@ -138,6 +147,8 @@ void metrics_show(struct engine *e, struct buf *out);
 /* rows.c: closes what is kept open. */
 void rows_forget(struct engine *e);
 
-/* collect.c: removes a sync's files that nothing names any more, and all but the last `keep`
- * runs (0: how many is not known, so none goes). */
-void collect_garbage(struct engine *e, const char *uid, uint64_t keep);
+/* collect.c: removes an idle sync's files that nothing names any more, and runs that need not
+ * be kept. */
+void collect_garbage(struct engine *e, const char *uid, struct keep_runs keep);
+/* Of every sync, idle or not, runs that have become too old. */
+void collect_old_runs(struct engine *e);

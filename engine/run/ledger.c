@@ -452,6 +452,24 @@ ledger_list_runs(struct catalog *c, const char *uid, uint64_t after, uint64_t *n
 }
 
 int
+ledger_first_since(struct catalog *c, const char *uid, usec_t when, uint64_t *number,
+                   struct error *err)
+{
+    struct sql *q;
+    int64_t first = 0;
+    int rc = catalog_read(c, &q, err);
+    if (rc < 0)
+        return rc;
+    rc = sql_one_int(q, err, &first,
+                     "SELECT number FROM run WHERE sync = ?1"
+                     " AND (phase <> 'done' OR ended >= ?2) ORDER BY number LIMIT 1",
+                     "ti", uid, (int64_t)when);
+    catalog_read_end(c, q);
+    *number = (uint64_t)first;
+    return rc < 0 && rc != -ENOENT ? rc : 0;
+}
+
+int
 ledger_forget_runs(struct catalog *c, const char *uid, uint64_t number, struct error *err)
 {
     int rc = catalog_begin(c, err);

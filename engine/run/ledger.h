@@ -144,5 +144,9 @@ int ledger_last_run(struct catalog *c, const char *uid, struct arena *arena,
                     struct run_record *ret);
 size_t ledger_list_runs(struct catalog *c, const char *uid, uint64_t after, uint64_t *numbers,
                         size_t max);
+/* The number of the oldest run that is not known to have ended before `when`; 0: there is none.
+ */
+int ledger_first_since(struct catalog *c, const char *uid, usec_t when, uint64_t *number,
+                       struct error *err);
 /* Forgets runs up to and including `number`. */
 int ledger_forget_runs(struct catalog *c, const char *uid, uint64_t number, struct error *err);

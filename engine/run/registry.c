@@ -129,6 +129,7 @@ describe_definition(struct engine *e, node_id id, struct sync_view *v)
                                       def->object ? " " : "", def->object ? def->object : "");
         v->why_full = run_why_full(&v->record, def, &v->arena);
         v->dest_driver = world.driver_of(world.arg, def->dest_connection);
+        v->keep = (struct keep_runs){def->keep_runs, def->keep_days};
     } else if (texts.config.p) {
         const char *connection = config_destination(texts.config, &v->arena);
         v->dest_driver = connection ? world.driver_of(world.arg, connection) : NULL;

@@ -9,6 +9,7 @@
 #define SECOND INT64_C(1000000)
 #define LOOK_AGAIN (60 * SECOND) /* at the latest: the wall clock may have been set */
 #define CLOCK_SET_BACK (3600 * SECOND)
+#define COLLECT_AGAIN (3600 * SECOND)
 #define SPREAD_MAX (30 * SECOND)
 enum { SPREAD_SHARE = 10 };
 
@@ -188,12 +189,25 @@ attend(struct engine *e, node_id id)
     return rc == 0;
 }
 
+/* Runs of a sync that no longer runs grow too old as well. */
+static void
+collect_at_times(struct engine *e, usec_t now)
+{
+    pthread_mutex_lock(&e->schedules);
+    if (now >= e->collect_at || e->collect_at > now + COLLECT_AGAIN) {
+        e->collect_at = now + COLLECT_AGAIN;
+        collect_old_runs(e);
+    }
+    pthread_mutex_unlock(&e->schedules);
+}
+
 usec_t
 scheduler_tick(struct engine *e)
 {
     VEC(node_id) ids = {0};
     usec_t now = clock_now(), next = INT64_MAX;
     bool complete = true;
+    collect_at_times(e, now);
     pthread_mutex_lock(&e->lock);
     for (struct sync *s = e->syncs; s; s = s->next)
         if (!s->gone && wants(e, s->view, now))

@@ -66,7 +66,11 @@ work_on(struct engine *e, struct job *job)
     int errnum = run_execute(&job->run, &err);
     node_id id = job->sync->id;
     note_result(e, job, errnum, &err);
-    collect_garbage(e, job->run.before.uid, job->run.def ? job->run.def->keep_runs : 0);
+    const struct definition *def = job->run.def;
+    struct keep_runs keep = {0};
+    if (def)
+        keep = (struct keep_runs){def->keep_runs, def->keep_days};
+    collect_garbage(e, job->run.before.uid, keep);
 
     /* Idle, and shown as idle, before anybody is told: the next command must not be EBUSY. */
     pthread_mutex_lock(&e->lock);

@@ -6,7 +6,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from retlfs import MountTest, main
+from retlfs import MountTest, Sqlite, main, wait_for
 
 
 class Evidence(MountTest):
@@ -50,16 +50,42 @@ class Evidence(MountTest):
         sync.run("approve")
         self.assertEqual(self.why(sync), {1: ("update", "changed")})
 
+    def runs(self, sync):
+        return sorted(set(os.listdir(sync.path / "runs")) - {"last"})
+
     def test_keep_runs(self):
         sync = self.make(keep_runs=3)
         for _ in range(5):
             sync.run()
-        self.assertEqual(sorted(set(os.listdir(sync.path / "runs")) - {"last"}), ["3", "4", "5"])
+        self.assertEqual(self.runs(sync), ["3", "4", "5"])
         sync.define(config={**self.config, "keep_runs": 2})
         sync.run()
-        self.assertEqual(sorted(set(os.listdir(sync.path / "runs")) - {"last"}), ["5", "6"])
+        self.assertEqual(self.runs(sync), ["5", "6"])
         self.expect_errno(errno.EINVAL, sync.define, {**self.config, "keep_runs": 0})
         self.assertIn("keep_runs", sync.read("error"))
+
+    def test_keep_days(self):
+        sync = self.make(keep_days=30)
+        for _ in range(4):
+            sync.run()
+        self.assertEqual(self.runs(sync), ["1", "2", "3", "4"])
+        self.mount.stop()
+        # As if the daemon had been away for long.
+        ledger = Sqlite(self.mount.state / "catalogue.db")
+        for number, days in ((1, 40), (2, 31), (3, 29), (4, 0)):
+            ledger.sql("UPDATE run SET ended = ended - ? WHERE number = ?", (days * 86400 * 1000000, number))
+        self.mount.start()
+        wait_for("old runs to go", lambda: self.runs(sync) == ["3", "4"])
+        self.mount.stop()
+        ledger.sql("UPDATE run SET ended = ended - 900 * 86400000000")
+        self.mount.start()
+        wait_for("all but the newest to go", lambda: self.runs(sync) == ["4"])
+        self.assertEqual(sync.summary()["outcome"], "succeeded")
+        sync.run()
+        self.assertEqual(sync.changes(), [])  # what was delivered is known as ever
+        self.assertEqual(self.runs(sync), ["5"])
+        self.expect_errno(errno.EINVAL, sync.define, {**self.config, "keep_days": 0.5})
+        self.assertIn("keep_days", sync.read("error"))
 
 
 if __name__ == "__main__":

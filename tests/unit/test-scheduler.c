@@ -2,62 +2,13 @@
  * Runs by schedule through the whole engine, against drivers in memory and a clock that the
  * test turns: due, skipped, missed, paused, not ready, many at once.
  */
-#include <fcntl.h>
-#include <poll.h>
 #include <pthread.h>
-#include <stdatomic.h>
 
-#include "base/cleanup.h"
-#include "base/fileio.h"
 #include "define/zone.h"
-#include "engine.h"
-#include "fake_drivers.h"
-#include "run/scheduler.h"
-#include "tap.h"
+#include "turned-clock.h"
 
 enum { MANY = 12 };
 static const usec_t SECOND = 1000000, MINUTE = 60 * 1000000;
-
-static char directory[] = "/tmp/retlfs-test-scheduler-XXXXXX";
-static struct engine *engine;
-static const struct caller me = {.uid = 0, .gid = 0, .pid = 1};
-static atomic_int_fast64_t now;
-
-static usec_t
-fake_now(void)
-{
-    return atomic_load(&now);
-}
-
-static void
-open_engine(void)
-{
-    struct error err = ERROR_INIT;
-    /* one at a time: the drivers in memory share a world */
-    const struct engine_settings settings = {.state_dir = directory, .runs_at_once = 1};
-    if (engine_open(&settings, &engine, &err) < 0 || engine_start(engine, &err) < 0) {
-        printf("Bail out! %s\n", err.text);
-        exit(1);
-    }
-}
-
-/* The clock goes on, and what is due then is attended to. */
-static usec_t
-pass(usec_t time)
-{
-    atomic_fetch_add(&now, time);
-    return scheduler_tick(engine);
-}
-
-static int
-put(node_id parent, const char *name, const char *text)
-{
-    struct node node;
-    struct complaint complaint = {0};
-    if (tree_lookup(engine, parent, name, &node) < 0)
-        tree_make(engine, parent, name, NODE_FILE, 0644, NULL, &me, &node);
-    return doc_commit(engine, parent, name, node.id, str_of(text), &me, &complaint);
-}
 
 static node_id
 make_sync(const char *name, const char *schedule)
@@ -81,28 +32,6 @@ remove_sync(const char *name, node_id id)
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         tree_unlink(engine, id, files[i], &me);
     CHECK(tree_rmdir(engine, NODE_SYNCS, name, &me) == 0);
-}
-
-static void
-done(void *arg, int errnum)
-{
-    atomic_store((atomic_int *)arg, errnum);
-}
-
-/* The errno of the verb once it has ended; -1: not within a minute. */
-static int
-trigger(node_id sync, const char *verb)
-{
-    atomic_int result = -1;
-    struct ticket *ticket = NULL;
-    struct error err = ERROR_INIT;
-    int rc = sync_trigger(engine, sync, str_of(verb), false, &me, done, &result, &ticket, &err);
-    if (rc != -EINPROGRESS)
-        return -rc;
-    for (int i = 0; i < 60000 && atomic_load(&result) < 0; i++)
-        poll(NULL, 0, 1);
-    ticket_drop(ticket);
-    return atomic_load(&result);
 }
 
 static bool
@@ -306,14 +235,8 @@ test_clock_set_back(void)
 int
 main(void)
 {
-    if (!mkdtemp(directory))
-        return 1;
     atomic_store(&now, (civil_days(2026, 11, 21) * 86400 + 4 * 3600 + 33 * 60 + 52) * SECOND);
-    clock_replace(fake_now);
-    open_engine();
-    put(NODE_CONNECTIONS, "m.json", "{\"driver\": \"memory\"}");
-    put(NODE_CONNECTIONS, "f.json", "{\"driver\": \"fake\"}");
-    fake_clear();
+    begin();
     fake_add("a", "Al", "Aa");
     test_due_and_skipped();
     test_missed();
@@ -322,8 +245,5 @@ main(void)
     test_not_ready();
     test_many();
     test_clock_set_back();
-    engine_close(engine);
-    struct error err = ERROR_INIT;
-    file_remove_tree(AT_FDCWD, directory, &err);
-    return tap_done();
+    return end();
 }
