@@ -58,6 +58,7 @@ struct node {
     gid_t gid;
     uint64_t size;
     struct timespec mtime, ctime;
+    struct timespec atime; /* as it was set, else mtime: reading leaves no trace */
 };
 
 struct caller { /* who did it, for the audit lines in `log` */
@@ -82,7 +83,7 @@ int tree_make(struct engine *e, node_id parent, const char *name, enum node_kind
 int tree_read(struct engine *e, node_id id, struct buf *out);
 /* Replaces the content of a plain file. Durable when it returns. */
 int tree_write(struct engine *e, node_id id, struct str text);
-enum { TREE_MODE = 1, TREE_UID = 2, TREE_GID = 4, TREE_MTIME = 8 };
+enum { TREE_MODE = 1, TREE_UID = 2, TREE_GID = 4, TREE_MTIME = 8, TREE_ATIME = 16 };
 int tree_set(struct engine *e, node_id id, unsigned what, const struct node *to,
              struct node *ret);
 /* Removes a name. A checked file's accepted text stays as a tombstone until replaced. The node
@@ -98,6 +99,12 @@ int tree_rename(struct engine *e, node_id parent, const char *name, node_id new_
                 struct complaint *complaint); /* -EBADMSG when refused */
 /* An unlinked node that nobody holds open any more. */
 void tree_forget(struct engine *e, node_id id);
+/* Owner, group and permission bits of a sync's `trigger`: its directory's (of the bits those
+ * that read and write), but for what was set. */
+int trigger_attributes(struct engine *e, node_id sync, struct node *ret);
+/* TREE_MODE, TREE_UID, TREE_GID. */
+int trigger_set_attributes(struct engine *e, node_id sync, unsigned what,
+                           const struct node *to);
 
 /* ---- checked files (engine/catalog/doc.c) ---- */
 

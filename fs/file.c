@@ -531,6 +531,20 @@ file_abandon(struct fs *fs, struct inode *i)
 
 /* ---- attributes ---- */
 
+/* `trigger` has an owner, a group and bits of its own. All else follows the sync's directory,
+ * so that chown -R has nothing to do there. Of a mode, bits that an engine file cannot have are
+ * not set, which everybody sees; but that one which was to go stays must not look like success.
+ */
+static int
+set_place_owner(struct fs *fs, const struct place *at, unsigned what, const struct node *to,
+                const struct stat *st)
+{
+    unsigned own = what & (TREE_MODE | TREE_UID | TREE_GID);
+    if (own && at->item->kind == ITEM_TRIGGER)
+        return trigger_set_attributes(fs->engine, at->sync, own, to);
+    return what & TREE_MODE && st->st_mode & 0777 & ~to->mode ? -EPERM : 0;
+}
+
 static int
 set_place(struct fs *fs, struct inode *i, unsigned what, const struct node *to,
           const struct caller *who, struct stat *st)
@@ -544,12 +558,11 @@ set_place(struct fs *fs, struct inode *i, unsigned what, const struct node *to,
         return -EACCES;
     if (what & FILE_SIZE && item->store)
         item->store(fs->engine, STR(""), who);
-    /* Owners follow the sync's directory, so chown -R over it has nothing to do here. Times are
-     * set by our own watch.c, to wake those who watch. */
-    if ((what & TREE_MTIME && !takes_writes && who->pid != getpid()) ||
-        (what & TREE_MODE && to->mode != (st->st_mode & 07777)))
+    /* Times are set by our own watch.c, to wake those who watch. */
+    if (what & (TREE_MTIME | TREE_ATIME) && !takes_writes && who->pid != getpid())
         return -EPERM;
-    return 0;
+    r = set_place_owner(fs, &i->place, what, to, st);
+    return r == 0 ? inode_stat(fs, i, st) : r;
 }
 
 static int
@@ -642,7 +655,7 @@ file_set(struct fs *fs, struct inode *i, struct handle *h, unsigned what, const 
         }
     }
     struct node after;
-    what &= TREE_MODE | TREE_UID | TREE_GID | (d ? 0 : TREE_MTIME);
+    what &= TREE_MODE | TREE_UID | TREE_GID | TREE_ATIME | (d ? 0 : TREE_MTIME);
     if (r == 0 && what)
         r = tree_set(fs->engine, i->node, what, to, &after);
     pthread_mutex_unlock(&i->lock);

@@ -221,14 +221,18 @@ do_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
                       .uid = attr->st_uid,
                       .gid = attr->st_gid,
                       .size = (uint64_t)attr->st_size,
-                      .mtime = attr->st_mtim};
+                      .mtime = attr->st_mtim,
+                      .atime = attr->st_atim};
     if (to_set & FUSE_SET_ATTR_MTIME_NOW)
         clock_gettime(CLOCK_REALTIME, &to.mtime);
+    if (to_set & FUSE_SET_ATTR_ATIME_NOW)
+        clock_gettime(CLOCK_REALTIME, &to.atime);
     unsigned what =
         (to_set & FUSE_SET_ATTR_MODE ? TREE_MODE : 0) |
         (to_set & FUSE_SET_ATTR_UID ? TREE_UID : 0) |
         (to_set & FUSE_SET_ATTR_GID ? TREE_GID : 0) |
         (to_set & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW) ? TREE_MTIME : 0) |
+        (to_set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW) ? TREE_ATIME : 0) |
         (to_set & FUSE_SET_ATTR_SIZE ? FILE_SIZE : 0);
     struct caller who = caller_of(req);
     struct stat st;

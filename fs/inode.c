@@ -246,11 +246,11 @@ inode_stat_node(const struct node *n, struct stat *st)
     *st = (struct stat){
         .st_ino = n->id,
         .st_mode = types[n->kind] | (n->kind == NODE_LINK ? 0777 : n->mode),
-        .st_nlink = n->kind == NODE_DIR ? 2 : 1,
+        .st_nlink = 1,
         .st_uid = n->uid,
         .st_gid = n->gid,
         .st_blksize = 4096,
-        .st_atim = n->mtime,
+        .st_atim = n->atime,
         .st_mtim = n->mtime,
         .st_ctim = n->ctime,
     };
@@ -282,8 +282,8 @@ stat_text(struct fs *fs, const struct place *at, struct stat *st)
     return 0;
 }
 
-/* Engine files belong to whom the sync's directory belongs, who may also write where writing
- * means something, and remove its directories with all in them. */
+/* What the engine shows belongs to whom the sync's directory belongs, and is for those to read,
+ * or to remove from its directories, who may do so with the directory itself. */
 int
 inode_stat_place(struct fs *fs, const struct place *at, struct stat *st)
 {
@@ -314,20 +314,24 @@ inode_stat_place(struct fs *fs, const struct place *at, struct stat *st)
         .st_mtim = owner.mtime,
         .st_ctim = owner.ctime,
     };
-    mode_t writable = owner.mode & 0222;
     switch (at->item->kind) {
     case ITEM_DIR:
-        st->st_mode = S_IFDIR | 0555 | (at->sync ? writable : 0);
-        st->st_nlink = 2;
+        st->st_mode = S_IFDIR | (owner.mode & (at->sync ? 0777 : 0555));
         return 0;
     case ITEM_LINK:
         st->st_mode = S_IFLNK | 0777;
         break;
-    case ITEM_TRIGGER:
-        st->st_mode = S_IFREG | 0444 | writable;
+    case ITEM_TRIGGER: {
+        int r = trigger_attributes(fs->engine, at->sync, &owner);
+        if (r < 0)
+            return r;
+        st->st_mode = S_IFREG | owner.mode;
+        st->st_uid = owner.uid;
+        st->st_gid = owner.gid;
         break;
+    }
     default:
-        st->st_mode = S_IFREG | 0444 | (at->item->store ? writable : 0);
+        st->st_mode = S_IFREG | (owner.mode & (at->item->store ? 0666 : 0444));
     }
     return stat_text(fs, at, st);
 }

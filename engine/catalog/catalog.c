@@ -138,6 +138,30 @@ catalog_read_end(struct catalog *c, struct sql *q)
         pthread_mutex_unlock(&c->read_lock);
 }
 
+int
+catalog_select(struct catalog *c, struct catalog_rows *r, struct error *err, const char *text,
+               const char *types, ...)
+{
+    int rc = catalog_read(c, &r->q, err);
+    if (rc < 0)
+        return rc;
+    r->catalog = c;
+    va_list ap;
+    va_start(ap, types);
+    rc = sql_select_va(r->q, &r->rows, err, text, types, ap);
+    va_end(ap);
+    return rc;
+}
+
+void
+catalog_rows_done(struct catalog_rows *r)
+{
+    sql_rows_done(&r->rows);
+    if (r->catalog)
+        catalog_read_end(r->catalog, r->q);
+    r->catalog = NULL;
+}
+
 struct sql *
 catalog_sql(struct catalog *c)
 {

@@ -34,7 +34,7 @@ struct catalog_settings {
 };
 
 enum {
-    CATALOG_FORMAT = 2,
+    CATALOG_FORMAT = 3,
     CATALOG_FILE_MAX = 16 * 1024 * 1024, /* a plain file */
     CATALOG_LINK_MAX = 4095,
     CATALOG_SYNC_NODES = 1000, /* below one sync */
@@ -70,6 +70,19 @@ struct sql *catalog_sql(struct catalog *c);
 /* The connection to read with, until catalog_read_end: be quick, call no catalog function. */
 int catalog_read(struct catalog *c, struct sql **ret, struct error *err);
 void catalog_read_end(struct catalog *c, struct sql *q);
+/* Both around one query, read with sql_next(&r.rows, err):
+ *     AUTO_CATALOG_ROWS struct catalog_rows r = {0};
+ *     int rc = catalog_select(c, &r, err, "SELECT …", "i", id);
+ */
+struct catalog_rows {
+    struct catalog *catalog;
+    struct sql *q;
+    struct sql_rows rows;
+};
+int catalog_select(struct catalog *c, struct catalog_rows *r, struct error *err,
+                   const char *text, const char *types, ...);
+void catalog_rows_done(struct catalog_rows *r);
+#define AUTO_CATALOG_ROWS __attribute__((cleanup(catalog_rows_done)))
 
 /* ---- syncs and definitions ---- */
 
@@ -88,6 +101,10 @@ int catalog_sync_texts(struct catalog *c, node_id dir, struct sync_texts *ret,
 /* The schedule in force (p = NULL: none), copied into arena, and whether it has a .rej. */
 int catalog_sync_schedule(struct catalog *c, node_id dir, struct str *ret, struct arena *arena,
                           bool *rejected);
+/* Of a sync's `trigger`, as in engine.h; -ENOENT: not a sync. */
+int catalog_trigger_attributes(struct catalog *c, node_id dir, struct node *ret);
+int catalog_set_trigger_attributes(struct catalog *c, node_id dir, unsigned what,
+                                   const struct node *to);
 /* The accepted text of connections/NAME.json. -ENOENT. */
 int catalog_connection_text(struct catalog *c, const char *name, struct buf *out);
 

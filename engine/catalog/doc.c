@@ -263,6 +263,17 @@ doc_forget_refusal(struct catalog *c, node_id dir, const char *rej_name, struct 
     return rc == 0 ? note_changed(c, dir, err) : rc;
 }
 
+int
+doc_unlink(struct catalog *c, const struct node *n, const char *name, const struct caller *who,
+           struct error *err)
+{
+    const struct refusal *refused = find_refusal(c, n->parent, name);
+    int rc = doc_leave(c, n, name, who, err);
+    if (rc == 0 && !(refused && who && refused->pid == who->pid))
+        rc = drop_refused(c, n->parent, name, err);
+    return rc;
+}
+
 /* ---- accepting ---- */
 
 int
@@ -358,6 +369,41 @@ doc_leave(struct catalog *c, const struct node *n, const char *name, const struc
     return rc == 0 ? note_changed(c, n->parent, err) : rc;
 }
 
+/* The node becomes what was accepted last. */
+static int
+carry_accepted(struct sql *q, node_id dir, const char *name, node_id id, struct error *err)
+{
+    int rc = sql_exec(q, err,
+                      "UPDATE node SET (mode, uid, gid, mtime, data) ="
+                      " (SELECT mode, uid, gid, mtime, text FROM doc"
+                      "  WHERE dir = ?1 AND name = ?2), ctime = ?4 WHERE id = ?3",
+                      "itii", (int64_t)dir, name, (int64_t)id, now_ns());
+    if (rc == 0)
+        rc = sql_exec(q, err, "UPDATE doc SET node = ?3 WHERE dir = ?1 AND name = ?2", "iti",
+                      (int64_t)dir, name, (int64_t)id);
+    return rc;
+}
+
+int
+doc_put_back(struct catalog *c, node_id dir, const char *name, const struct caller *who,
+             struct error *err)
+{
+    struct sql *q = &c->writer;
+    struct node n = {.parent = dir, .kind = NODE_FILE};
+    int64_t carrier = 0;
+    int rc = sql_one_int(q, err, &carrier, "SELECT node FROM doc WHERE dir = ?1 AND name = ?2",
+                         "it", (int64_t)dir, name);
+    if (rc < 0)
+        return rc == -ENOENT ? 0 : rc;
+    rc = node_insert(q, name, (struct str){0}, &n, err);
+    if (rc == 0)
+        rc = carry_accepted(q, dir, name, n.id, err);
+    if (rc == 0)
+        rc = node_touch_dir(q, dir, err);
+    return rc == 0 ? log_audit(c, dir, who, err, "put back %s (another was refused)", name)
+                   : rc;
+}
+
 static int
 abandon(struct catalog *c, node_id parent, const char *name, node_id id, struct error *err)
 {
@@ -375,14 +421,7 @@ abandon(struct catalog *c, node_id parent, const char *name, node_id id, struct 
         if (rc == 0)
             rc = node_touch_dir(q, parent, err);
     } else if (rc == 0 && carrier != (int64_t)id) {
-        rc = sql_exec(q, err,
-                      "UPDATE node SET (mode, uid, gid, mtime, data) ="
-                      " (SELECT mode, uid, gid, mtime, text FROM doc"
-                      "  WHERE dir = ?1 AND name = ?2), ctime = ?4 WHERE id = ?3",
-                      "itii", (int64_t)parent, name, (int64_t)id, now_ns());
-        if (rc == 0)
-            rc = sql_exec(q, err, "UPDATE doc SET node = ?3 WHERE dir = ?1 AND name = ?2",
-                          "iti", (int64_t)parent, name, (int64_t)id);
+        rc = carry_accepted(q, parent, name, id, err);
     }
     return rc == 0 ? note_changed(c, parent, err) : rc;
 }

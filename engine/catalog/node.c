@@ -5,7 +5,8 @@
 #include <string.h>
 #include <time.h>
 
-#define NODE_COLUMNS "id, parent, kind, mode, uid, gid, mtime, ctime, length(data)"
+#define NODE_COLUMNS                                                                           \
+    "id, parent, kind, mode, uid, gid, mtime, ctime, length(data), coalesce(atime, mtime)"
 
 int64_t
 now_ns(void)
@@ -37,6 +38,7 @@ fill_node(const struct sql_rows *r, struct node *n)
         .mtime = from_ns(sql_int(r, 6)),
         .ctime = from_ns(sql_int(r, 7)),
         .size = (uint64_t)sql_int(r, 8),
+        .atime = from_ns(sql_int(r, 9)),
     };
 }
 
@@ -91,7 +93,7 @@ node_page(struct sql *q, node_id parent, const char *after, struct named_node *p
                         "iti", (int64_t)parent, after, (int64_t)NODE_PAGE);
     while (rc == 0 && (rc = sql_next(&r, err)) > 0) {
         fill_node(&r, &page[n].node);
-        snprintf(page[n].name, sizeof page[n].name, "%s", sql_text(&r, 9));
+        snprintf(page[n].name, sizeof page[n].name, "%s", sql_text(&r, 10));
         n++;
         rc = 0;
     }
@@ -128,7 +130,7 @@ node_insert(struct sql *q, const char *name, struct str data, struct node *n, st
         return rc;
     n->id = (node_id)sql_last_id(q);
     n->size = data.n;
-    n->mtime = n->ctime = from_ns(now);
+    n->mtime = n->ctime = n->atime = from_ns(now);
     return 0;
 }
 

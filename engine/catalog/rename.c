@@ -123,7 +123,9 @@ check_text(struct catalog *c, struct move *m, struct buf *text, struct error *er
         cdoc_check(c, m->to, m->new_name, buf_str(text), true, m->complaint) == TEXT_OK)
         return rc;
     m->refused = true;
-    return doc_refuse_text(c, m->to, m->new_name, buf_str(text), m->who, m->complaint, err);
+    rc = doc_refuse_text(c, m->to, m->new_name, buf_str(text), m->who, m->complaint, err);
+    return rc == 0 && m->replaced.id == 0 ? doc_put_back(c, m->to, m->new_name, m->who, err)
+                                          : rc;
 }
 
 static int

@@ -17,30 +17,32 @@ enum {
     QUICK_CHECK_BYTES = 64 * 1024 * 1024, /* larger ones would make the start slow */
 };
 
+#define NODE_ATTRIBUTES                                                                        \
+    "  id INTEGER PRIMARY KEY AUTOINCREMENT,"                                                  \
+    "  parent INTEGER,"                                                                        \
+    "  name TEXT NOT NULL,"                                                                    \
+    "  kind INTEGER NOT NULL,"                                                                 \
+    "  mode INTEGER NOT NULL,"                                                                 \
+    "  uid INTEGER NOT NULL,"                                                                  \
+    "  gid INTEGER NOT NULL,"                                                                  \
+    "  mtime INTEGER NOT NULL,"                                                                \
+    "  ctime INTEGER NOT NULL,"
+#define NODE_TRIGGERS                                                                          \
+    "CREATE TRIGGER node_made AFTER INSERT ON node BEGIN"                                      \
+    "  UPDATE quota SET nodes = nodes + 1, bytes = bytes + length(NEW.data); END;"             \
+    "CREATE TRIGGER node_gone AFTER DELETE ON node BEGIN"                                      \
+    "  UPDATE quota SET nodes = nodes - 1, bytes = bytes - length(OLD.data); END;"             \
+    "CREATE TRIGGER node_written AFTER UPDATE OF data ON node BEGIN"                           \
+    "  UPDATE quota SET bytes = bytes + length(NEW.data) - length(OLD.data); END;"
+
 static const char tree_tables[] =
     /* parent NULL: unlinked, but somebody may hold it open. data stands last, so that reading
      * attributes never walks through it. Times in nanoseconds. */
-    "CREATE TABLE node("
-    "  id INTEGER PRIMARY KEY AUTOINCREMENT,"
-    "  parent INTEGER,"
-    "  name TEXT NOT NULL,"
-    "  kind INTEGER NOT NULL,"
-    "  mode INTEGER NOT NULL,"
-    "  uid INTEGER NOT NULL,"
-    "  gid INTEGER NOT NULL,"
-    "  mtime INTEGER NOT NULL,"
-    "  ctime INTEGER NOT NULL,"
-    "  data BLOB NOT NULL,"
+    "CREATE TABLE node(" NODE_ATTRIBUTES "  data BLOB NOT NULL,"
     "  UNIQUE(parent, name));"
     /* One row: what the limits are about. */
     "CREATE TABLE quota(nodes INTEGER NOT NULL, bytes INTEGER NOT NULL);"
-    "INSERT INTO quota VALUES(0, 0);"
-    "CREATE TRIGGER node_made AFTER INSERT ON node BEGIN"
-    "  UPDATE quota SET nodes = nodes + 1, bytes = bytes + length(NEW.data); END;"
-    "CREATE TRIGGER node_gone AFTER DELETE ON node BEGIN"
-    "  UPDATE quota SET nodes = nodes - 1, bytes = bytes - length(OLD.data); END;"
-    "CREATE TRIGGER node_written AFTER UPDATE OF data ON node BEGIN"
-    "  UPDATE quota SET bytes = bytes + length(NEW.data) - length(OLD.data); END;"
+    "INSERT INTO quota VALUES(0, 0);" NODE_TRIGGERS
     "UPDATE sqlite_sequence SET seq = 1023 WHERE name = 'node';"
     "INSERT INTO sqlite_sequence(name, seq) SELECT 'node', 1023"
     "  WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'node');";
@@ -150,10 +152,32 @@ make_format_2(struct catalog *c, struct error *err)
     return make_top(c, NODE_CONFIG, "config", err);
 }
 
+/* A time of access, before data; and what of `trigger` does not follow its directory. */
+static const char format_3[] =
+    "CREATE TABLE node_3(" NODE_ATTRIBUTES "  atime INTEGER," /* NULL: never set */
+    "  data BLOB NOT NULL,"
+    "  UNIQUE(parent, name));"
+    "INSERT INTO node_3 SELECT id, parent, name, kind, mode, uid, gid, mtime, ctime, NULL, data"
+    "  FROM node;"
+    "UPDATE sqlite_sequence SET seq = (SELECT seq FROM sqlite_sequence WHERE name = 'node')"
+    "  WHERE name = 'node_3';"
+    "DROP TABLE node;"
+    "ALTER TABLE node_3 RENAME TO node;" NODE_TRIGGERS
+    "ALTER TABLE sync ADD COLUMN trigger_mode INTEGER;"
+    "ALTER TABLE sync ADD COLUMN trigger_uid INTEGER;"
+    "ALTER TABLE sync ADD COLUMN trigger_gid INTEGER;";
+
+static int
+make_format_3(struct catalog *c, struct error *err)
+{
+    return sql_script(&c->writer, err, format_3);
+}
+
 /* upgrades[n] makes format n + 1 out of format n; an empty file has format 0. */
 static int (*const upgrades[])(struct catalog *c, struct error *err) = {
     make_format_1,
     make_format_2,
+    make_format_3,
 };
 _Static_assert(sizeof upgrades / sizeof *upgrades == CATALOG_FORMAT, "one upgrade a format");
 

@@ -1,7 +1,6 @@
 /* SQLite with our errors: see sql.h. */
 #include "catalog/sql.h"
 
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -170,9 +169,9 @@ bind_all(struct sql *q, sqlite3_stmt *stmt, const char *types, va_list ap, struc
     return code == SQLITE_OK ? 0 : sql_error(q, code, err);
 }
 
-static int
-select_va(struct sql *q, struct sql_rows *r, struct error *err, const char *text,
-          const char *types, va_list ap)
+int
+sql_select_va(struct sql *q, struct sql_rows *r, struct error *err, const char *text,
+              const char *types, va_list ap)
 {
     int rc = rows_begin(q, r, text, err);
     if (rc == 0)
@@ -188,7 +187,7 @@ sql_select(struct sql *q, struct sql_rows *r, struct error *err, const char *tex
 {
     va_list ap;
     va_start(ap, types);
-    int rc = select_va(q, r, err, text, types, ap);
+    int rc = sql_select_va(q, r, err, text, types, ap);
     va_end(ap);
     return rc;
 }
@@ -224,7 +223,7 @@ sql_exec(struct sql *q, struct error *err, const char *text, const char *types, 
     AUTO_ROWS struct sql_rows r = {0};
     va_list ap;
     va_start(ap, types);
-    int rc = select_va(q, &r, err, text, types, ap);
+    int rc = sql_select_va(q, &r, err, text, types, ap);
     va_end(ap);
     if (rc == 0)
         while ((rc = sql_next(&r, err)) > 0)
@@ -258,11 +257,22 @@ sql_query(struct sql *q, struct error *err, sql_row_fn row, void *arg, const cha
     AUTO_ROWS struct sql_rows r = {0};
     va_list ap;
     va_start(ap, types);
-    int rc = select_va(q, &r, err, text, types, ap);
+    int rc = sql_select_va(q, &r, err, text, types, ap);
     va_end(ap);
     while (rc == 0 && (rc = sql_next(&r, err)) > 0)
         rc = row(arg, &r, err);
     return rc;
+}
+
+/* -ENOENT: there is no row. */
+static int
+select_one(struct sql *q, struct sql_rows *r, struct error *err, const char *text,
+           const char *types, va_list ap)
+{
+    int rc = sql_select_va(q, r, err, text, types, ap);
+    if (rc == 0)
+        rc = sql_next(r, err);
+    return rc < 0 ? rc : rc == 0 ? -ENOENT : 0;
 }
 
 int
@@ -272,14 +282,11 @@ sql_one_int(struct sql *q, struct error *err, int64_t *ret, const char *text, co
     AUTO_ROWS struct sql_rows r = {0};
     va_list ap;
     va_start(ap, types);
-    int rc = select_va(q, &r, err, text, types, ap);
+    int rc = select_one(q, &r, err, text, types, ap);
     va_end(ap);
-    if (rc < 0 || (rc = sql_next(&r, err)) < 0)
-        return rc;
     if (rc == 0)
-        return -ENOENT;
-    *ret = sql_int(&r, 0);
-    return 0;
+        *ret = sql_int(&r, 0);
+    return rc;
 }
 
 int
@@ -289,12 +296,10 @@ sql_one_str(struct sql *q, struct error *err, struct buf *out, const char *text,
     AUTO_ROWS struct sql_rows r = {0};
     va_list ap;
     va_start(ap, types);
-    int rc = select_va(q, &r, err, text, types, ap);
+    int rc = select_one(q, &r, err, text, types, ap);
     va_end(ap);
-    if (rc < 0 || (rc = sql_next(&r, err)) < 0)
+    if (rc < 0)
         return rc;
-    if (rc == 0)
-        return -ENOENT;
     struct str s = sql_str(&r, 0);
     buf_add(out, s.p, s.n);
     if (out->failed)

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <sqlite3.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -54,6 +55,8 @@ struct sql_rows {
 
 int sql_select(struct sql *q, struct sql_rows *r, struct error *err, const char *text,
                const char *types, ...);
+int sql_select_va(struct sql *q, struct sql_rows *r, struct error *err, const char *text,
+                  const char *types, va_list ap);
 /* 1: a row, 0: no more, or negative. */
 int sql_next(struct sql_rows *r, struct error *err);
 void sql_rows_done(struct sql_rows *r);

@@ -56,7 +56,9 @@ sync_make(struct catalog *c, node_id dir, const char *name, const struct caller 
         rc = find_removed(q, name, &uid, err);
     bool again = rc == 0;
     if (again) {
-        rc = sql_exec(q, err, "UPDATE sync SET node = ?2, removed_at = NULL WHERE uid = ?1",
+        rc = sql_exec(q, err,
+                      "UPDATE sync SET node = ?2, removed_at = NULL, trigger_mode = NULL,"
+                      " trigger_uid = NULL, trigger_gid = NULL WHERE uid = ?1",
                       "si", buf_str(&uid), (int64_t)dir);
     } else if (rc == -ENOENT) {
         char text[33];
@@ -119,6 +121,50 @@ catalog_drop_sync(struct catalog *c, const char *uid)
                           sql_exec(&c->writer, &err,
                                    "DELETE FROM sync WHERE uid = ?1 AND node IS NULL", "t",
                                    uid));
+}
+
+/* ---- who may pull the trigger ---- */
+
+static int
+trigger_attributes_of(struct sql *q, node_id dir, struct node *ret, struct error *err)
+{
+    AUTO_ROWS struct sql_rows r = {0};
+    int rc = sql_select(q, &r, err,
+                        "SELECT coalesce(trigger_mode, node.mode & ?2),"
+                        " coalesce(trigger_uid, node.uid), coalesce(trigger_gid, node.gid)"
+                        " FROM sync JOIN node ON node.id = sync.node WHERE sync.node = ?1",
+                        "ii", (int64_t)dir, INT64_C(0666));
+    if (rc == 0)
+        rc = sql_next(&r, err);
+    if (rc <= 0)
+        return rc < 0 ? rc : -ENOENT;
+    *ret = (struct node){.mode = (mode_t)sql_int(&r, 0),
+                         .uid = (uid_t)sql_int(&r, 1),
+                         .gid = (gid_t)sql_int(&r, 2)};
+    return 0;
+}
+
+int
+catalog_trigger_attributes(struct catalog *c, node_id dir, struct node *ret)
+{
+    struct error err = ERROR_INIT;
+    return READING(c, q, &err, trigger_attributes_of(q, dir, ret, &err));
+}
+
+int
+catalog_set_trigger_attributes(struct catalog *c, node_id dir, unsigned what,
+                               const struct node *to)
+{
+    struct error err = ERROR_INIT;
+    return IN_TRANSACTION(c, &err,
+                          sql_exec(&c->writer, &err,
+                                   "UPDATE sync SET trigger_mode = iif(?2, ?3, trigger_mode),"
+                                   " trigger_uid = iif(?4, ?5, trigger_uid),"
+                                   " trigger_gid = iif(?6, ?7, trigger_gid) WHERE node = ?1",
+                                   "iiiiiii", (int64_t)dir, (int64_t)(what & TREE_MODE),
+                                   (int64_t)(to->mode & 0777), (int64_t)(what & TREE_UID),
+                                   (int64_t)to->uid, (int64_t)(what & TREE_GID),
+                                   (int64_t)to->gid));
 }
 
 /* ---- definitions ---- */

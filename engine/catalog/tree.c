@@ -244,6 +244,9 @@ set_attributes(struct catalog *c, node_id id, unsigned what, const struct node *
                   " WHERE id = ?1",
                   "iiiiii", (int64_t)id, (int64_t)n->mode, (int64_t)n->uid, (int64_t)n->gid,
                   to_ns(n->mtime), now_ns());
+    if (rc == 0 && what & TREE_ATIME)
+        rc = sql_exec(&c->writer, err, "UPDATE node SET atime = ?2 WHERE id = ?1", "ii",
+                      (int64_t)id, to_ns(to->atime));
     return rc == 0 ? node_get(&c->writer, id, n, err) : rc;
 }
 
@@ -275,7 +278,7 @@ unlink_name(struct catalog *c, node_id parent, const char *name, const struct ca
     if (rc == 0 && name_is_refused_text(place, name))
         rc = doc_forget_refusal(c, parent, name, err);
     else if (rc == 0 && name_kind(place, name) != TEXT_PLAIN)
-        rc = doc_leave(c, &n, name, who, err);
+        rc = doc_unlink(c, &n, name, who, err);
     if (rc == 0)
         rc = note_plain(c, place, parent, name, err);
     if (rc == 0)

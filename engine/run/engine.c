@@ -192,6 +192,18 @@ tree_set(struct engine *e, node_id id, unsigned what, const struct node *to, str
 }
 
 int
+trigger_attributes(struct engine *e, node_id sync, struct node *ret)
+{
+    return catalog_trigger_attributes(e->catalog, sync, ret);
+}
+
+int
+trigger_set_attributes(struct engine *e, node_id sync, unsigned what, const struct node *to)
+{
+    return catalog_set_trigger_attributes(e->catalog, sync, what, to);
+}
+
+int
 tree_unlink(struct engine *e, node_id parent, const char *name, const struct caller *who)
 {
     return ctree_unlink(e->catalog, parent, name, who);

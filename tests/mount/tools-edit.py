@@ -149,7 +149,7 @@ class Edits(MountTest):
                 self.assertEqual(self.left(), ["mode.rej"])
 
     def test_sed_with_a_backup(self):
-        """It has moved the old file away before it is refused: both texts are there, by name."""
+        """It has moved the old file away before it is refused: the accepted text comes back."""
         line = "sed -i.bak -e '1{r '$new -e 'd;}' -e d $f"
         done = run(line, self.path, "config.json", GOOD["config.json"][0])
         self.assertEqual((done.returncode, done.stdout), (0, ""))
@@ -160,14 +160,46 @@ class Edits(MountTest):
         for file, _, text, words in BAD:
             done = run(line, self.path, file, text)
             self.assertRegex(done.stdout, "Bad message")
-            self.assertEqual(self.made.read(file + ".bak"), BASE[file])
+            for name in file, file + ".bak":
+                self.assertEqual(self.made.read(name), BASE[file])
             self.assertEqual(self.made.read(file + ".rej"), text)
             self.assertRegex(self.made.read("error"), words)
             self.assertEqual(self.made.trigger("run"), errno.ENOEXEC)
-            os.rename(self.made.path / (file + ".bak"), self.made.path / file)
-            self.assertEqual(self.made.read(file), BASE[file])
-            self.restore()
+            for name in file + ".rej", file + ".bak":
+                os.unlink(self.made.path / name)
             self.assertEqual(self.left(), [])
+            self.assertEqual(self.made.read("error"), "")
+            self.assertEqual(self.made.state(), "ready")
+
+    def test_what_comes_back_is_the_same_file(self):
+        path = self.made.path / "mode"
+        os.chmod(path, 0o640)
+        os.utime(path, (1, 981173106))
+        before = os.stat(path)
+        os.rename(path, self.made.path / "mode.bak")
+        (self.made.path / "new").write_text("bogus")
+        with self.assertRaises(OSError) as caught:
+            os.rename(self.made.path / "new", path)
+        self.assertEqual(caught.exception.errno, errno.EBADMSG)
+        after = os.stat(path)
+        self.assertEqual((after.st_mode, after.st_mtime), (before.st_mode, before.st_mtime))
+        self.assertRegex(self.made.read("log"), r"put back mode \(another was refused\)\n$")
+        for name in "mode.bak", "mode.rej", "new":
+            os.unlink(self.made.path / name)
+        self.restore()
+
+    def test_removing_a_file_forgets_what_was_refused(self):
+        """But not for the process that was refused: editors remove their failed attempt."""
+        self.assertEqual(run("echo bogus > $f", self.path, "mode", "").returncode, 1)
+        self.assertEqual(self.left(), ["mode.rej"])
+        self.assertEqual(run("rm $f", self.path, "mode", "").returncode, 0)
+        self.assertEqual((self.left(), self.made.read("error")), (["mode"], ""))
+        self.made.write("mode", BASE["mode"])
+        with self.assertRaises(OSError):
+            self.made.write("mode", "bogus")
+        os.unlink(self.made.path / "mode")
+        self.assertEqual(self.left(), ["mode", "mode.rej"])
+        self.restore()
 
     def test_shell(self):
         """What only shells do: >>, tee -a, noclobber, an empty redirection, jq into the file."""

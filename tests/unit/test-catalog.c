@@ -38,7 +38,7 @@ tamper(const char *sql)
     sqlite3_close(db);
 }
 
-/* A state of the first format gets what the second one added. */
+/* A state of the first format gets what the later ones added. */
 static void
 test_upgrade(void)
 {
@@ -47,8 +47,13 @@ test_upgrade(void)
     node_id kept = dir(NODE_SYNCS, "kept");
     CHECK(make(NODE_CONFIG, "README.md", NODE_FILE, NULL) == 0);
     CHECK(dir(NODE_CONFIG, "syncs-to-be") >= NODE_FIRST_FREE);
-    tamper("DELETE FROM node WHERE parent = 18 OR id = 18; PRAGMA user_version = 1");
+    tamper(
+        "DELETE FROM node WHERE parent = 18 OR id = 18; ALTER TABLE node DROP COLUMN atime;"
+        "ALTER TABLE sync DROP COLUMN trigger_mode; ALTER TABLE sync DROP COLUMN trigger_uid;"
+        "ALTER TABLE sync DROP COLUMN trigger_gid;"
+        "UPDATE sqlite_sequence SET seq = 5000 WHERE name = 'node'; PRAGMA user_version = 1");
     CHECK(try_open(&c, &err) == 0);
+    CHECK(dir(NODE_SYNCS, "made-later") == 5001);
     CHECK(ctree_get(c, NODE_CONFIG, &n) == 0 && n.kind == NODE_DIR);
     CHECK(ctree_lookup(c, NODE_SYNCS, "kept", &n) == 0 && n.id == kept);
     CHECK(ctree_lookup(c, NODE_CONFIG, "README.md", &n) == -ENOENT);
@@ -73,7 +78,7 @@ test_refused_states(void)
     struct error err = ERROR_INIT;
     tamper("PRAGMA user_version = 99");
     CHECK(try_open(&c, &err) == -EPROTONOSUPPORT);
-    CHECK(strstr(err.text, "newer retlfs (format 99, this one knows 2)") != NULL);
+    CHECK(strstr(err.text, "newer retlfs (format 99, this one knows 3)") != NULL);
     fresh_state();
 
     tamper("PRAGMA application_id = 5");
