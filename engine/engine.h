@@ -213,8 +213,9 @@ int sync_history_read(struct engine *e, node_id sync, const char *name, uint64_t
 
 /* ---- verbs (engine/run/verbs.c) ---- */
 
-/* A verb that takes time. Told once, from an engine thread, with no lock held: 0 or a positive
- * errno (EIO failed, ECANCELED, …). Never called after ticket_drop returned. */
+/* A verb that takes time. Told once, with no lock held: 0 or a positive errno (EIO failed,
+ * ECANCELED, …). Never called after ticket_drop returned. By an engine thread, but that of a
+ * run cancelled while it waits its turn: by the thread that cancels it, within sync_trigger. */
 typedef void (*verb_done_fn)(void *arg, int errnum);
 struct ticket;
 

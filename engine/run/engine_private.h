@@ -30,6 +30,7 @@ struct sync_view {
     const char *name;
     bool ready;
     const char *reasons;              /* why it is not ready, a line each; "" */
+    const char *trouble;              /* why its record cannot be read, or NULL */
     const char *notes;                /* a line each; "" */
     const char *first_fault;          /* the first reason as an error sentence */
     const char *mode;                 /* as written; "" */
@@ -143,6 +144,10 @@ int verbs_start_scheduled(struct engine *e, const struct sync_view *view, node_i
 
 /* metrics.c: every sync's numbers in the text form of Prometheus. */
 void metrics_show(struct engine *e, struct buf *out);
+
+/* files.c: the changes of a run, ready to tell what became of each. -ENOENT. */
+int files_run_changes(struct engine *e, const char *uid, const struct run_record *run,
+                      struct chg **ret);
 
 /* rows.c: closes what is kept open. */
 void rows_forget(struct engine *e);

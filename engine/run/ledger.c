@@ -10,7 +10,8 @@
 static int
 damaged(const char *uid, struct error *err)
 {
-    return error_set(err, ERR_INTERNAL, EIO, "the ledger's record of sync %s is damaged", uid);
+    return error_set(err, ERR_INTERNAL, EUCLEAN, "the ledger's record of sync %s is damaged",
+                     uid);
 }
 
 static int
@@ -25,32 +26,33 @@ sync_record_done(struct sync_record *r)
     arena_done(&r->arena);
 }
 
+/* All but whose record it is. */
+static void
+forget(struct sync_record *r)
+{
+    struct sync_record blank = {.model_rows = -1};
+    memcpy(blank.uid, r->uid, sizeof blank.uid);
+    sync_record_done(r);
+    *r = blank;
+}
+
 int
 ledger_load_uid(struct catalog *c, const char *uid, struct sync_record *ret, struct error *err)
 {
     *ret = (struct sync_record){.model_rows = -1};
-    struct sql *q;
-    int rc = catalog_read(c, &q, err);
+    snprintf(ret->uid, sizeof ret->uid, "%s", uid);
+    AUTO_CATALOG_ROWS struct catalog_rows r = {0};
+    int rc =
+        catalog_select(c, &r, err, "SELECT last_run, data FROM sync WHERE uid = ?1", "t", uid);
+    if (rc == 0)
+        rc = sql_next(&r.rows, err);
+    if (rc <= 0)
+        return rc < 0 ? rc : error_set(err, ERR_CONFIG, ENOENT, "the sync is gone");
+    json_auto_t *json = json_loads(sql_text(&r.rows, 1), 0, NULL);
+    rc = json ? sync_record_from_json(json, ret, err) : damaged(uid, err);
     if (rc < 0)
-        return rc;
-    {
-        AUTO_ROWS struct sql_rows rows = {0};
-        rc = sql_select(q, &rows, err, "SELECT uid, last_run, data FROM sync WHERE uid = ?1",
-                        "t", uid);
-        if (rc == 0)
-            rc = sql_next(&rows, err);
-        if (rc == 0)
-            rc = error_set(err, ERR_CONFIG, ENOENT, "the sync is gone");
-        if (rc == 1) {
-            json_auto_t *json = json_loads(sql_text(&rows, 2), 0, NULL);
-            snprintf(ret->uid, sizeof ret->uid, "%s", sql_text(&rows, 0));
-            rc = json ? sync_record_from_json(json, ret, err) : damaged(uid, err);
-            ret->last_run = (uint64_t)sql_int(&rows, 1);
-        }
-    }
-    catalog_read_end(c, q);
-    if (rc < 0)
-        sync_record_done(ret);
+        forget(ret);
+    ret->last_run = (uint64_t)sql_int(&r.rows, 0);
     return rc;
 }
 
@@ -59,8 +61,11 @@ ledger_load_sync(struct catalog *c, node_id dir, struct sync_record *ret, struct
 {
     AUTO_BUF struct buf uid = BUF_INIT(256);
     *ret = (struct sync_record){.model_rows = -1};
-    if (catalog_sync_uid(c, dir, &uid) < 0)
+    int rc = catalog_sync_uid(c, dir, &uid);
+    if (rc == -ENOENT)
         return error_set(err, ERR_CONFIG, ENOENT, "the sync is gone");
+    if (rc < 0)
+        return error_set_errno(err, ERR_INTERNAL, -rc, "cannot read the catalogue");
     return ledger_load_uid(c, buf_z(&uid), ret, err);
 }
 
@@ -75,9 +80,9 @@ write_sync(struct catalog *c, const char *uid, const struct sync_record *record,
     if (!text)
         return no_memory(err);
     return sql_exec(catalog_sql(c), err,
-                    "UPDATE sync SET data ="
+                    "UPDATE sync SET data = CASE WHEN json_valid(data) THEN"
                     " json_set(?2, '$.schedule', json_extract(data, '$.schedule'))"
-                    " WHERE uid = ?1",
+                    " ELSE ?2 END WHERE uid = ?1", /* damaged: what is forgotten is mended */
                     "tt", uid, text);
 }
 
@@ -187,6 +192,72 @@ write_after(struct catalog *c, const char *uid, const struct run_record *run,
     return rc;
 }
 
+/* ---- runs that are found unfinished ---- */
+
+struct left_run {
+    char uid[UID_LENGTH + 1];
+    uint64_t number;
+    usec_t started;
+    char *summary; /* owned */
+};
+
+static void
+left_run_done(struct left_run *left)
+{
+    free(left->summary);
+    left->summary = NULL;
+}
+#define AUTO_LEFT __attribute__((cleanup(left_run_done)))
+
+/* The next run after *ret in that phase (of that sync, or of any: uid NULL). 1: found. */
+static int
+find_run(struct catalog *c, const char *uid, const char *phase, struct left_run *ret,
+         struct error *err)
+{
+    AUTO_CATALOG_ROWS struct catalog_rows r = {0};
+    int rc = catalog_select(c, &r, err,
+                            "SELECT sync, number, started, summary FROM run WHERE phase = ?1"
+                            " AND (?2 IS NULL OR sync = ?2) AND (sync, number) > (?3, ?4)"
+                            " ORDER BY sync, number LIMIT 1",
+                            "ttti", phase, uid, ret->uid, (int64_t)ret->number);
+    if (rc == 0)
+        rc = sql_next(&r.rows, err);
+    if (rc != 1)
+        return rc;
+    left_run_done(ret);
+    snprintf(ret->uid, sizeof ret->uid, "%s", sql_text(&r.rows, 0));
+    ret->number = (uint64_t)sql_int(&r.rows, 1);
+    ret->started = sql_int(&r.rows, 2);
+    ret->summary = strdup(sql_text(&r.rows, 3));
+    return ret->summary ? 1 : no_memory(err);
+}
+
+/* Writes down why the outcome of a run about to commit is not known, unless it says so already.
+ * In a transaction. */
+static int
+note_unresolved(struct catalog *c, const struct left_run *left, const char *why,
+                struct error *err)
+{
+    json_auto_t *json = json_loads(left->summary, 0, NULL);
+    if (!json || json_object_get(json, "unresolved"))
+        return 0;
+    json_object_set_new(json, "unresolved", ledger_text_to_json(why));
+    AUTO_FREE char *text = json_dumps(json, JSON_COMPACT);
+    if (!text)
+        return no_memory(err);
+    return sql_exec(catalog_sql(c), err,
+                    "UPDATE run SET summary = ?3 WHERE sync = ?1 AND number = ?2", "tit",
+                    left->uid, (int64_t)left->number, text);
+}
+
+static int
+keep_reason(struct catalog *c, const char *uid, const char *why, struct error *err)
+{
+    AUTO_LEFT struct left_run left = {0};
+    int rc = find_run(c, uid, "committing", &left, err);
+    return rc == 1 ? note_unresolved(c, &left, why, err) : rc;
+}
+
 int
 ledger_end_run(struct catalog *c, const char *uid, const struct run_record *run,
                const struct sync_record *after, struct error *err)
@@ -195,7 +266,7 @@ ledger_end_run(struct catalog *c, const char *uid, const struct run_record *run,
     if (rc < 0)
         return rc;
     if (run->outcome == RUN_UNRESOLVED) /* what would be true stays written down */
-        return end(c, 0, err);
+        return end(c, keep_reason(c, uid, run->error, err), err);
     rc = write_run(c, uid, run, "done", NULL, err);
     if (rc == 0)
         rc = write_after(c, uid, run, after, err);
@@ -231,38 +302,15 @@ ledger_store_schedule(struct catalog *c, const char *uid, const struct schedule_
 
 /* ---- what a daemon that died left ---- */
 
-struct left_run {
-    char uid[UID_LENGTH + 1];
-    uint64_t number;
-    char *summary; /* owned */
-};
-
-/* The first run in that phase (of that sync, or of any: uid NULL). 1: found. */
+/* What is known of a run whose record cannot be read. */
 static int
-find_run(struct catalog *c, const char *uid, const char *phase, struct left_run *ret,
-         struct error *err)
+read_left_run(const struct left_run *left, const json_t *json, struct arena *arena,
+              struct run_record *run)
 {
-    struct sql *q;
-    int rc = catalog_read(c, &q, err);
+    int rc = run_record_from_json(json_object_get(json, "run"), arena, run);
     if (rc < 0)
-        return rc;
-    {
-        AUTO_ROWS struct sql_rows rows = {0};
-        rc = sql_select(q, &rows, err,
-                        "SELECT sync, number, summary FROM run WHERE phase = ?1"
-                        " AND (?2 IS NULL OR sync = ?2) ORDER BY sync, number LIMIT 1",
-                        "tt", phase, uid);
-        if (rc == 0)
-            rc = sql_next(&rows, err);
-        if (rc == 1) {
-            snprintf(ret->uid, sizeof ret->uid, "%s", sql_text(&rows, 0));
-            ret->number = (uint64_t)sql_int(&rows, 1);
-            ret->summary = strdup(sql_text(&rows, 2));
-            if (!ret->summary)
-                rc = no_memory(err);
-        }
-    }
-    catalog_read_end(c, q);
+        *run = (struct run_record){
+            .number = left->number, .verb = "run", .mode = "", .started = left->started};
     return rc;
 }
 
@@ -274,7 +322,8 @@ end_left_run(struct catalog *c, const struct left_run *left, bool committed, con
     AUTO_ARENA struct arena arena = ARENA_INIT;
     json_auto_t *json = json_loads(left->summary, 0, NULL);
     struct run_record run;
-    if (run_record_from_json(json_object_get(json, "run"), &arena, &run) < 0)
+    bool readable = read_left_run(left, json, &arena, &run) == 0;
+    if (committed && !readable)
         return damaged(left->uid, err);
     struct sync_record after = {.model_rows = -1};
     int rc = 0;
@@ -282,7 +331,7 @@ end_left_run(struct catalog *c, const struct left_run *left, bool committed, con
         rc = sync_record_from_json(json_object_get(json, "after"), &after, err);
     } else {
         run.outcome = RUN_FAILED;
-        run.error = why;
+        run.error = readable ? why : arena_printf(&arena, "%s; its record was damaged", why);
         run.delivered = run.rejected = run.dropped = 0;
     }
     if (run.ended == 0)
@@ -293,34 +342,51 @@ end_left_run(struct catalog *c, const struct left_run *left, bool committed, con
     return rc;
 }
 
+/* Those about to commit when the daemon was stopped stay so: their destination is asked. */
+static int
+recover_unresolved(struct catalog *c, struct error *err)
+{
+    AUTO_LEFT struct left_run left = {0};
+    int rc = catalog_begin(c, err);
+    if (rc < 0)
+        return rc;
+    while ((rc = find_run(c, NULL, "committing", &left, err)) == 1) {
+        rc = note_unresolved(c, &left,
+                             "the daemon was stopped while the destination committed; the next "
+                             "run asks it first",
+                             err);
+        if (rc < 0)
+            break;
+    }
+    return end(c, rc, err);
+}
+
 int
 ledger_recover(struct catalog *c, struct error *err)
 {
-    for (;;) {
-        struct left_run left = {0};
-        int rc = find_run(c, NULL, "active", &left, err);
-        if (rc == 1)
-            rc = end_left_run(c, &left, false, "interrupted: the daemon was stopped", err);
-        else if (rc == 0)
-            return 0;
-        free(left.summary);
-        if (rc < 0)
-            return rc;
+    AUTO_LEFT struct left_run left = {0};
+    int rc;
+    while ((rc = find_run(c, NULL, "active", &left, err)) == 1) {
+        rc = end_left_run(c, &left, false, "interrupted: the daemon was stopped", err);
+        if (rc == -EUCLEAN) /* the record of its sync is damaged: that sync alone must wait */
+            error_clear(err);
+        else if (rc < 0)
+            break;
     }
+    return rc < 0 ? rc : recover_unresolved(c, err);
 }
 
 int
 ledger_unresolved(struct catalog *c, const char *uid, uint64_t *number, struct buf *token,
                   struct error *err)
 {
-    struct left_run left = {0};
+    AUTO_LEFT struct left_run left = {0};
     *number = 0;
     int rc = find_run(c, uid, "committing", &left, err);
     if (rc == 1) {
         *number = left.number;
         buf_addf(token, "%s:%llu", left.uid, (unsigned long long)left.number);
     }
-    free(left.summary);
     return rc < 0 ? rc : 0;
 }
 
@@ -328,60 +394,60 @@ int
 ledger_settle(struct catalog *c, const char *uid, uint64_t number, bool committed,
               struct error *err)
 {
-    struct left_run left = {0};
+    AUTO_LEFT struct left_run left = {0};
     int rc = find_run(c, uid, "committing", &left, err);
     if (rc == 1 && left.number == number)
         rc = end_left_run(c, &left, committed, "the destination did not commit it", err);
-    free(left.summary);
     return rc < 0 ? rc : 0;
 }
 
 int
 ledger_drop_unresolved(struct catalog *c, const char *uid, struct error *err)
 {
-    struct left_run left = {0};
+    AUTO_LEFT struct left_run left = {0};
     int rc = find_run(c, uid, "committing", &left, err);
     if (rc == 1)
         rc = end_left_run(c, &left, false, "reset before its outcome was known", err);
-    free(left.summary);
     return rc < 0 ? rc : 0;
 }
 
 /* ---- reading runs ---- */
+
+/* A run's record as it was written, and whether it is about to commit: then its outcome, and
+ * perhaps why it is not known, is put in. */
+static json_t *
+run_json(const struct sql_rows *r, int summary, int phase)
+{
+    json_auto_t *json = json_loads(sql_text(r, summary), 0, NULL);
+    json_t *run = json_object_get(json, "run");
+    if (strcmp(sql_text(r, phase), "committing") == 0) {
+        json_object_set_new(run, "outcome", json_string(run_outcome_name(RUN_UNRESOLVED)));
+        json_t *why = json_object_get(json, "unresolved");
+        json_object_set(run, "error", why ? why : json_null());
+    }
+    return json_incref(run);
+}
 
 int
 ledger_run_summary(struct catalog *c, const char *uid, uint64_t number, struct buf *out,
                    usec_t *changed)
 {
     struct error err = ERROR_INIT;
-    struct sql *q;
-    int rc = catalog_read(c, &q, &err);
-    if (rc < 0)
-        return rc;
-    {
-        AUTO_ROWS struct sql_rows rows = {0};
-        rc = sql_select(q, &rows, &err,
-                        "SELECT summary, coalesce(ended, started), phase FROM run"
-                        " WHERE sync = ?1 AND number = ?2",
-                        "ti", uid, (int64_t)number);
-        if (rc == 0)
-            rc = sql_next(&rows, &err) == 1 ? 0 : -ENOENT;
-        if (rc == 0) {
-            json_auto_t *json = json_loads(sql_text(&rows, 0), 0, NULL);
-            json_t *run = json_object_get(json, "run");
-            if (strcmp(sql_text(&rows, 2), "committing") == 0)
-                json_object_set_new(run, "outcome",
-                                    json_string(run_outcome_name(RUN_UNRESOLVED)));
-            json_object_del(run, "token");
-            json_object_del(run, "started_usec");
-            json_object_del(run, "ended_usec");
-            AUTO_FREE char *text = json_dumps(run, JSON_INDENT(2));
-            buf_addf(out, "%s\n", text ? text : "{}");
-            *changed = sql_int(&rows, 1);
-        }
-    }
-    catalog_read_end(c, q);
-    return rc;
+    AUTO_CATALOG_ROWS struct catalog_rows r = {0};
+    int rc = catalog_select(c, &r, &err,
+                            "SELECT summary, phase, coalesce(ended, started) FROM run"
+                            " WHERE sync = ?1 AND number = ?2",
+                            "ti", uid, (int64_t)number);
+    if (rc < 0 || sql_next(&r.rows, &err) != 1)
+        return rc < 0 ? rc : -ENOENT;
+    json_auto_t *run = run_json(&r.rows, 0, 1);
+    json_object_del(run, "token");
+    json_object_del(run, "started_usec");
+    json_object_del(run, "ended_usec");
+    AUTO_FREE char *text = json_dumps(run, JSON_INDENT(2));
+    buf_addf(out, "%s\n", text ? text : "{}");
+    *changed = sql_int(&r.rows, 2);
+    return 0;
 }
 
 int
@@ -402,31 +468,20 @@ ledger_run_text(struct catalog *c, const char *uid, uint64_t number, const char 
 }
 
 int
-ledger_last_run(struct catalog *c, const char *uid, struct arena *arena, struct run_record *ret)
+ledger_load_run(struct catalog *c, const char *uid, uint64_t number, struct arena *arena,
+                struct run_record *ret)
 {
     *ret = (struct run_record){0};
     struct error err = ERROR_INIT;
-    struct sql *q;
-    int rc = catalog_read(c, &q, &err);
-    if (rc < 0)
-        return rc;
-    {
-        AUTO_ROWS struct sql_rows rows = {0};
-        rc = sql_select(q, &rows, &err,
-                        "SELECT summary, phase FROM run WHERE sync = ?1"
-                        " ORDER BY number DESC LIMIT 1",
-                        "t", uid);
-        if (rc == 0)
-            rc = sql_next(&rows, &err) == 1 ? 0 : -ENOENT;
-        if (rc == 0) {
-            json_auto_t *json = json_loads(sql_text(&rows, 0), 0, NULL);
-            rc = run_record_from_json(json_object_get(json, "run"), arena, ret);
-            if (strcmp(sql_text(&rows, 1), "committing") == 0)
-                ret->outcome = RUN_UNRESOLVED;
-        }
-    }
-    catalog_read_end(c, q);
-    return rc;
+    AUTO_CATALOG_ROWS struct catalog_rows r = {0};
+    int rc = catalog_select(c, &r, &err,
+                            "SELECT summary, phase FROM run WHERE sync = ?1"
+                            " AND (?2 = 0 OR number = ?2) ORDER BY number DESC LIMIT 1",
+                            "ti", uid, (int64_t)number);
+    if (rc < 0 || sql_next(&r.rows, &err) != 1)
+        return rc < 0 ? rc : -ENOENT;
+    json_auto_t *run = run_json(&r.rows, 0, 1);
+    return run_record_from_json(run, arena, ret);
 }
 
 size_t
@@ -434,20 +489,14 @@ ledger_list_runs(struct catalog *c, const char *uid, uint64_t after, uint64_t *n
                  size_t max)
 {
     struct error err = ERROR_INIT;
-    struct sql *q;
     size_t n = 0;
-    if (catalog_read(c, &q, &err) < 0)
-        return 0;
-    {
-        AUTO_ROWS struct sql_rows rows = {0};
-        int rc = sql_select(q, &rows, &err,
+    AUTO_CATALOG_ROWS struct catalog_rows r = {0};
+    int rc = catalog_select(c, &r, &err,
                             "SELECT number FROM run WHERE sync = ?1 AND number > ?2"
                             " ORDER BY number LIMIT ?3",
                             "tii", uid, (int64_t)after, (int64_t)max);
-        while (rc == 0 && n < max && sql_next(&rows, &err) == 1)
-            numbers[n++] = (uint64_t)sql_int(&rows, 0);
-    }
-    catalog_read_end(c, q);
+    while (rc == 0 && n < max && sql_next(&r.rows, &err) == 1)
+        numbers[n++] = (uint64_t)sql_int(&r.rows, 0);
     return n;
 }
 

@@ -99,7 +99,8 @@ struct run_record {
     const char *command; /* of the caller */
 };
 
-/* Fills *ret (initialised by the callee; sync_record_done frees). -ENOENT: no such sync. */
+/* Fills *ret (initialised by the callee; sync_record_done frees). -ENOENT: no such sync;
+ * -EUCLEAN: what is written is damaged, *ret says no more than uid and last_run. */
 int ledger_load_sync(struct catalog *c, node_id dir, struct sync_record *ret,
                      struct error *err);
 int ledger_load_uid(struct catalog *c, const char *uid, struct sync_record *ret,
@@ -122,7 +123,7 @@ int ledger_store_schedule(struct catalog *c, const char *uid, const struct sched
                           struct error *err);
 
 /* Ends as failed what a daemon that died left active. What was about to commit stays unresolved
- * until its destination was asked. */
+ * until its destination was asked. Damage to one sync's records stops no other sync. */
 int ledger_recover(struct catalog *c, struct error *err);
 /* Ends an unresolved run once its fate is known. */
 int ledger_settle(struct catalog *c, const char *uid, uint64_t number, bool committed,
@@ -139,8 +140,8 @@ int ledger_run_summary(struct catalog *c, const char *uid, uint64_t number, stru
 /* Which of the three texts: "config", "mappings", "mode". */
 int ledger_run_text(struct catalog *c, const char *uid, uint64_t number, const char *which,
                     struct buf *out);
-/* The newest run, read back into *ret (strings in arena). -ENOENT. */
-int ledger_last_run(struct catalog *c, const char *uid, struct arena *arena,
+/* The run of that number (0: the newest), read back into *ret (strings in arena). -ENOENT. */
+int ledger_load_run(struct catalog *c, const char *uid, uint64_t number, struct arena *arena,
                     struct run_record *ret);
 size_t ledger_list_runs(struct catalog *c, const char *uid, uint64_t after, uint64_t *numbers,
                         size_t max);

@@ -125,11 +125,17 @@ readable(const char *text)
     return json_stringn_nocheck(buf_z(&out), out.n);
 }
 
+json_t *
+ledger_text_to_json(const char *text)
+{
+    json_t *json = text ? json_string(text) : json_null();
+    return json ? json : readable(text);
+}
+
 static void
 put_text(json_t *to, const char *name, const char *text)
 {
-    json_t *json = text ? json_string(text) : json_null();
-    json_object_set_new(to, name, json ? json : readable(text));
+    json_object_set_new(to, name, ledger_text_to_json(text));
 }
 
 /* In arena; NULL when it is not there. */
@@ -302,7 +308,8 @@ sync_record_from_json(const json_t *json, struct sync_record *record, struct err
     good = good && !json_is_object(meta) == !record->meta &&
            !json_is_object(plan) == !record->plan;
     if (!good)
-        return error_set(err, ERR_INTERNAL, EIO, "the ledger's record of the sync is damaged");
+        return error_set(err, ERR_INTERNAL, EUCLEAN,
+                         "the ledger's record of the sync is damaged");
     record->model_rows = -1;
     if (json_object_get(json, "model_rows"))
         get_numbers(json, record, sync_numbers);

@@ -12,3 +12,6 @@ int sync_record_from_json(const json_t *json, struct sync_record *record, struct
 
 json_t *run_record_to_json(const struct run_record *record);
 int run_record_from_json(const json_t *json, struct arena *arena, struct run_record *record);
+
+/* A string, whatever bytes it holds; null for NULL. */
+json_t *ledger_text_to_json(const char *text);

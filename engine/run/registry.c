@@ -3,6 +3,7 @@
  * runs change. Views are never changed in place, so a reader needs the lock only to take a
  * reference.
  */
+#include <inttypes.h>
 #include <time.h>
 
 #include "base/cleanup.h"
@@ -108,8 +109,14 @@ describe_definition(struct engine *e, node_id id, struct sync_view *v)
     bool rejected[3] = {false};
     AUTO_BUF struct buf reasons = BUF_INIT(64 * 1024);
     AUTO_FREE struct complaints *complaints = calloc(1, sizeof *complaints);
-    if (!complaints || catalog_sync_texts(e->catalog, id, &texts, &v->arena, rejected) < 0)
+    if (v->trouble)
+        add_line(&reasons, "%s", v->trouble);
+    int rc = complaints ? catalog_sync_texts(e->catalog, id, &texts, &v->arena, rejected) : 0;
+    if (!complaints || rc < 0) {
+        add_line(&reasons, "cannot read the definition: %s", strerror(rc < 0 ? -rc : ENOMEM));
+        v->reasons = arena_strdup(&v->arena, buf_z(&reasons));
         return;
+    }
     struct definition *def = NULL;
     struct world world = catalog_world(e->catalog);
     definition_parse(&world, &texts, &def, complaints);
@@ -149,33 +156,43 @@ note_unknown(void *arg, const char *name, const struct node *n)
     return notes->n > 4096;
 }
 
-static struct sync_view *
-build_view(struct engine *e, node_id id)
+/* -ENOENT: there is no such sync any more. What cannot be read of one that is there stands in
+ * its view as the reason why it is not ready. */
+static int
+build_view(struct engine *e, node_id id, struct sync_view **ret)
 {
-    struct sync_view *v = calloc(1, sizeof *v);
-    if (!v)
-        return NULL;
-    atomic_store(&v->refs, 1);
     AUTO_BUF struct buf name = BUF_INIT(1024);
     AUTO_BUF struct buf notes = BUF_INIT(16 * 1024);
     struct error err = ERROR_INIT;
-    if (ctree_name(e->catalog, id, &name) < 0 ||
-        ledger_load_sync(e->catalog, id, &v->record, &err) < 0) {
+    *ret = NULL;
+    int rc = ctree_name(e->catalog, id, &name);
+    if (rc < 0)
+        return rc;
+    struct sync_view *v = calloc(1, sizeof *v);
+    if (!v)
+        return -ENOMEM;
+    atomic_store(&v->refs, 1);
+    rc = ledger_load_sync(e->catalog, id, &v->record, &err);
+    if (rc == -ENOENT) {
         sync_view_unref(v);
-        return NULL;
+        return rc;
     }
     v->name = arena_strdup(&v->arena, buf_z(&name));
     v->mode = v->source = v->destination = v->reasons = "";
+    v->trouble = rc < 0 ? arena_strdup(&v->arena, err.text) : NULL;
     describe_definition(e, id, v);
     scheduler_describe(e, id, v, &notes);
     ctree_list(e->catalog, id, NULL, note_unknown, &notes);
     v->notes = arena_strdup(&v->arena, buf_z(&notes));
-    ledger_last_run(e->catalog, v->record.uid, &v->arena, &v->last);
+    ledger_load_run(e->catalog, v->record.uid, 0, &v->arena, &v->last);
     clock_gettime(CLOCK_REALTIME, &v->changed);
     if (!v->name || !v->mode || !v->source || !v->destination || !v->reasons || !v->notes ||
-        !v->schedule)
-        return sync_view_unref(v);
-    return v;
+        !v->schedule || !v->trouble != !rc) {
+        sync_view_unref(v);
+        return -ENOMEM;
+    }
+    *ret = v;
+    return 0;
 }
 
 /* ---- keeping the list ---- */
@@ -203,8 +220,14 @@ unlink_sync(struct engine *e, struct sync *s)
 void
 registry_refresh(struct engine *e, node_id id)
 {
+    struct sync_view *v;
     pthread_mutex_lock(&e->building);
-    struct sync_view *v = build_view(e, id);
+    int rc = build_view(e, id, &v);
+    if (rc < 0 && rc != -ENOENT) { /* what was known stays; it is not gone */
+        pthread_mutex_unlock(&e->building);
+        log_error("cannot look at the sync of inode %" PRIu64 ": %s", id, strerror(-rc));
+        return;
+    }
     pthread_mutex_lock(&e->lock);
     clock_gettime(CLOCK_REALTIME, &e->changed);
     struct sync *s = registry_find(e, id);

@@ -342,13 +342,15 @@ show_error(struct engine *e, node_id id, const struct sync_view *v, struct buf *
         verb_at = s->error_at;
     }
     pthread_mutex_unlock(&e->lock);
-    if (!spoken && v->last.error) {
+    if (!spoken && v->trouble) {
+        buf_addf(&verb, "%s\n", v->trouble);
+    } else if (!spoken && v->last.error) {
         buf_addf(&verb, "%s: %s\n", v->last.verb, v->last.error);
         verb_at = v->last.ended;
     }
     if (complaint_at > verb_at)
         buf_add(out, complaint.p, complaint.n);
-    else if (verb_at)
+    else
         buf_add(out, verb.p, verb.n);
     return 0;
 }

@@ -304,8 +304,9 @@ reset_state(struct engine *e, node_id id, const struct caller *who, struct error
         return error_set(err, ERR_CONFIG, EBUSY, "a run is active; cancel it first");
     struct sync_record record;
     int rc = ledger_load_sync(e->catalog, id, &record, err);
-    if (rc < 0)
+    if (rc < 0 && rc != -EUCLEAN) /* a damaged record is mended by forgetting what it said */
         return rc;
+    error_clear(err);
     record.reset = "reset";
     record.segments = NULL;
     record.nsegments = 0;

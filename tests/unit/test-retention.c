@@ -6,28 +6,12 @@
 
 static const usec_t HOUR = INT64_C(3600) * 1000000, DAY = INT64_C(86400) * 1000000;
 
-static int
-configure(node_id sync, const char *keep)
-{
-    AUTO_BUF struct buf config = BUF_INIT(4096);
-    buf_addf(&config,
-             "{\"source\": {\"connection\": \"m\", \"table\": \"t\"}, \"identifier\": \"id\","
-             " \"destination\": {\"connection\": \"f\", \"object\": \"t\"}%s}",
-             keep);
-    return put(sync, "config.json", buf_z(&config));
-}
-
 static node_id
-make_sync(const char *name, const char *keep)
+make_kept(const char *name, const char *keep)
 {
-    struct node node;
     fake_clear();
     fake_add("1", "Ada", "London");
-    tree_make(engine, NODE_SYNCS, name, NODE_DIR, 0755, NULL, &me, &node);
-    CHECK(configure(node.id, keep) == 0);
-    put(node.id, "mappings.csv", "column,field\nid,id\nname,name\ncity,city\n");
-    put(node.id, "mode", "upsert");
-    return node.id;
+    return make_sync(name, "\"id\"", THREE, "upsert", keep);
 }
 
 /* "3 4 5" */
@@ -58,7 +42,7 @@ run_daily(node_id sync, int times)
 static void
 test_by_age(void)
 {
-    node_id s = make_sync("age", ", \"keep_days\": 3");
+    node_id s = make_kept("age", ", \"keep_days\": 3");
     run_daily(s, 5); /* those of 4, 3, 2, 1 days ago and of now */
     CHECK(has_runs(s, "2 3 4 5"));
     pass(DAY - HOUR);
@@ -81,29 +65,29 @@ test_by_age(void)
 static void
 test_both_limits(void)
 {
-    node_id s = make_sync("both", ", \"keep_days\": 10, \"keep_runs\": 2");
+    node_id s = make_kept("both", ", \"keep_days\": 10, \"keep_runs\": 2");
     run_daily(s, 4);
     CHECK(has_runs(s, "3 4"));
     pass(10 * DAY - HOUR);
     CHECK(has_runs(s, "4"));
-    node_id none = make_sync("none", "");
+    node_id none = make_kept("none", "");
     run_daily(none, 2);
     pass(10000 * DAY);
     CHECK(has_runs(none, "1 2"));
-    CHECK(configure(none, ", \"keep_days\": 1") == 0);
+    CHECK(configure(none, "\"id\"", "t", ", \"keep_days\": 1") == 0);
     pass(2 * HOUR);
     CHECK(has_runs(none, "2"));
-    CHECK(configure(none, ", \"keep_days\": 0") == -EINVAL);
-    CHECK(configure(none, ", \"keep_days\": 36501") == -EINVAL);
-    CHECK(configure(none, ", \"keep_days\": \"7\"") == -EINVAL);
-    CHECK(configure(none, ", \"keep_days\": 36500") == 0);
+    CHECK(configure(none, "\"id\"", "t", ", \"keep_days\": 0") == -EINVAL);
+    CHECK(configure(none, "\"id\"", "t", ", \"keep_days\": 36501") == -EINVAL);
+    CHECK(configure(none, "\"id\"", "t", ", \"keep_days\": \"7\"") == -EINVAL);
+    CHECK(configure(none, "\"id\"", "t", ", \"keep_days\": 36500") == 0);
 }
 
 /* What later runs need stays: the delivered state, and the rows that were refused. */
 static void
 test_needed(void)
 {
-    node_id s = make_sync("needed", ", \"keep_days\": 2");
+    node_id s = make_kept("needed", ", \"keep_days\": 2");
     fake_add("2", "Bob", "Paris");
     fake.reject_id = "2";
     CHECK(trigger(s, "run") == EIO);
@@ -131,7 +115,7 @@ test_needed(void)
 static void
 test_while_running(void)
 {
-    node_id s = make_sync("running", ", \"keep_days\": 2");
+    node_id s = make_kept("running", ", \"keep_days\": 2");
     run_daily(s, 3);
     fake_add("2", "Bob", "Paris");
     atomic_store(&fake.block, true);
@@ -152,7 +136,7 @@ test_while_running(void)
 static void
 test_clock_set_back(void)
 {
-    node_id s = make_sync("clock", ", \"keep_days\": 2");
+    node_id s = make_kept("clock", ", \"keep_days\": 2");
     CHECK(trigger(s, "run") == 0);
     atomic_fetch_sub(&now, 1000 * DAY);
     CHECK(trigger(s, "run") == 0);
@@ -168,6 +152,7 @@ int
 main(void)
 {
     atomic_store(&now, 20000 * DAY);
+    clock_replace(fake_now);
     begin();
     test_by_age();
     test_both_limits();

@@ -11,18 +11,12 @@ enum { MANY = 12 };
 static const usec_t SECOND = 1000000, MINUTE = 60 * 1000000;
 
 static node_id
-make_sync(const char *name, const char *schedule)
+make_scheduled(const char *name, const char *schedule)
 {
-    struct node node;
-    tree_make(engine, NODE_SYNCS, name, NODE_DIR, 0755, NULL, &me, &node);
-    put(node.id, "config.json",
-        "{\"source\": {\"connection\": \"m\", \"table\": \"t\"}, \"identifier\": \"id\","
-        " \"destination\": {\"connection\": \"f\", \"object\": \"t\"}}");
-    put(node.id, "mappings.csv", "column,field\nid,id\nname,name\ncity,city\n");
-    put(node.id, "mode", "upsert");
-    CHECK(put(node.id, "schedule", schedule) == 0);
+    node_id s = make_sync(name, "\"id\"", THREE, "upsert", "");
+    CHECK(put(s, "schedule", schedule) == 0);
     scheduler_tick(engine);
-    return node.id;
+    return s;
 }
 
 static void
@@ -34,22 +28,10 @@ remove_sync(const char *name, node_id id)
     CHECK(tree_rmdir(engine, NODE_SYNCS, name, &me) == 0);
 }
 
-static bool
-shows(node_id sync, enum sync_text which, const char *words)
-{
-    AUTO_BUF struct buf out = BUF_INIT(1 << 20);
-    struct timespec changed;
-    sync_show(engine, sync, which, &out, &changed);
-    if (strstr(buf_z(&out), words))
-        return true;
-    printf("# not there: %s\n# in: %s\n", words, buf_z(&out));
-    return false;
-}
-
 static void
 test_due_and_skipped(void)
 {
-    node_id s = make_sync("due", "every 15m\n");
+    node_id s = make_scheduled("due", "every 15m\n");
     CHECK(shows(s, SYNC_STATUS, "schedule: every 15m\nnext_scheduled: 2026-11-21T04:45:"));
     CHECK(shows(s, SYNC_STATUS_JSON, "\"next_scheduled\": \"2026-11-21T04:45:"));
     CHECK(run_last(engine, s) == 0);
@@ -86,7 +68,7 @@ test_due_and_skipped(void)
 static void
 test_missed(void)
 {
-    node_id s = make_sync("missed", "cron 0 * * * *");
+    node_id s = make_scheduled("missed", "cron 0 * * * *");
     pass(3 * 60 * MINUTE);
     CHECK(trigger(s, "wait") == 0 && run_last(engine, s) == 1);
     engine_close(engine);
@@ -121,9 +103,9 @@ static void
 test_never_began(void)
 {
     atomic_store(&fake.block, true);
-    node_id blocked = make_sync("first", "off");
+    node_id blocked = make_scheduled("first", "off");
     CHECK(trigger(blocked, "start") == 0);
-    node_id s = make_sync("second", "every 15m");
+    node_id s = make_scheduled("second", "every 15m");
     pass(17 * MINUTE);
     CHECK(shows(s, SYNC_STATUS, "state: queued"));
     CHECK(run_last(engine, s) == 0);
@@ -139,7 +121,7 @@ test_never_began(void)
 static void
 test_pause(void)
 {
-    node_id s = make_sync("pause", "every 15m");
+    node_id s = make_scheduled("pause", "every 15m");
     CHECK(shows(s, SYNC_TRIGGER, "# pause ") && !shows(s, SYNC_TRIGGER, "# resume "));
     CHECK(trigger(s, "pause") == 0 && trigger(s, "pause") == 0);
     CHECK(shows(s, SYNC_STATUS, "next_scheduled: paused\n"));
@@ -168,7 +150,7 @@ test_pause(void)
 static void
 test_not_ready(void)
 {
-    node_id s = make_sync("draft", "every 15m");
+    node_id s = make_scheduled("draft", "every 15m");
     CHECK(put(s, "mode", "nonsense") == -EINVAL);
     pass(17 * MINUTE);
     CHECK(trigger(s, "wait") == 0 && run_last(engine, s) == 0);
@@ -193,7 +175,7 @@ test_many(void)
     for (int i = 0; i < MANY; i++) {
         char name[16];
         snprintf(name, sizeof name, "many%d", i);
-        s[i] = make_sync(name, "cron 0 12 * * * UTC");
+        s[i] = make_scheduled(name, "cron 0 12 * * * UTC");
     }
     usec_t noon = (fake_now() / (1440 * MINUTE) + 1) * (1440 * MINUTE) + 720 * MINUTE;
     usec_t first = pass(noon - fake_now()), last = first;
@@ -221,7 +203,7 @@ test_clock_set_back(void)
 {
     usec_t before = fake_now();
     atomic_fetch_add(&now, 1000 * 1440 * MINUTE);
-    node_id s = make_sync("clock", "every 15m");
+    node_id s = make_scheduled("clock", "every 15m");
     pass(17 * MINUTE);
     CHECK(trigger(s, "wait") == 0 && run_last(engine, s) == 1);
     atomic_store(&now, before);
@@ -236,6 +218,7 @@ int
 main(void)
 {
     atomic_store(&now, (civil_days(2026, 11, 21) * 86400 + 4 * 3600 + 33 * 60 + 52) * SECOND);
+    clock_replace(fake_now);
     begin();
     fake_add("a", "Al", "Aa");
     test_due_and_skipped();

@@ -1,0 +1,138 @@
+/*
+ * What a daemon makes of records that another one left behind: cut off, or damaged. One sync's
+ * damage is that sync's trouble, and is told there.
+ */
+#include "catalog/sql.h"
+#include "engine-in-memory.h"
+
+/* Changes what the catalogue holds behind the engine's back. */
+static void
+spoil(const char *statement)
+{
+    struct sql q;
+    struct error err = ERROR_INIT;
+    AUTO_BUF struct buf path = BUF_INIT(256);
+    buf_addf(&path, "%s/catalogue.db", directory);
+    CHECK(sql_open(&q, buf_z(&path), &err) == 0);
+    if (!CHECK(sql_script(&q, &err, statement) == 0))
+        printf("# %s\n", err.text);
+    sql_close(&q);
+}
+
+static void
+spoil_while_stopped(const char *statement)
+{
+    engine_close(engine);
+    spoil(statement);
+    open_engine();
+}
+
+static void
+test_killed(void)
+{
+    fake_clear();
+    fake_add("a", "Al", "x");
+    node_id s = make_sync("killed", "\"id\"", THREE, "upsert", "");
+    CHECK(trigger(s, "run") == 0);
+    spoil_while_stopped("UPDATE run SET phase = 'active'");
+    CHECK(
+        shows(s, SYNC_STATUS, "state: failed\nreason: interrupted: the daemon was stopped\n"));
+
+    /* its record does not even say what it was */
+    spoil_while_stopped("UPDATE run SET phase = 'active', summary = '{\"run\": '");
+    CHECK(shows(s, SYNC_STATUS, "state: failed\n"));
+    CHECK(shows(s, SYNC_ERROR, "the daemon was stopped; its record was damaged"));
+    CHECK(shows(s, SYNC_STATUS, "delivered: 1\n"));
+    CHECK(trigger(s, "run") == 0 && lines(sent(s, 0)) == 0);
+    CHECK(shows(s, SYNC_STATUS, "state: ready\n"));
+}
+
+static void
+test_damaged_sync(void)
+{
+    static const char damage[] = "UPDATE sync SET data = '{\"signature\": '"
+                                 " WHERE node = (SELECT id FROM node WHERE name = 'damaged');"
+                                 "UPDATE run SET phase = 'active'"
+                                 " WHERE sync = (SELECT uid FROM sync WHERE data LIKE '%: ')";
+    fake_clear();
+    fake_add("a", "Al", "x");
+    node_id sound = make_sync("sound", "\"id\"", THREE, "upsert", "");
+    node_id s = make_sync("damaged", "\"id\"", THREE, "upsert", "");
+    CHECK(trigger(sound, "run") == 0 && trigger(s, "run") == 0);
+    spoil_while_stopped(damage);
+    CHECK(shows(s, SYNC_STATUS, "reason: the ledger's record of sync "));
+    CHECK(shows(s, SYNC_ERROR, " is damaged"));
+    CHECK(trigger(s, "run") == ENOEXEC);
+    CHECK(strstr(last_error.text, "is damaged") != NULL);
+    CHECK(shows(sound, SYNC_STATUS, "state: ready\n") && trigger(sound, "run") == 0);
+    /* what it said is given up by the one verb that does so anyway */
+    CHECK(trigger(s, "reset") == 0);
+    CHECK(shows(s, SYNC_STATUS, "next_run: full: reset"));
+    CHECK(trigger(s, "run") == 0 && lines(sent(s, 0)) == 1);
+
+    /* the same while the daemon runs: the sync is still there */
+    spoil(damage);
+    put(s, "mode", "update");
+    CHECK(shows(s, SYNC_STATUS, "reason: the ledger's record of sync "));
+    CHECK(shows(s, SYNC_STATUS, "mode: update\n"));
+    CHECK(trigger(s, "reset") == 0 && trigger(s, "run") == 0);
+}
+
+/* The answer to a commit was lost, and with it the destination. */
+static void
+test_unresolved(void)
+{
+    static const char words[] = "it is not known yet whether the destination committed";
+    fake_clear();
+    fake_add("a", "Al", "x");
+    node_id s = make_sync("unresolved", "\"id\"", THREE, "upsert", "");
+    fake.lose_commit = fake.commit_happened = fake.lose_peer = true;
+    CHECK(trigger(s, "start") == 0);
+    CHECK(comes(s, SYNC_STATUS, "phase: committing"));
+    CHECK(trigger(s, "cancel") == 0); /* stops the asking */
+    CHECK(trigger(s, "wait") == EIO);
+    reopen_engine();
+    CHECK(shows(s, SYNC_STATUS, "state: unresolved\n") && shows(s, SYNC_STATUS, words));
+    CHECK(shows(s, SYNC_ERROR, words));
+    AUTO_BUF struct buf summary = BUF_INIT(1 << 16);
+    struct timespec changed;
+    CHECK(run_show(engine, s, 1, RUN_SUMMARY, &summary, &changed) == 0);
+    CHECK(strstr(buf_z(&summary), words) &&
+          strstr(buf_z(&summary), "\"outcome\": \"unknown\""));
+
+    /* the daemon was killed before it could say why */
+    spoil_while_stopped("UPDATE run SET summary = json_remove(summary, '$.unresolved')"
+                        " WHERE phase = 'committing'");
+    CHECK(shows(s, SYNC_ERROR, "the daemon was stopped while the destination committed"));
+    CHECK(trigger(s, "run") == EIO);
+    fake.lose_commit = fake.lose_peer = fake.unreachable = false;
+    CHECK(trigger(s, "run") == 0 && lines(sent(s, 0)) == 0);
+    CHECK(shows(s, SYNC_STATUS, "delivered: 1\n"));
+    reopen_engine();
+    CHECK(shows(s, SYNC_STATUS, "state: ready\n") && !*shown(s, SYNC_ERROR));
+    buf_clear(&summary);
+    CHECK(run_show(engine, s, 1, RUN_SUMMARY, &summary, &changed) == 0);
+    CHECK(strstr(buf_z(&summary), "\"error\": null") != NULL);
+
+    /* a record that cannot be read any more can at least be given up */
+    fake.lose_commit = fake.lose_peer = true;
+    fake_add("b", "Bo", "x");
+    CHECK(trigger(s, "start") == 0);
+    CHECK(comes(s, SYNC_STATUS, "phase: committing"));
+    CHECK(trigger(s, "cancel") == 0 && trigger(s, "wait") == EIO);
+    spoil_while_stopped("UPDATE run SET summary = '{' WHERE phase = 'committing'");
+    fake.lose_commit = fake.lose_peer = fake.unreachable = false;
+    CHECK(trigger(s, "run") == EIO && shows(s, SYNC_ERROR, "is damaged"));
+    CHECK(trigger(s, "reset") == 0 && trigger(s, "run") == 0);
+    CHECK(lines(sent(s, 0)) == 2);
+}
+
+int
+main(void)
+{
+    begin();
+    test_killed();
+    test_damaged_sync();
+    test_unresolved();
+    return end();
+}
