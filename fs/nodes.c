@@ -220,7 +220,7 @@ static const struct dir pending_dir = {ITEMS(pending_items)};
 static const struct item run_items[] = {
     {"summary.json", ITEM_TEXT, .show = show_run, .which = RUN_SUMMARY},
     {"log", ITEM_TEXT, ITEM_GROWS, RUN_LOG, .show = show_run},
-    {"changes.jsonl", ITEM_ROWS, ITEM_PASSING, RUN_SUMMARY, VIEW_JSONL, show_run,
+    {"changes.jsonl", ITEM_ROWS, ITEM_PASSING, RUN_SUMMARY, VIEW_SENT, show_run,
      rows_run_changes},
     {"rejected.jsonl", ITEM_ROWS, ITEM_ALWAYS, RUN_SUMMARY, VIEW_REJECTED, show_run,
      rows_run_rejected},

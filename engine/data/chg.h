@@ -77,6 +77,7 @@ enum chg_view {
     VIEW_UPDATES_CSV, /* ENTRY_UPDATE; */
     VIEW_DELETES_CSV, /* ENTRY_DELETE; */
     VIEW_DIFF,        /* unified, for eyes */
+    VIEW_SENT,        /* VIEW_JSONL and how each change ended: a run's changes.jsonl */
     CHG_VIEWS,
 };
 #define VIEW_BIT(v) (1u << (v))
@@ -137,6 +138,15 @@ struct chg_cursor *chg_cursor_close(struct chg_cursor *cur); /* NULL-safe, retur
 size_t chg_sample_keys(const struct chg *c, struct arena *arena, struct str *keys, size_t max);
 
 /* ---- views: exact size and random access without rendering the whole ---- */
+
+/* What is told of each change in VIEW_SENT takes the same room whatever it is, so that sizes
+ * are known before it is: at most CHG_OUTCOME_MAX bytes. A file that was written without this
+ * view shows VIEW_JSONL for it. */
+enum { CHG_OUTCOME_MAX = 9 };
+/* To be called before the view is read: `outcome` (kept as it is) is told of every change but
+ * those that `refused` holds, a rejected file or NULL: they are "rejected", or "unknown" if
+ * that is the code of their note. */
+void chg_set_outcomes(struct chg *c, const char *outcome, struct chg *refused);
 
 /* Size in bytes; the view must have been asked for at chg_create. */
 uint64_t chg_view_size(const struct chg *c, enum chg_view view);

@@ -73,6 +73,7 @@ struct chg_renderer {
     const struct chg_meta *meta;
     struct str *field_json; /* "email": */
     struct str *key_json;
+    struct str outcome; /* for VIEW_SENT */
 };
 
 /* False: memory is out. meta and arena must outlive it. */
@@ -125,6 +126,9 @@ struct chg {
     uint64_t *view_ends; /* [block * nviews + view]: cumulative, head included */
     uint64_t view_heads[CHG_VIEWS];
 
+    const char *outcome; /* of all but those that `refused` holds; NULL: not told */
+    struct chg *refused;
+
     pthread_mutex_t lock; /* for the rest: the block that was rendered last */
     struct chg_cursor *view_cursor, *find_cursor;
     struct buf view_text;
@@ -138,6 +142,10 @@ chg_view_slot(unsigned views, enum chg_view view)
 {
     return (unsigned)__builtin_popcount(views & (VIEW_BIT(view) - 1));
 }
+
+/* What VIEW_SENT has over VIEW_JSONL, for each change. */
+#define CHG_OUTCOME_KEY ",\"outcome\":\""
+enum { CHG_OUTCOME_BYTES = sizeof CHG_OUTCOME_KEY - 1 + CHG_OUTCOME_MAX + 1 };
 
 /* A cursor that leaves the count alone, for use by the file itself. */
 int chg_cursor_open_uncounted(struct chg *c, struct chg_cursor **ret, struct error *err);

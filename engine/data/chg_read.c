@@ -240,6 +240,7 @@ chg_unref(struct chg *c)
         return NULL;
     chg_cursor_close(c->view_cursor);
     chg_cursor_close(c->find_cursor);
+    chg_unref(c->refused);
     pthread_mutex_destroy(&c->lock);
     if (c->fd >= 0)
         close(c->fd);

@@ -202,6 +202,21 @@ render_jsonl(const struct chg_renderer *r, const struct entry *e, struct buf *ou
     buf_adds(out, "}\n");
 }
 
+/* Blanks after the word make up for its length. */
+static void
+render_sent(const struct chg_renderer *r, const struct entry *e, struct buf *out)
+{
+    static const char end[] = "}\n";
+    size_t before = out->n;
+    render_jsonl(r, e, out);
+    if (out->n == before || out->failed)
+        return;
+    out->n -= sizeof end - 1;
+    buf_adds(out, CHG_OUTCOME_KEY);
+    buf_add(out, r->outcome.p, r->outcome.n);
+    buf_addf(out, "\"%*s%s", (int)(CHG_OUTCOME_MAX - r->outcome.n), "", end);
+}
+
 static void
 render_rejected(const struct chg_renderer *r, const struct entry *e, struct buf *out)
 {
@@ -330,6 +345,9 @@ chg_render_entry(const struct chg_renderer *r, enum chg_view view, const struct 
         return;
     case VIEW_DIFF:
         render_diff(r, e, out);
+        return;
+    case VIEW_SENT:
+        render_sent(r, e, out);
         return;
     case CHG_VIEWS:
         break;

@@ -8,9 +8,23 @@
 
 enum { KEPT_TEXT_MAX = 4 << 20 };
 
+void
+chg_set_outcomes(struct chg *c, const char *outcome, struct chg *refused)
+{
+    c->outcome = outcome;
+    c->refused = refused ? chg_ref(refused) : NULL;
+}
+
+static enum chg_view
+kept_view(const struct chg *c, enum chg_view view)
+{
+    return view == VIEW_SENT && !(c->views & VIEW_BIT(VIEW_SENT)) ? VIEW_JSONL : view;
+}
+
 uint64_t
 chg_view_size(const struct chg *c, enum chg_view view)
 {
+    view = kept_view(c, view);
     if (!(c->views & VIEW_BIT(view)))
         return 0;
     if (c->nblocks == 0)
@@ -53,9 +67,71 @@ forget(struct chg *c)
     c->view_block = SIZE_MAX;
 }
 
+/* Refused rows, walked along with a block of changes. */
+struct refused {
+    struct chg_cursor *cursor; /* NULL: there are none */
+    struct entry row;
+    int there; /* of chg_next */
+};
+
+static int
+refused_open(struct refused *r, struct chg *c, struct str first, struct error *err)
+{
+    if (!c->refused)
+        return 0;
+    int rc = chg_cursor_open(c->refused, &r->cursor, err);
+    if (rc == 0)
+        rc = chg_seek(r->cursor, first, err);
+    if (rc == 0)
+        rc = r->there = chg_next(r->cursor, &r->row, err);
+    return rc < 0 ? rc : 0;
+}
+
+static int
+tell_outcome(struct refused *r, const struct chg *c, const struct entry *e, struct str *ret,
+             struct error *err)
+{
+    *ret = str_of(c->outcome ? c->outcome : "");
+    int order = 1;
+    while (r->there == 1 && (order = key_compare(r->row.key, e->key)) < 0)
+        r->there = chg_next(r->cursor, &r->row, err);
+    if (r->there < 0)
+        return r->there;
+    if (r->there == 1 && order == 0 && r->row.op != ENTRY_PRESENT) {
+        static const char unknown[] = "unknown"; /* a note begins with its code */
+        struct str note = r->row.note;
+        bool is = note.n >= sizeof unknown && memcmp(note.p, unknown, sizeof unknown) == 0;
+        *ret = is ? STR("unknown") : STR("rejected");
+    }
+    return 0;
+}
+
+static int
+render_entries(struct chg *c, enum chg_view view, size_t block, struct refused *refused,
+               struct error *err)
+{
+    struct chg_renderer renderer = c->renderer;
+    chg_cursor_to_block(c->view_cursor, block);
+    for (uint32_t i = 0; i < c->blocks[block].entries; i++) {
+        struct entry e;
+        int rc = chg_next(c->view_cursor, &e, err);
+        if (rc == 0)
+            rc = chg_damaged(c, c->blocks[block].offset, err);
+        if (rc == 1 && i == 0 && view == VIEW_SENT)
+            rc = refused_open(refused, c, e.key, err);
+        if (rc >= 0 && view == VIEW_SENT)
+            rc = tell_outcome(refused, c, &e, &renderer.outcome, err);
+        if (rc < 0)
+            return rc;
+        chg_render_entry(&renderer, view, &e, &c->view_text);
+    }
+    return 0;
+}
+
 static int
 render_block(struct chg *c, enum chg_view view, size_t block, struct error *err)
 {
+    struct refused refused = {0};
     c->view_block = SIZE_MAX;
     if (!c->view_cursor) {
         int rc = chg_cursor_open_uncounted(c, &c->view_cursor, err);
@@ -65,14 +141,10 @@ render_block(struct chg *c, enum chg_view view, size_t block, struct error *err)
     if (c->view_text.cap > KEPT_TEXT_MAX)
         buf_done(&c->view_text);
     buf_clear(&c->view_text);
-    chg_cursor_to_block(c->view_cursor, block);
-    for (uint32_t i = 0; i < c->blocks[block].entries; i++) {
-        struct entry e;
-        int rc = chg_next(c->view_cursor, &e, err);
-        if (rc <= 0)
-            return rc < 0 ? rc : chg_damaged(c, c->blocks[block].offset, err);
-        chg_render_entry(&c->renderer, view, &e, &c->view_text);
-    }
+    int rc = render_entries(c, view, block, &refused, err);
+    chg_cursor_close(refused.cursor);
+    if (rc < 0)
+        return rc;
     if (c->view_text.failed)
         return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
     if (c->view_text.n != view_end(c, view, block) - view_start(c, view, block))
@@ -116,6 +188,7 @@ int
 chg_view_read(struct chg *c, enum chg_view view, uint64_t offset, size_t n, struct buf *out,
               struct error *err)
 {
+    view = kept_view(c, view);
     if (!(c->views & VIEW_BIT(view)))
         return error_set(err, ERR_INTERNAL, EINVAL, "\"%s\" was not made for this view",
                          c->name);

@@ -289,12 +289,18 @@ digest_entry(struct chg_writer *w, const struct entry *e, struct error *err)
 static void
 count_views(struct chg_writer *w, const struct entry *e)
 {
+    uint64_t line = 0; /* of VIEW_JSONL */
     for (enum chg_view v = 0; v < CHG_VIEWS; v++) {
         if (!(w->views & VIEW_BIT(v)))
             continue;
+        if (v == VIEW_SENT && line > 0) { /* plans have both */
+            w->block_views[v] += line + CHG_OUTCOME_BYTES;
+            continue;
+        }
         buf_clear(&w->text);
         chg_render_entry(&w->renderer, v, e, &w->text);
         w->block_views[v] += w->text.n;
+        line = v == VIEW_JSONL ? w->text.n : line;
         if (w->text.failed)
             return;
     }

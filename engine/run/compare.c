@@ -148,7 +148,7 @@ run_compare(struct run *run, struct error *err)
         return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
     int rc = refusals_create(run->dirfd, &run->refusals, err);
     if (rc == 0)
-        rc = chg_create(run->dirfd, name, run->meta, VIEW_BIT(VIEW_JSONL), &run->writer, err);
+        rc = chg_create(run->dirfd, name, run->meta, VIEW_BIT(VIEW_SENT), &run->writer, err);
     if (rc == 0)
         rc = diff(run, err);
     if (rc < 0)

@@ -81,7 +81,7 @@ merge_foreign(struct run *run, struct error *err)
     char name[STATE_NAME_MAX];
     run_file_name(name, run->record.number, "surveyed");
     struct chg *merged = NULL;
-    int rc = plan_write(run->changes, run->foreign, run->why_full, VIEW_BIT(VIEW_JSONL),
+    int rc = plan_write(run->changes, run->foreign, run->why_full, VIEW_BIT(VIEW_SENT),
                         run->dirfd, name, &merged, NULL, &run->foreign_rows, err);
     run->foreign = sorter_free(run->foreign);
     if (rc < 0)

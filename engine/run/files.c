@@ -49,25 +49,62 @@ sync_rejected(struct engine *e, node_id sync, struct chg **ret)
     return rc;
 }
 
-static int
-run_file(struct engine *e, node_id sync, uint64_t run, const char *what, struct chg **ret)
+/* What became of the changes that were not refused. */
+static const char *
+changes_outcome(const struct run_record *run)
 {
-    struct sync_view *v = registry_view(e, sync);
-    int rc = v ? open_run_file(e, v, run, what, ret) : -ENOENT;
-    sync_view_unref(v);
-    return rc;
+    if (run->outcome != RUN_SUCCEEDED && run->outcome != RUN_PARTIAL)
+        return run_outcome_name(run->outcome);
+    return strcmp(run->verb, verb_name(VERB_BASELINE)) == 0 ? "baseline" : "delivered";
+}
+
+/* The changes of a run that has ended, with what became of each. A run that came to nothing may
+ * have left half a file. */
+int
+files_run_changes(struct engine *e, const char *uid, const struct run_record *run,
+                  struct chg **ret)
+{
+    char name[STATE_NAME_MAX];
+    struct chg *changes = NULL, *refused = NULL;
+    if (run->outcome == RUN_ACTIVE)
+        return -ENOENT;
+    run_file_name(name, run->number, "changes");
+    int rc = open_file(e, uid, name, &changes);
+    if (rc < 0)
+        return run->outcome == RUN_FAILED || run->outcome == RUN_CANCELLED ? -ENOENT : rc;
+    run_file_name(name, run->number, "rejected");
+    if (run->outcome == RUN_PARTIAL || run->outcome == RUN_UNRESOLVED)
+        rc = open_file(e, uid, name, &refused);
+    if (rc < 0 && (rc != -ENOENT || run->outcome == RUN_PARTIAL)) {
+        chg_unref(changes);
+        return rc;
+    }
+    chg_set_outcomes(changes, changes_outcome(run), refused);
+    chg_unref(refused);
+    *ret = changes;
+    return 0;
 }
 
 int
 run_changes(struct engine *e, node_id sync, uint64_t run, struct chg **ret)
 {
-    return run_file(e, sync, run, "changes", ret);
+    AUTO_ARENA struct arena arena = ARENA_INIT;
+    struct run_record record;
+    struct sync_view *v = registry_view(e, sync);
+    int rc = v ? ledger_load_run(e->catalog, v->record.uid, run, &arena, &record) : -ENOENT;
+    if (rc == 0)
+        rc = files_run_changes(e, v->record.uid, &record, ret);
+    sync_view_unref(v);
+    return rc;
 }
 
 int
 run_rejected(struct engine *e, node_id sync, uint64_t run, struct chg **ret)
 {
-    return run_file(e, sync, run, "rejected", ret);
+    struct sync_view *v = registry_view(e, sync);
+    int rc = v ? open_run_file(e, v, run, "rejected", ret) : -ENOENT;
+    sync_view_unref(v);
+    return rc;
 }
 
 static int

@@ -238,7 +238,7 @@ run_keep_plan(struct run *run, struct error *err)
     enum {
         ALL_VIEWS = VIEW_BIT(VIEW_JSONL) | VIEW_BIT(VIEW_INSERTS_CSV) |
                     VIEW_BIT(VIEW_UPDATES_CSV) | VIEW_BIT(VIEW_DELETES_CSV) |
-                    VIEW_BIT(VIEW_DIFF)
+                    VIEW_BIT(VIEW_DIFF) | VIEW_BIT(VIEW_SENT) /* once it is approved */
     };
     char id[PLAN_ID_LENGTH + 1];
     uint64_t foreign;

@@ -501,7 +501,7 @@ static int
 leave_out(struct run *run, const char *changes, struct error *err)
 {
     uint64_t *n = &run->record.left_out;
-    int rc = without_left_out(run, ROWS_PENDING, changes, VIEW_BIT(VIEW_JSONL), &run->changes,
+    int rc = without_left_out(run, ROWS_PENDING, changes, VIEW_BIT(VIEW_SENT), &run->changes,
                               n, err);
     if (rc < 0 || *n == 0)
         return rc;

@@ -6,7 +6,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from retlfs import MountTest, Sqlite, main, wait_for
+from retlfs import MountTest, Sqlite, command, main, wait_for
 
 
 class Evidence(MountTest):
@@ -49,6 +49,68 @@ class Evidence(MountTest):
         sync.run("plan")
         sync.run("approve")
         self.assertEqual(self.why(sync), {1: ("update", "changed")})
+
+    def outcomes(self, sync, run="last"):
+        return {c["id"]["id"]: c["outcome"] for c in sync.changes(run)}
+
+    def test_outcomes(self):
+        sync = self.make()
+        sync.run()
+        self.assertEqual(self.outcomes(sync), dict.fromkeys((1, 2, 3), "delivered"))
+        self.pg.sql("UPDATE s_outcomes SET v = 'bad' WHERE id = 1; UPDATE s_outcomes SET v = 'B' WHERE id = 2;"
+                    "DELETE FROM s_outcomes WHERE id = 3; INSERT INTO s_outcomes VALUES (4, 'bad'), (5, 'e')")
+        sync.run("plan")
+        self.assertNotIn("outcome", sync.read("pending/changes.jsonl"))
+        sync.run("approve", want=errno.EIO)
+        sent = {1: "rejected", 2: "delivered", 3: "delivered", 4: "rejected", 5: "delivered"}
+        self.assertEqual(self.outcomes(sync), sent)
+        self.assertEqual({r["id"]["id"] for r in sync.rejected(2)}, {1, 4})
+        # The size is that of the text, and the text is the same from every offset.
+        path = sync.path / "runs/2/changes.jsonl"
+        text = path.read_bytes()
+        self.assertEqual(path.stat().st_size, len(text))
+        with open(path, "rb", buffering=0) as f:
+            for at in range(0, len(text), 97):
+                f.seek(at)
+                self.assertEqual(f.read(50), text[at:at + 50])
+        # A run that fails has delivered none of what it offered.
+        self.pg.sql("ALTER TABLE d_outcomes RENAME TO away;"
+                    "UPDATE s_outcomes SET v = 'g' WHERE id IN (1, 4)")
+        sync.run(want=errno.EIO)
+        for change in sync.changes() if sync.exists("runs/3/changes.jsonl") else []:
+            self.assertEqual(change["outcome"], "failed")
+        self.pg.sql("ALTER TABLE away RENAME TO d_outcomes")
+        sync.run("baseline")
+        self.assertEqual(set(self.outcomes(sync).values()), {"baseline"})
+        self.assertEqual(self.outcomes(sync, 2), sent)
+        # One that a guard holds sends nothing.
+        sync.define(config={**self.config, "max_deletes": 0})
+        self.pg.sql("DELETE FROM s_outcomes WHERE id = 1")
+        sync.run(want=errno.EIO)
+        self.assertEqual(self.outcomes(sync), {1: "held"})
+        sync.run("approve")
+        self.assertEqual(self.outcomes(sync), {1: "delivered"})
+
+    def test_cut_off(self):
+        """What a killed daemon left half written is not shown, and hurts no one who walks the tree."""
+        sync = self.make()
+        sync.run()
+        slow = {**self.config["source"], "query": "SELECT id, v FROM s_cut_off UNION ALL"
+                " SELECT 9, 'z' FROM generate_series(1, 2) g WHERE pg_sleep(100) IS NOT NULL"}
+        del slow["table"]
+        sync.define(config={**self.config, "source": slow})
+        sync.run("start")
+        wait_for("a half-written file", lambda: (
+            self.mount.state / "syncs" / self.uid(sync) / "run-2.changes").exists())
+        self.mount.kill()
+        self.mount.start()
+        command("grep", "-r", "", str(sync.path / "runs"))
+        self.assertEqual(sync.summary()["outcome"], "failed")
+        self.assertFalse(sync.exists("runs/2/changes.jsonl"))
+        self.assertIn("interrupted", sync.summary()["error"])
+
+    def uid(self, sync):
+        return Sqlite(self.mount.state / "catalogue.db").sql("SELECT uid FROM sync WHERE name = ?", (sync.name,))[0][0]
 
     def runs(self, sync):
         return sorted(set(os.listdir(sync.path / "runs")) - {"last"})

@@ -333,6 +333,73 @@ test_random_files(void)
     }
 }
 
+/* The line of a change in VIEW_SENT. */
+static void
+render_sent(const struct entry *e, const char *outcome, struct buf *out)
+{
+    size_t before = out->n;
+    chg_render(&meta, VIEW_JSONL, e, out);
+    if (out->n == before)
+        return;
+    out->n -= strlen("}\n");
+    buf_addf(out, ",\"outcome\":\"%s\"%*s}\n", outcome, (int)(9 - strlen(outcome)), "");
+}
+
+static void
+test_outcomes(void)
+{
+    enum { N = 5000 };
+    struct entry *e = make_entries(N, 0), *refused = calloc(N, sizeof *refused);
+    AUTO_BUF struct buf want = BUF_INIT(BUF_NO_MAX), got = BUF_INIT(BUF_NO_MAX);
+    struct error err = ERROR_INIT;
+    size_t nrefused = 0, rejected = 0, unknown = 0;
+    for (size_t i = 0; i < N; i++) {
+        const char *outcome = "delivered";
+        if (random_below(50) == 0 && e[i].op != ENTRY_PRESENT) {
+            bool is_unknown = random_below(3) == 0;
+            refused[nrefused] = e[i];
+            refused[nrefused++].note =
+                is_unknown ? (struct str){"unknown\0who knows", 17} : STR("unknown_field\0no");
+            outcome = is_unknown ? "unknown" : "rejected";
+            unknown += is_unknown;
+            rejected += !is_unknown;
+        } else if (random_below(50) == 0) { /* refused before it could be a change */
+            refused[nrefused] = e[i];
+            refused[nrefused++].op = ENTRY_PRESENT;
+        }
+        render_sent(&e[i], outcome, &want);
+    }
+    struct chg *c = write_file("sent", e, N, VIEW_BIT(VIEW_SENT));
+    struct chg *r = write_file("refused", refused, nrefused, VIEW_BIT(VIEW_REJECTED));
+    if (CHECK(c && r && rejected > 0 && unknown > 0)) {
+        chg_set_outcomes(c, "delivered", r);
+        CHECK(chg_view_size(c, VIEW_SENT) == want.n);
+        while (got.n < want.n && chg_view_read(c, VIEW_SENT, got.n, 7777, &got, &err) == 0)
+            ;
+        CHECK_MSG(str_equal(buf_str(&got), buf_str(&want)), "each change tells how it ended");
+        bool ok = true;
+        for (int i = 0; i < 100; i++) {
+            uint64_t at = random_below(want.n - 300);
+            buf_clear(&got);
+            ok = ok && chg_view_read(c, VIEW_SENT, at, 300, &got, &err) == 0 && got.n == 300 &&
+                 memcmp(got.p, want.p + at, 300) == 0;
+        }
+        CHECK_MSG(ok, "also from any offset");
+    }
+    chg_unref(c);
+    chg_unref(r);
+    c = write_file("unsent", e, N, VIEW_BIT(VIEW_JSONL));
+    if (CHECK(c != NULL)) {
+        chg_set_outcomes(c, "delivered", NULL);
+        CHECK(chg_view_size(c, VIEW_SENT) == chg_view_size(c, VIEW_JSONL));
+        buf_clear(&got);
+        CHECK(chg_view_read(c, VIEW_SENT, 0, 100, &got, &err) == 0 && got.n == 100);
+    }
+    chg_unref(c);
+    free(e);
+    free(refused);
+}
+
 static void
 check_view_text(enum chg_view view, const struct entry *e, const char *want)
 {
@@ -602,6 +669,7 @@ main(void)
     random_start();
     if (!mkdtemp(path) || (dir = open(path, O_RDONLY | O_DIRECTORY)) < 0)
         return EXIT_FAILURE;
+    test_outcomes();
     test_texts();
     test_random_files();
     test_skip();

@@ -156,7 +156,7 @@ sent(uint64_t run)
     struct error err = ERROR_INIT;
     AUTO_BUF struct buf out = BUF_INIT(1 << 20);
     if (run_changes(engine, sync_id, run ? run : run_last(engine, sync_id), &c) == 0)
-        chg_view_read(c, VIEW_JSONL, 0, 1 << 20, &out, &err);
+        chg_view_read(c, VIEW_SENT, 0, 1 << 20, &out, &err);
     chg_unref(c);
     snprintf(text, sizeof text, "%s", buf_z(&out));
     return text;
