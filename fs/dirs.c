@@ -30,6 +30,7 @@ struct dirs {
     struct listed item;
     struct buf name;
     /* Where the rest goes on. */
+    size_t part;
     unsigned dots;
     VEC(struct child) batch;
     size_t batch_next;
@@ -81,7 +82,7 @@ rewind_all(struct dirs *d)
     buf_done(&d->last);
     d->offset = 0;
     d->held = d->stored_ended = false;
-    d->dots = 0;
+    d->part = d->dots = 0;
     d->fixed_next = 0;
 }
 
@@ -213,8 +214,8 @@ step(struct dirs *d)
     static int (*const parts[])(struct dirs *) = {next_dot, next_stored, next_fixed, next_free};
     buf_clear(&d->name);
     d->item = (struct listed){0};
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        int r = parts[i](d);
+    for (; d->part < sizeof parts / sizeof *parts; d->part++) {
+        int r = parts[d->part](d);
         if (r < 0)
             return r;
         if (r > 0)
@@ -223,6 +224,7 @@ step(struct dirs *d)
     return 0;
 }
 
+/* 1: the name at this offset is held; 0: the end. */
 static int
 seek(struct dirs *d, uint64_t offset)
 {
@@ -234,6 +236,8 @@ seek(struct dirs *d, uint64_t offset)
             if (r <= 0)
                 return r;
             d->held = true;
+            d->item.name = buf_z(&d->name);
+            d->item.next = d->offset + 1;
         }
         if (d->offset == offset)
             return 1;
@@ -243,15 +247,13 @@ seek(struct dirs *d, uint64_t offset)
 }
 
 int
-dirs_at(struct dirs *d, uint64_t offset, struct listed *ret)
+dirs_list(struct dirs *d, uint64_t offset, bool (*add)(void *arg, const struct listed *),
+          void *arg)
 {
     pthread_mutex_lock(&d->lock);
     int r = seek(d, offset);
-    if (r > 0) {
-        d->item.name = buf_z(&d->name);
-        d->item.next = offset + 1;
-        *ret = d->item;
-    }
+    while (r > 0 && add(arg, &d->item))
+        r = seek(d, ++offset);
     pthread_mutex_unlock(&d->lock);
-    return r;
+    return r < 0 ? r : 0;
 }

@@ -12,7 +12,7 @@
 #include "inode.h"
 
 struct listed {
-    const char *name;
+    const char *name;   /* borrowed */
     struct stat st;     /* st_ino and the type, at least */
     bool worth_look_up; /* attributes may be given along (READDIRPLUS) */
     uint64_t next;      /* offset of the name after it */
@@ -21,9 +21,12 @@ struct listed {
 struct dirs;
 
 int dirs_open(struct fs *fs, struct inode *dir, struct dirs **ret);
-/* The name at this offset (0: the first), borrowed until the next call. 1: there is one; 0: the
- * end. Asking for the same offset again gives the same name. */
-int dirs_at(struct dirs *d, uint64_t offset, struct listed *ret);
+/* Gives the names from this offset on (0: the first) to `add`, until it returns false or the
+ * end is reached. What was not taken is given again when asked for. `add` must not come back
+ * to this listing. */
+int dirs_list(struct dirs *d, uint64_t offset, bool (*add)(void *arg, const struct listed *),
+              void *arg);
 struct dirs *dirs_close(struct dirs *d); /* NULL-safe, returns NULL */
-/* At the end of the mount, of those still open: a lazy unmount takes the rest of the requests. */
+/* At the end of the mount, of those still open: a lazy unmount takes the rest of the requests.
+ */
 void dirs_close_all(struct fs *fs);

@@ -458,47 +458,58 @@ do_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         dirs_close(d);
 }
 
-/* Adds one name; 0 when it does not fit. With attributes it counts as a look-up, which is taken
- * back when the name did not go out. */
-static size_t
-add_plus(fuse_req_t req, struct inode *dir, char *p, size_t room, const struct listed *item)
+struct page {
+    fuse_req_t req;
+    struct inode *dir;
+    char *p;
+    size_t n, room;
+};
+
+/* True: it was added. */
+static bool
+add(void *arg, const struct listed *item)
 {
+    struct page *page = arg;
+    size_t left = page->room - page->n;
+    size_t n = fuse_add_direntry(page->req, page->p + page->n, left, item->name, &item->st,
+                                 (off_t)item->next);
+    page->n += n <= left ? n : 0;
+    return n <= left;
+}
+
+/* With attributes it counts as a look-up, which is taken back when the name does not go out. */
+static bool
+add_plus(void *arg, const struct listed *item)
+{
+    struct page *page = arg;
     struct fuse_entry_param e = {.attr = item->st};
     struct found f = {0};
-    if (item->worth_look_up && names_lookup(fs_of(req), dir, item->name, &f) == 0)
+    if (item->worth_look_up && names_lookup(fs_of(page->req), page->dir, item->name, &f) == 0)
         e = entry_of(&f);
-    size_t n = fuse_add_direntry_plus(req, p, room, item->name, &e, (off_t)item->next);
-    if (n <= room)
-        return n;
-    if (f.inode)
-        inode_forget(fs_of(req), f.inode, 1);
-    return 0;
+    size_t left = page->room - page->n;
+    size_t n = fuse_add_direntry_plus(page->req, page->p + page->n, left, item->name, &e,
+                                      (off_t)item->next);
+    if (n > left && f.inode)
+        inode_forget(fs_of(page->req), f.inode, 1);
+    page->n += n <= left ? n : 0;
+    return n <= left;
 }
 
 static void
 list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct dirs *d, bool plus)
 {
-    size_t room = size < READ_MAX ? size : READ_MAX, n = 0;
-    AUTO_FREE char *p = malloc(room);
+    struct page page = {
+        .req = req, .dir = inode_at(req, ino), .room = size < READ_MAX ? size : READ_MAX};
+    AUTO_FREE char *p = page.p = malloc(page.room);
     if (!p) {
         reply(req, -ENOMEM);
         return;
     }
-    struct listed item;
-    int r;
-    while ((r = dirs_at(d, (uint64_t)offset, &item)) > 0) {
-        size_t added = plus ? add_plus(req, inode_at(req, ino), p + n, room - n, &item)
-                            : fuse_add_direntry(req, p + n, room - n, item.name, &item.st,
-                                                (off_t)item.next);
-        if (added == 0 || added > room - n)
-            break;
-        n += added;
-        offset = (off_t)item.next;
-    }
-    if (r < 0 && n == 0)
+    int r = dirs_list(d, (uint64_t)offset, plus ? add_plus : add, &page);
+    if (r < 0 && page.n == 0)
         reply(req, r);
     else
-        fuse_reply_buf(req, p, n);
+        fuse_reply_buf(req, p, page.n);
 }
 
 static void

@@ -20,6 +20,19 @@ mix(uint64_t h, uint64_t v)
     return h ^ h >> 29;
 }
 
+/* Names hold no NUL, so that each gives other words. */
+static uint64_t
+mix_name(uint64_t h, const char *name)
+{
+    size_t n = strlen(name);
+    for (; n > 0; name += n < 8 ? n : 8, n -= n < 8 ? n : 8) {
+        uint64_t word = 0;
+        memcpy(&word, name, n < 8 ? n : 8);
+        h = mix(h, word);
+    }
+    return h;
+}
+
 /* Made of names, not addresses: the numbers must be the same after a restart. */
 uint64_t
 inode_number(const struct place *at)
@@ -27,11 +40,8 @@ inode_number(const struct place *at)
     uint64_t h = mix(mix(1, at->sync), at->name ? 0 : at->number);
     h = mix(h,
             at->item->which | (uint64_t)at->item->view << 16 | (uint64_t)at->item->kind << 32);
-    for (const char *p = at->item->name; *p; p++)
-        h = mix(h, (unsigned char)*p);
-    for (const char *p = at->name ? at->name : ""; *p; p++)
-        h = mix(h, (unsigned char)*p);
-    return h | PLACE_INO;
+    h = mix_name(h, at->item->name);
+    return (at->name ? mix_name(h, at->name) : h) | PLACE_INO;
 }
 
 uint64_t

@@ -129,26 +129,13 @@ value_of(const struct pg_dest *d, const struct change *c, size_t field)
     return d->is_key[field] ? &c->key[d->key_at[field]] : &null;
 }
 
-/* Once a row: printf would take longer than all the rest of it. */
-static void
-add_number(struct buf *out, uint64_t n)
-{
-    char digits[20];
-    size_t at = sizeof digits;
-    do {
-        digits[--at] = (char)('0' + n % 10);
-        n /= 10;
-    } while (n > 0);
-    buf_add(out, digits + at, sizeof digits - at);
-}
-
 static void
 add_row(struct pg_dest *d, const struct change *c, struct outcome *out)
 {
     size_t start = d->out.n;
     bool first = d->way == WAY_DIRECT;
     if (!first) {
-        add_number(&d->out, c->seq);
+        buf_add_int(&d->out, (int64_t)c->seq);
         buf_addc(&d->out, '\t');
         buf_addc(&d->out, op_letters[c->op]);
     }

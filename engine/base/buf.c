@@ -73,6 +73,21 @@ buf_addf(struct buf *b, const char *format, ...)
 }
 
 void
+buf_add_int(struct buf *b, int64_t v)
+{
+    char digits[20];
+    size_t at = sizeof digits;
+    uint64_t left = v < 0 ? -(uint64_t)v : (uint64_t)v;
+    do {
+        digits[--at] = (char)('0' + left % 10);
+        left /= 10;
+    } while (left > 0);
+    if (v < 0)
+        digits[--at] = '-';
+    buf_add(b, digits + at, sizeof digits - at);
+}
+
+void
 buf_add_varint(struct buf *b, uint64_t v)
 {
     char bytes[10];

@@ -60,6 +60,8 @@ void buf_adds(struct buf *b, const char *z);
 void buf_addf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void buf_vaddf(struct buf *b, const char *format, va_list ap)
     __attribute__((format(printf, 2, 0)));
+/* In decimal. For what is written once a row: printf would take longer than all the rest. */
+void buf_add_int(struct buf *b, int64_t v);
 /* LEB128. */
 void buf_add_varint(struct buf *b, uint64_t v);
 

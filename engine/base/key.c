@@ -193,8 +193,7 @@ key_next(const char **p, const char *end, struct buf *text)
         uint64_t big;
         memcpy(&big, *p, 8);
         *p += 8;
-        buf_addf(text, "%lld",
-                 (long long)(int64_t)(__builtin_bswap64(big) ^ (uint64_t)1 << 63));
+        buf_add_int(text, (int64_t)(__builtin_bswap64(big) ^ (uint64_t)1 << 63));
         return 1;
     }
     case CLASS_TEXT:

@@ -52,16 +52,31 @@ plain_in_names(unsigned char c)
            (c && strchr("._-@+", c));
 }
 
+static bool
+says_null(const char *p, size_t n)
+{
+    return n == 4 && memcmp(p, "NULL", 4) == 0;
+}
+
+bool
+filename_is_plain(const char *p, size_t n)
+{
+    size_t plain = 0;
+    while (plain < n && plain_in_names((unsigned char)p[plain]))
+        plain++;
+    return plain == n && n > 0 && p[0] != '.' && !says_null(p, n);
+}
+
 void
 filename_part(struct buf *out, const char *p, size_t n)
 {
     static const char digits[] = "0123456789ABCDEF";
     if (n == 0)
         buf_addc(out, '%');
-    bool says_null = n == 4 && memcmp(p, "NULL", 4) == 0;
+    bool null = says_null(p, n);
     for (size_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)p[i];
-        if (plain_in_names(c) && !(i == 0 && (c == '.' || says_null))) {
+        if (plain_in_names(c) && !(i == 0 && (c == '.' || null))) {
             buf_addc(out, (char)c);
         } else {
             buf_addc(out, '%');

@@ -136,3 +136,5 @@ void value_filename(struct buf *out, const struct value *v);
 /* Appends p[0..n) as a file name part: everything but A-Z a-z 0-9 . _ - @ + is
  * percent-encoded, so are a leading dot and the N of a text that is "NULL"; nothing is "%". */
 void filename_part(struct buf *out, const char *p, size_t n);
+/* Whether filename_part would append it as it is. */
+bool filename_is_plain(const char *p, size_t n);

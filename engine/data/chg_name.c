@@ -22,24 +22,34 @@ add_hex(struct buf *out, const uint8_t *p, size_t n)
     }
 }
 
+/* Of a key's component; what key_next says. Nearly all of them are names as they are. */
+static int
+add_component(const char **p, const char *end, struct buf *out)
+{
+    size_t start = out->n;
+    int rc = key_next(p, end, out);
+    if (rc == 0)
+        buf_adds(out, "NULL");
+    if (rc <= 0 || out->failed || filename_is_plain(out->p + start, out->n - start))
+        return rc;
+    AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
+    buf_add(&text, out->p + start, out->n - start);
+    out->n = start;
+    filename_part(out, text.p, text.n);
+    out->failed |= text.failed;
+    return rc;
+}
+
 /* False: the key is not made of nkey components. */
 static bool
 name_of_key(const struct chg_meta *meta, struct str key, struct buf *out)
 {
-    AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
     const char *p = key.p, *end = key.p + key.n;
     for (size_t i = 0; i < meta->nkey; i++) {
-        buf_clear(&text);
-        int rc = key_next(&p, end, &text);
-        if (rc < 0)
-            return false;
         if (i > 0)
             buf_addc(out, ',');
-        if (rc == 0)
-            buf_adds(out, "NULL");
-        else
-            filename_part(out, text.p, text.n);
-        out->failed |= text.failed;
+        if (add_component(&p, end, out) < 0)
+            return false;
     }
     return p == end && meta->nkey > 0;
 }
@@ -47,24 +57,22 @@ name_of_key(const struct chg_meta *meta, struct str key, struct buf *out)
 void
 chg_entry_filename(const struct chg_meta *meta, const struct entry *e, struct buf *out)
 {
-    AUTO_BUF struct buf name = BUF_INIT(BUF_NO_MAX);
-    if (!name_of_key(meta, e->key, &name)) {
-        buf_clear(&name);
-        add_hex(&name, (const uint8_t *)e->key.p, e->key.n);
+    size_t start = out->n;
+    if (!name_of_key(meta, e->key, out)) {
+        out->n = start;
+        add_hex(out, (const uint8_t *)e->key.p, e->key.n);
         if (e->key.n == 0)
-            buf_addc(&name, '%');
+            buf_addc(out, '%');
     }
+    if (out->failed || out->n - start <= NAME_MAX_BYTES)
+        return;
     uint8_t hash[32];
-    if (name.failed || (name.n > NAME_MAX_BYTES &&
-                        !chg_hash(buf_str(&name), (struct str){0}, (struct str){0}, hash))) {
+    struct str whole = {out->p + start, out->n - start};
+    if (!chg_hash(whole, (struct str){0}, (struct str){0}, hash)) {
         out->failed = true;
         return;
     }
-    if (name.n <= NAME_MAX_BYTES) {
-        buf_add(out, name.p, name.n);
-        return;
-    }
-    buf_add(out, name.p, NAME_KEPT);
+    out->n = start + NAME_KEPT;
     buf_addc(out, '~');
     add_hex(out, hash, HASH_DIGITS / 2);
 }
