@@ -193,4 +193,11 @@ class Terminal:
             if time.monotonic() > end:
                 os.kill(self.pid, 9)
         os.close(self.fd)
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        pid, self.pid = self.pid, 0
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    def kill(self):
+        """For addCleanup: what a failed test left running."""
+        if self.pid:
+            os.kill(self.pid, 9)
+            self.end()
