@@ -215,6 +215,11 @@ struct driver {
     size_t dest_options_size;
     /* MAY: what the tables cannot say about a connection (a DSN that holds a password, …). */
     int (*check)(const void *connection, struct error *err);
+    /* A destination MUST: a text for the place that a connection points to (server and
+     * database, file, account), never a secret, nor how it is reached or by whom. Where it
+     * changes, what was delivered stands somewhere else: every row is due again. Asks nobody.
+     */
+    int (*place)(const void *connection, struct buf *out, struct error *err);
 
     /* A source MUST have these five. `connection` outlives the handle. */
     int (*source_open)(const void *connection, const struct model *model, void **ret,
@@ -231,7 +236,7 @@ struct driver {
     /* MAY: makes source_read return soon with ERR_CANCELLED. Any thread. */
     void (*source_cancel)(void *handle);
 
-    /* A destination MUST have open, write and close. */
+    /* A destination MUST have place, open, write and close. */
     int (*dest_open)(const void *connection, const struct target *target, void **ret,
                      struct error *err);
     /* MAY: the object's columns; n = 0 and 0 when it does not exist yet. */

@@ -320,11 +320,10 @@ pg_cancel(struct pg_link *link)
     /* Our side first, since the server may be out of reach. */
     atomic_store(&link->cancelled, true);
     eventfd_write(link->wake, 1);
-    char why[256];
     pthread_mutex_lock(&link->lock);
-    if (link->canceller)
-        PQcancel(link->canceller, why, sizeof why);
+    PGcancel *canceller = TAKE(link->canceller);
     pthread_mutex_unlock(&link->lock);
+    pg_ask_to_stop(canceller);
 }
 
 /* ---- statements ---- */

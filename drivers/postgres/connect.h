@@ -3,8 +3,8 @@
  * server's errors as ours.
  *
  * Nothing here blocks inside libpq: every wait is a poll(2) of the socket and of an eventfd, so
- * that pg_cancel, from any thread, ends it at once. After a cancel or a lost connection the
- * link is of no more use and every call fails.
+ * that pg_cancel, from any thread, ends it at once, though the server may be out of reach.
+ * After a cancel or a lost connection the link is of no more use and every call fails.
  */
 #pragma once
 
@@ -24,8 +24,9 @@ struct pg_options {
 };
 
 extern const struct option pg_option_table[];
-/* struct driver's check. */
+/* struct driver's check and place. */
 int pg_check(const void *connection, struct error *err);
+int pg_place(const void *connection, struct buf *out, struct error *err); /* place.c */
 
 struct pg_link {
     PGconn *conn;
@@ -42,6 +43,9 @@ int pg_connect(struct pg_link *link, const struct pg_options *options, const cha
                struct error *err);
 void pg_disconnect(struct pg_link *link);
 void pg_cancel(struct pg_link *link);
+/* cancel.c: takes about a second at most, whatever the server does; takes it over, NULL-safe.
+ */
+void pg_ask_to_stop(PGcancel *canceller);
 
 /* One statement; parameters are texts (NULL is NULL). *ret, if asked for, is the caller's to
  * PQclear. A COPY statement returns with its result and the COPY begun. */

@@ -81,6 +81,7 @@ const struct driver driver_postgres = {
     .options = pg_option_table,
     .options_size = sizeof(struct pg_options),
     .check = pg_check,
+    .place = pg_place,
     .source_open = pg_source_open,
     .source_describe = pg_source_describe,
     .source_plan = pg_source_plan,

@@ -13,6 +13,13 @@ check(const void *connection, struct error *err)
     return 0;
 }
 
+static int
+place(const void *connection, struct buf *out, struct error *err)
+{
+    buf_adds(out, ((const struct sqlite_options *)connection)->path);
+    return out->failed ? error_set(err, ERR_INTERNAL, ENOMEM, "out of memory") : 0;
+}
+
 static const struct option options[] = {
     {.name = "path",
      .type = OPT_STRING,
@@ -106,6 +113,7 @@ const struct driver driver_sqlite = {
     .options = options,
     .options_size = sizeof(struct sqlite_options),
     .check = check,
+    .place = place,
     .source_open = sqlite_source_open,
     .source_describe = sqlite_source_describe,
     .source_plan = sqlite_source_plan,

@@ -51,6 +51,15 @@ template_check(const void *connection, struct error *err)
     return 0;
 }
 
+/* Another file is another place: what was appended to this one does not stand there. */
+static int
+template_place(const void *connection, struct buf *out, struct error *err)
+{
+    const struct template_options *o = connection;
+    buf_adds(out, o->path ? o->path : "");
+    return out->failed ? no_memory(err) : 0;
+}
+
 /* ---- the source: rows 1, 2, 3 … with their squares ---- */
 
 enum { COLUMN_N, COLUMN_SQUARE, COLUMNS };
@@ -265,6 +274,7 @@ const struct driver driver_template = {
     .options = options,
     .options_size = sizeof(struct template_options),
     .check = template_check,
+    .place = template_place,
     .source_open = template_source_open,
     .source_describe = template_source_describe,
     .source_plan = template_source_plan,

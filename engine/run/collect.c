@@ -107,7 +107,7 @@ collect(struct engine *e, const char *uid, struct keep_runs keep, bool idle)
     if (oldest > 1)
         ledger_forget_runs(e->catalog, uid, oldest - 1, &err);
     /* What an unresolved run wrote is needed once it is settled: rather keep too much. */
-    if (ledger_unresolved(e->catalog, uid, &unresolved, &token, &err) == 0 &&
+    if (ledger_unresolved(e->catalog, uid, &unresolved, &token, NULL, &err) == 0 &&
         (idle || oldest > 1))
         remove_files(e, &record, oldest, unresolved, idle);
     sync_record_done(&record);

@@ -378,7 +378,7 @@ ledger_recover(struct catalog *c, struct error *err)
 
 int
 ledger_unresolved(struct catalog *c, const char *uid, uint64_t *number, struct buf *token,
-                  struct error *err)
+                  struct buf *signature, struct error *err)
 {
     AUTO_LEFT struct left_run left = {0};
     *number = 0;
@@ -386,6 +386,11 @@ ledger_unresolved(struct catalog *c, const char *uid, uint64_t *number, struct b
     if (rc == 1) {
         *number = left.number;
         buf_addf(token, "%s:%llu", left.uid, (unsigned long long)left.number);
+        json_auto_t *json = signature ? json_loads(left.summary, 0, NULL) : NULL;
+        const json_t *after = json_object_get(json, "after");
+        const char *text = json_string_value(json_object_get(after, "signature"));
+        if (text)
+            buf_adds(signature, text);
     }
     return rc < 0 ? rc : 0;
 }

@@ -21,6 +21,7 @@ struct plan_record {
     const char *texts;    /* digest of the three texts it was made from */
     const char *segments; /* the delivered state it was made against, joined by spaces */
     const char *verb;     /* "full" or "retry" when it was made for their rows */
+    const char *mode;     /* NULL: not written down */
     const char *why_full; /* NULL: incremental */
     const char *held;     /* the guard's words, or NULL */
     bool fresh;           /* the delivered state did not count: it will be replaced */
@@ -130,9 +131,10 @@ int ledger_settle(struct catalog *c, const char *uid, uint64_t number, bool comm
                   struct error *err);
 /* Ends the sync's unresolved run, if there is one, as failed: its outcome matters no more. */
 int ledger_drop_unresolved(struct catalog *c, const char *uid, struct error *err);
-/* The unresolved run of a sync: number and token; 0: none. */
+/* The unresolved run of a sync: number, token, and the signature of what it sent to (MAY be
+ * NULL); 0: none. */
 int ledger_unresolved(struct catalog *c, const char *uid, uint64_t *number, struct buf *token,
-                      struct error *err);
+                      struct buf *signature, struct error *err);
 
 /* summary.json of a run, pretty-printed. -ENOENT. */
 int ledger_run_summary(struct catalog *c, const char *uid, uint64_t number, struct buf *out,

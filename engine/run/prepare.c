@@ -8,6 +8,7 @@
 #include <openssl/evp.h>
 
 #include "base/cleanup.h"
+#include "run/ledger_json.h"
 
 static int
 no_memory(struct error *err)
@@ -27,13 +28,27 @@ json_names(const char *const *names, size_t n)
 }
 
 const char *
-run_signature(const struct definition *def, struct arena *arena)
+run_place(const struct connection *connection, struct arena *arena, struct error *err)
+{
+    AUTO_BUF struct buf place = BUF_INIT(BUF_NO_MAX);
+    const struct driver *driver = connection->driver;
+    if (!driver->place || driver->place(connection->options, &place, err) < 0)
+        return NULL;
+    const char *copy = arena_strdup(arena, buf_z(&place));
+    if (!copy)
+        no_memory(err);
+    return copy;
+}
+
+const char *
+run_signature(const struct definition *def, const char *place, struct arena *arena)
 {
     json_t *fields = json_array();
     for (size_t i = 0; i < def->nidentifier; i++)
         json_array_append_new(fields, json_string_nocheck(def->mappings[def->key[i]].field));
     json_auto_t *signature = json_object();
     json_object_set_new(signature, "destination", json_string_nocheck(def->dest_connection));
+    json_object_set_new(signature, "place", ledger_text_to_json(place));
     json_object_set_new(signature, "object",
                         def->object ? json_string_nocheck(def->object) : json_null());
     json_object_set_new(signature, "identifier", json_names(def->identifier, def->nidentifier));
@@ -70,6 +85,34 @@ add_reason(struct buf *out, const char *format, ...)
     va_end(ap);
 }
 
+/* Of one destination: where its connection points now. What was written down without a place,
+ * or is said by no driver, is not compared. */
+static bool
+other_place(const json_t *was, const json_t *is)
+{
+    const json_t *a = json_object_get(was, "place"), *b = json_object_get(is, "place");
+    return json_is_string(a) && json_is_string(b) && !json_equal(a, b);
+}
+
+static void
+describe_change(const json_t *was, const json_t *is, const char *member, struct buf *out)
+{
+    describe_json(json_object_get(was, member), out);
+    buf_adds(out, " → ");
+    describe_json(json_object_get(is, member), out);
+}
+
+const char *
+run_other_place(const char *signature, const char *other, struct arena *arena)
+{
+    json_auto_t *a = json_loads(signature, 0, NULL), *b = json_loads(other, 0, NULL);
+    AUTO_BUF struct buf change = BUF_INIT(4096);
+    if (!other_place(a, b))
+        return NULL;
+    describe_change(a, b, "place", &change);
+    return arena_strdup(arena, buf_z(&change));
+}
+
 /* "identifier changed: a → b" and the like. True when the two signatures differ. */
 static bool
 compare_signatures(const char *before, const char *now, struct buf *out)
@@ -80,30 +123,33 @@ compare_signatures(const char *before, const char *now, struct buf *out)
         {"identifier", "identifier changed"},
         {"key", "field of the identifier changed"},
         {"destination", "destination changed"},
+        {"place", "destination changed"}, /* under the same name */
         {"object", "object changed"},
     };
-    if (strcmp(before, now) == 0)
-        return false;
     json_auto_t *a = json_loads(before, 0, NULL), *b = json_loads(now, 0, NULL);
+    bool differ = false, renamed = false;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        const json_t *was = json_object_get(a, parts[i].member);
-        const json_t *is = json_object_get(b, parts[i].member);
-        if (json_equal(was, is))
+        const char *member = parts[i].member;
+        bool place = strcmp(member, "place") == 0;
+        if (place ? renamed || !other_place(a, b)
+                  : json_equal(json_object_get(a, member), json_object_get(b, member)))
             continue;
+        differ = true;
+        renamed = renamed || strcmp(member, "destination") == 0;
         AUTO_BUF struct buf change = BUF_INIT(4096);
-        describe_json(was, &change);
-        buf_adds(&change, " → ");
-        describe_json(is, &change);
+        describe_change(a, b, member, &change);
         add_reason(out, "%s: %s", parts[i].words, buf_z(&change));
     }
-    return true;
+    return differ;
 }
 
 bool
 run_same_object(const char *signature, const char *other)
 {
     json_auto_t *a = json_loads(signature, 0, NULL), *b = json_loads(other, 0, NULL);
-    return json_equal(json_object_get(a, "destination"), json_object_get(b, "destination")) &&
+    bool renamed =
+        !json_equal(json_object_get(a, "destination"), json_object_get(b, "destination"));
+    return !(renamed && other_place(a, b)) &&
            json_equal(json_object_get(a, "object"), json_object_get(b, "object"));
 }
 
@@ -161,7 +207,7 @@ compare_types(const struct chg_meta *before, const struct chg_meta *now, struct 
 }
 
 const char *
-run_why_full(const struct sync_record *before, const struct definition *def,
+run_why_full(const struct sync_record *before, const struct definition *def, const char *place,
              struct arena *arena)
 {
     AUTO_BUF struct buf why = BUF_INIT(64 * 1024);
@@ -171,7 +217,7 @@ run_why_full(const struct sync_record *before, const struct definition *def,
     } else if (!before->signature) {
         add_reason(&why, "first run");
     } else {
-        const char *signature = run_signature(def, &scratch);
+        const char *signature = run_signature(def, place, &scratch);
         if (signature)
             compare_signatures(before->signature, signature, &why);
         if (def->mode == MODE_FULL)
@@ -189,14 +235,15 @@ decide_full(struct run *run, struct error *err)
 {
     struct sync_record *before = &run->before;
     AUTO_BUF struct buf why = BUF_INIT(64 * 1024);
-    const char *known = run_why_full(before, run->def, &run->arena);
+    const char *known = run_why_full(before, run->def, run->place, &run->arena);
     if (known)
         buf_adds(&why, known);
-    run->signature = run_signature(run->def, &run->arena);
+    run->signature = run_signature(run->def, run->place, &run->arena);
     if (!run->signature)
         return no_memory(err);
-    run->fresh =
-        before->reset || !before->signature || strcmp(before->signature, run->signature) != 0;
+    AUTO_BUF struct buf ignored = BUF_INIT(64 * 1024); /* known has it */
+    run->fresh = before->reset || !before->signature ||
+                 compare_signatures(before->signature, run->signature, &ignored);
     if (!run->fresh && before->meta) {
         for (size_t i = 0; i < run->meta->nkey; i++)
             if (run->meta->key_class[i] != before->meta->key_class[i])
@@ -236,12 +283,14 @@ load_connection(struct run *run, const char *name, struct connection **ret, stru
     return rc < 0 ? error_wrap(err, "connection \"%s\"", name) : 0;
 }
 
+/* Of what a plan was made from. */
 static int
 digest_texts(struct run *run, struct error *err)
 {
     AUTO_BUF struct buf all = BUF_INIT(BUF_NO_MAX);
-    const struct str texts[] = {run->texts.config, run->texts.mappings, run->texts.mode};
-    for (size_t i = 0; i < 3; i++) {
+    const struct str texts[] = {run->texts.config, run->texts.mappings, run->texts.mode,
+                                str_of(run->place ? run->place : "")};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         buf_add_varint(&all, texts[i].n);
         buf_add(&all, texts[i].p, texts[i].n);
     }
@@ -268,12 +317,15 @@ run_prepare_texts(struct run *run, struct error *err)
             complaint_line(&complaints->items[0], &line);
         return error_set(err, ERR_CONFIG, ENOEXEC, "not ready: %s", buf_z(&line));
     }
-    int rc = digest_texts(run, err);
-    if (rc == 0)
-        rc = load_connection(run, run->def->source_connection, &run->source_connection, err);
+    int rc = load_connection(run, run->def->source_connection, &run->source_connection, err);
     if (rc == 0)
         rc = load_connection(run, run->def->dest_connection, &run->dest_connection, err);
-    return rc;
+    if (rc < 0)
+        return rc;
+    run->place = run_place(run->dest_connection, &run->arena, err);
+    if (!run->place && err->kind)
+        return error_wrap(err, "connection \"%s\"", run->def->dest_connection);
+    return digest_texts(run, err);
 }
 
 int

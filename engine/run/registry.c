@@ -100,6 +100,22 @@ trimmed(struct arena *arena, struct str text)
     return arena_strndup(arena, text.p, text.n);
 }
 
+/* The place that a connection points to now; NULL: it cannot be told, for a run to say why. */
+static const char *
+place_of(struct engine *e, const char *connection, struct arena *arena)
+{
+    AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
+    struct connection *parsed = NULL;
+    struct complaint complaint;
+    struct error err = ERROR_INIT;
+    if (catalog_connection_text(e->catalog, connection, &text) < 0 ||
+        connection_parse(connection, buf_str(&text), &parsed, &complaint) < 0)
+        return NULL;
+    const char *place = run_place(parsed, arena, &err);
+    connection_free(parsed);
+    return place;
+}
+
 /* What the definition says, or why it does not say anything yet. */
 static void
 describe_definition(struct engine *e, node_id id, struct sync_view *v)
@@ -134,7 +150,8 @@ describe_definition(struct engine *e, node_id id, struct sync_view *v)
         v->source = arena_strdup(&v->arena, def->source_connection);
         v->destination = arena_printf(&v->arena, "%s%s%s", def->dest_connection,
                                       def->object ? " " : "", def->object ? def->object : "");
-        v->why_full = run_why_full(&v->record, def, &v->arena);
+        v->why_full = run_why_full(&v->record, def,
+                                   place_of(e, def->dest_connection, &v->arena), &v->arena);
         v->dest_driver = world.driver_of(world.arg, def->dest_connection);
         v->keep = (struct keep_runs){def->keep_runs, def->keep_days};
     } else if (texts.config.p) {

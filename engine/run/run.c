@@ -501,8 +501,8 @@ static int
 leave_out(struct run *run, const char *changes, struct error *err)
 {
     uint64_t *n = &run->record.left_out;
-    int rc = without_left_out(run, ROWS_PENDING, changes, VIEW_BIT(VIEW_SENT), &run->changes,
-                              n, err);
+    int rc = without_left_out(run, ROWS_PENDING, changes, VIEW_BIT(VIEW_SENT), &run->changes, n,
+                              err);
     if (rc < 0 || *n == 0)
         return rc;
     run_log(run, "%llu rows of plan %s are left out", (unsigned long long)*n,
@@ -533,7 +533,7 @@ approve(struct run *run, struct error *err)
     if (rc < 0)
         return rc;
     run->meta = chg_meta_copy(&run->arena, chg_get_meta(run->changes));
-    run->signature = run_signature(run->def, &run->arena);
+    run->signature = run_signature(run->def, run->place, &run->arena);
     if (!run->meta || !run->signature)
         return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
     run->fresh = plan->fresh;
@@ -566,12 +566,27 @@ load_run_texts(struct run *run, uint64_t number, struct error *err)
     return 0;
 }
 
+/* Another place would not know of the run, and its "no" would be taken for the answer. */
+static int
+points_there_still(struct run *run, const char *sent, struct error *err)
+{
+    const char *now = run_signature(run->def, run->place, &run->arena);
+    const char *moved = now ? run_other_place(sent, now, &run->arena) : NULL;
+    if (!moved)
+        return now ? 0 : error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+    return error_set(err, ERR_CONFIG, EIO,
+                     "connection \"%s\" points elsewhere since (%s): point it back, or "
+                     "\"reset\" gives the question up",
+                     run->def->dest_connection, moved);
+}
+
 int
 run_resolve(struct run *run, struct error *err)
 {
     AUTO_BUF struct buf token = BUF_INIT(256);
+    AUTO_BUF struct buf signature = BUF_INIT(BUF_NO_MAX);
     uint64_t number = 0;
-    int rc = ledger_unresolved(run->catalog, run->before.uid, &number, &token, err);
+    int rc = ledger_unresolved(run->catalog, run->before.uid, &number, &token, &signature, err);
     if (rc < 0 || number == 0)
         return rc;
     /* The run's own texts say where it sent; the definition may have changed since. */
@@ -579,6 +594,8 @@ run_resolve(struct run *run, struct error *err)
     rc = load_run_texts(run, number, err);
     if (rc == 0)
         rc = run_prepare_texts(run, err);
+    if (rc == 0)
+        rc = points_there_still(run, buf_z(&signature), err);
     if (rc == 0) {
         struct chg_meta no_fields = {.source_driver = (char[]){""}};
         run->meta = &no_fields;

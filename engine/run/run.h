@@ -65,6 +65,7 @@ struct run {
     struct mapper *mapper;
     struct chg_meta *meta;
     const char *signature;
+    const char *place;    /* that the destination's connection points to; NULL: not known */
     const char *why_full; /* NULL: incremental */
     const char *resent;   /* why a record is sent as it was */
     const char *held;     /* why a guard holds it, or NULL */
@@ -117,15 +118,22 @@ int run_prepare_texts(struct run *run, struct error *err);
 int run_open_source(struct run *run, struct error *err);
 int run_open_destination(struct run *run, struct error *err);
 void run_close_handles(struct run *run);
-/* What status can tell before a run, from the definition alone: "mapping added: address →
- * address; …", or NULL when the next run is incremental. In arena. */
+/* What status can tell before a run, from the definition and its destination's place: "mapping
+ * added: address → address; …", or NULL when the next run is incremental. In arena. */
 const char *run_why_full(const struct sync_record *before, const struct definition *def,
-                         struct arena *arena);
-/* JSON of what the delivered state hangs on: destination, object, identifier and its fields. */
-const char *run_signature(const struct definition *def, struct arena *arena);
+                         const char *place, struct arena *arena);
+/* JSON of what the delivered state hangs on: destination, its place, object, identifier and its
+ * fields. */
+const char *run_signature(const struct definition *def, const char *place, struct arena *arena);
+/* The place a connection points to, in arena; NULL without *err: its driver does not say. */
+const char *run_place(const struct connection *connection, struct arena *arena,
+                      struct error *err);
 
-/* Whether two signatures name the same object of the same destination. */
+/* Whether two signatures may name the same object: not where names or places tell them apart
+ * for sure. A server may have two names. */
 bool run_same_object(const char *signature, const char *other);
+/* "db1/shop → db2/shop" when they name two places, known and different; else NULL. In arena. */
+const char *run_other_place(const char *signature, const char *other, struct arena *arena);
 
 /* compare.c: reads the model and writes the changes, sending them on if run->live. */
 int run_compare(struct run *run, struct error *err);

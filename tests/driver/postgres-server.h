@@ -3,6 +3,7 @@
 #pragma once
 
 #include <libpq-fe.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -49,6 +50,19 @@ ask(const char *text)
     }
     PQclear(res);
     return arena_strdup(&arena, buf_z(&out));
+}
+
+/* Whether the server comes to say so. */
+static inline bool
+wait_until(const char *question, const char *answer)
+{
+    usec_t deadline = clock_monotonic() + 10 * 1000000;
+    while (strcmp(ask(question), answer) != 0) {
+        if (clock_monotonic() > deadline)
+            return false;
+        usleep(2000);
+    }
+    return true;
 }
 
 static inline void *

@@ -68,18 +68,6 @@ commit(void *arg)
     return NULL;
 }
 
-static bool
-wait_until(const char *question, const char *answer)
-{
-    usec_t deadline = clock_monotonic() + 10 * 1000000;
-    while (strcmp(ask(question), answer) != 0) {
-        if (clock_monotonic() > deadline)
-            return false;
-        usleep(2000);
-    }
-    return true;
-}
-
 #define WAITS_FOR                                                                              \
     "SELECT wait_event FROM pg_stat_activity WHERE application_name = 'retlfs/test'"           \
     " AND state = 'active'"

@@ -321,18 +321,6 @@ prepare(const char *text, struct error *err)
     return handle;
 }
 
-static bool
-wait_until(const char *question, const char *answer)
-{
-    usec_t deadline = clock_monotonic() + 10 * 1000000;
-    while (strcmp(ask(question), answer) != 0) {
-        if (clock_monotonic() > deadline)
-            return false;
-        usleep(2000);
-    }
-    return true;
-}
-
 #define ACTIVE                                                                                 \
     "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'retlfs/cancel-me'"        \
     " AND state = 'active'"

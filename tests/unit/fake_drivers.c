@@ -304,6 +304,23 @@ dest_close(void *handle)
 
 static const struct option no_options[] = {{NULL}};
 
+struct connection_options {
+    char *where;
+};
+
+static const struct option dest_options[] = {
+    {"where", OPT_STRING, 0, offsetof(struct connection_options, where), "here", NULL,
+     "the place it points to"},
+    {NULL},
+};
+
+static int
+place(const void *connection, struct buf *out, struct error *err)
+{
+    buf_adds(out, ((const struct connection_options *)connection)->where);
+    return 0;
+}
+
 static const struct driver fake_source = {
     .name = "memory",
     .summary = "a model in memory",
@@ -325,8 +342,9 @@ static const struct driver fake_destination = {
     .readme = "",
     .modes = MODE_BIT(MODE_COUNT) - 1,
     .traits = TRAIT_ATOMIC,
-    .options = no_options,
-    .options_size = 1,
+    .options = dest_options,
+    .options_size = sizeof(struct connection_options),
+    .place = place,
     .dest_open = dest_open,
     .dest_begin = dest_begin,
     .dest_write = dest_write,

@@ -1,0 +1,74 @@
+/*
+ * Where a connection leads: "db1:5432/shop", with all that libpq would take from elsewhere
+ * (PGHOST and the like), since that decides it too. Neither the role nor how it is let in
+ * belongs to it: roles and passwords are changed often, by machines, and move no table.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "postgres/connect.h"
+
+enum part { HOST, HOSTADDR, PORT, DBNAME, USER, SERVICE, SETTINGS, PARTS };
+
+static const char *const keywords[PARTS] = {
+    [HOST] = "host", [HOSTADDR] = "hostaddr", [PORT] = "port",        [DBNAME] = "dbname",
+    [USER] = "user", [SERVICE] = "service",   [SETTINGS] = "options",
+};
+
+/* Lays what is given over what was known. */
+static void
+take_given(const char *parts[PARTS], const PQconninfoOption *given)
+{
+    for (; given->keyword; given++)
+        for (size_t i = 0; i < PARTS; i++)
+            if (given->val && *given->val && strcmp(given->keyword, keywords[i]) == 0)
+                parts[i] = given->val;
+}
+
+static void
+take(const char **part, const char *text)
+{
+    if (text && *text)
+        *part = text;
+}
+
+static void
+free_info(PQconninfoOption **info)
+{
+    PQconninfoFree(*info);
+}
+
+#define AUTO_INFO __attribute__((cleanup(free_info)))
+
+int
+pg_place(const void *connection, struct buf *out, struct error *err)
+{
+    const struct pg_options *o = connection;
+    const char *parts[PARTS] = {NULL};
+    AUTO_INFO PQconninfoOption *defaults = PQconndefaults();
+    AUTO_INFO PQconninfoOption *dsn = o->dsn && *o->dsn ? PQconninfoParse(o->dsn, NULL) : NULL;
+    if (!defaults)
+        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+    take_given(parts, defaults);
+    if (dsn)
+        take_given(parts, dsn);
+    take(&parts[HOST], o->host);
+    take(&parts[DBNAME], o->dbname);
+    take(&parts[USER], o->user);
+    if (parts[SERVICE]) /* its file may say the rest */
+        buf_addf(out, "service %s ", parts[SERVICE]);
+    if (parts[HOST] || parts[HOSTADDR])
+        buf_adds(out, parts[HOST] ? parts[HOST] : parts[HOSTADDR]);
+    else
+        buf_adds(out, "local");
+    if (o->port)
+        buf_addf(out, ":%d", (int)o->port);
+    else if (parts[PORT])
+        buf_addf(out, ":%s", parts[PORT]);
+    const char *database = parts[DBNAME] ? parts[DBNAME] : parts[USER];
+    buf_addf(out, "/%s", database ? database : "");
+    if (parts[SETTINGS]) /* a search_path leads elsewhere */
+        buf_addf(out, " %s", parts[SETTINGS]);
+    return out->failed ? error_set(err, ERR_INTERNAL, ENOMEM, "out of memory") : 0;
+}

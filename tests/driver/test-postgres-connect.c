@@ -1,0 +1,198 @@
+/*
+ * PostgreSQL connections: where they lead, and that a server which does not answer holds nobody
+ * up. The stuck server is a proxy that carries the first connection and lets all others hang.
+ */
+#include <arpa/inet.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "postgres-server.h"
+
+/* ---- where a connection leads ---- */
+
+static const char *
+place(const void *options)
+{
+    static char text[1024];
+    AUTO_BUF struct buf out = BUF_INIT(sizeof text - 1);
+    struct error err = ERROR_INIT;
+    CHECK(driver_postgres.place(options, &out, &err) == 0);
+    snprintf(text, sizeof text, "%s", buf_z(&out));
+    return text;
+}
+
+static void *
+options(const char *dsn, const char *host, const char *dbname, const char *port)
+{
+    return drive_options(driver_postgres.options, driver_postgres.options_size, &arena, "dsn",
+                         dsn, "host", host, "dbname", dbname, "port", port, NULL);
+}
+
+static void
+test_place(void)
+{
+    char *host = strdup(getenv("PGHOST")), *port = strdup(getenv("PGPORT"));
+    setenv("PGHOST", "envhost", 1);
+    setenv("PGPORT", "7777", 1);
+    unsetenv("PGDATABASE");
+    CHECK_TEXT(place(options("", "db1", "shop", "6543")), "db1:6543/shop");
+    CHECK_TEXT(place(options("", "", "shop", "0")), "envhost:7777/shop");
+    CHECK_TEXT(place(options("host=db2 dbname=crm port=1", "", "", "0")), "db2:1/crm");
+    CHECK_TEXT(place(options("postgresql://me@db2:1/crm?sslmode=require", "", "", "0")),
+               "db2:1/crm");
+    CHECK_TEXT(place(options("host=db2 dbname=crm", "db3", "", "9")), "db3:9/crm");
+    /* the role is no part of it, unless the database is called like it */
+    CHECK_TEXT(place(options("host=db2 user=eva", "", "", "0")), "db2:7777/eva");
+    CHECK_TEXT(place(options("host=h user=eva", "", "shop", "0")), "h:7777/shop");
+    CHECK_TEXT(place(options("host=h dbname=d options='-c search_path=x'", "", "", "0")),
+               "h:7777/d -c search_path=x");
+    setenv("PGHOST", host, 1);
+    setenv("PGPORT", port, 1);
+    free(host);
+    free(port);
+}
+
+/* ---- a server that is stuck ---- */
+
+struct proxy {
+    int listener, client, server;
+    pthread_t thread;
+    char port[8];
+};
+
+static int
+connect_to_server(void)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    snprintf(to.sun_path, sizeof to.sun_path, "%.80s/.s.PGSQL.%.8s", getenv("PGHOST"),
+             getenv("PGPORT"));
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    if (connect(fd, (struct sockaddr *)&to, sizeof to) < 0)
+        perror(to.sun_path);
+    return fd;
+}
+
+static bool
+carry(int from, int to)
+{
+    char bytes[4096];
+    ssize_t n = read(from, bytes, sizeof bytes);
+    return n > 0 && write(to, bytes, (size_t)n) == n;
+}
+
+static void *
+run_proxy(void *arg)
+{
+    struct proxy *p = arg;
+    p->client = accept(p->listener, NULL, NULL);
+    struct pollfd fds[] = {{.fd = p->client, .events = POLLIN},
+                           {.fd = p->server, .events = POLLIN}};
+    bool open = true;
+    while (open && poll(fds, 2, -1) > 0) {
+        if (fds[0].revents)
+            open = carry(p->client, p->server);
+        if (open && fds[1].revents)
+            open = carry(p->server, p->client);
+    }
+    close(p->client);
+    close(p->server);
+    return NULL;
+}
+
+static void
+start_proxy(struct proxy *p)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof at;
+    p->listener = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK(bind(p->listener, (struct sockaddr *)&at, n) == 0 && listen(p->listener, 8) == 0);
+    CHECK(getsockname(p->listener, (struct sockaddr *)&at, &n) == 0);
+    snprintf(p->port, sizeof p->port, "%d", ntohs(at.sin_port));
+    p->server = connect_to_server();
+    pthread_create(&p->thread, NULL, run_proxy, p);
+}
+
+struct reading {
+    void *handle;
+    int rc;
+    struct error err;
+};
+
+static int
+ignore_row(void *arg, const struct value *values, struct error *err)
+{
+    return 0;
+}
+
+static void *
+read_all(void *arg)
+{
+    struct reading *r = arg;
+    r->rc = driver_postgres.source_read(r->handle, ignore_row, NULL, &r->err);
+    return NULL;
+}
+
+static void *
+cancel_reading(void *arg)
+{
+    struct reading *r = arg;
+    driver_postgres.source_cancel(r->handle);
+    return NULL;
+}
+
+static bool
+ends_in_time(pthread_t thread)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 30;
+    return pthread_timedjoin_np(thread, NULL, &until) == 0;
+}
+
+static void
+test_stuck_server(void)
+{
+    struct proxy proxy;
+    struct reading r = {.err = ERROR_INIT};
+    start_proxy(&proxy);
+    void *through =
+        options("gssencmode=disable sslmode=disable", "127.0.0.1", "postgres", proxy.port);
+    struct model model = {.sync = "stuck", .query = "SELECT pg_sleep(1000)::text AS x"};
+    struct schema schema;
+    struct source_plan plan;
+    const char *columns[] = {"x"};
+    struct projection projection = {.columns = columns, .n = 1};
+    if (driver_postgres.source_open(through, &model, &r.handle, &r.err) ||
+        driver_postgres.source_describe(r.handle, &schema, &r.err) ||
+        driver_postgres.source_plan(r.handle, &projection, false, &plan, &r.err)) {
+        printf("Bail out! %s\n", r.err.text);
+        exit(1);
+    }
+    pthread_t reader, canceller;
+    pthread_create(&reader, NULL, read_all, &r);
+    CHECK(wait_until("SELECT count(*) FROM pg_stat_activity WHERE state = 'active'"
+                     " AND application_name = 'retlfs/stuck'",
+                     "1\n"));
+    pthread_create(&canceller, NULL, cancel_reading, &r);
+    CHECK_MSG(ends_in_time(reader), "the reader stops");
+    if (!CHECK_MSG(ends_in_time(canceller), "and so does who asked the server"))
+        exit(1);
+    CHECK(r.rc == -ECANCELED);
+    driver_postgres.source_close(r.handle);
+    pthread_join(proxy.thread, NULL);
+    close(proxy.listener); /* lets go who still hangs there */
+}
+
+int
+main(void)
+{
+    open_server();
+    test_place();
+    test_stuck_server();
+    sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE application_name = 'retlfs/stuck'");
+    close_server();
+    return tap_done();
+}

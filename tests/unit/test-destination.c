@@ -1,0 +1,120 @@
+/*
+ * Where a destination's connection points: edited under the same name it is another
+ * destination, of which nothing is known, and nothing is delivered there twice unasked.
+ */
+#include "engine-in-memory.h"
+
+static void
+point(const char *connection, const char *where)
+{
+    AUTO_BUF struct buf text = BUF_INIT(256);
+    buf_addf(&text, "{\"driver\": \"fake\", \"where\": \"%s\"}", where);
+    put(NODE_CONNECTIONS, connection, buf_z(&text));
+}
+
+static void
+start_with_two(void)
+{
+    fake_clear();
+    fake_add("a", "Al", "x");
+    fake_add("b", "Bo", "x");
+    point("f.json", "here");
+}
+
+static void
+test_another_place(void)
+{
+    start_with_two();
+    node_id s = make_sync("moved", "\"id\"", THREE, "upsert", "");
+    CHECK(trigger(s, "run") == 0 && fake.ntarget == 2);
+    point("f.json", "there");
+    fake.ntarget = 0;
+    CHECK(shows(s, SYNC_STATUS, "next_run: full: destination changed: here → there (2 rows)"));
+    CHECK(trigger(s, "retry") == EIO);
+    CHECK(trigger(s, "run") == 0 && fake.ntarget == 2);
+    CHECK(shows(s, SYNC_STATUS, "last_full: destination changed: here → there"));
+    CHECK(shows(s, SYNC_STATUS, "next_run: incremental"));
+    reopen_engine();
+    CHECK(shows(s, SYNC_STATUS, "next_run: incremental"));
+
+    /* there and back again before a run: nothing happened */
+    point("f.json", "here");
+    point("f.json", "there");
+    CHECK(trigger(s, "run") == 0 && lines(sent(s, 0)) == 0);
+
+    /* a mirror deletes nothing for having delivered it elsewhere */
+    put(s, "mode", "mirror");
+    fake.nmodel = 1;
+    point("f.json", "here");
+    fake.ntarget = 0;
+    CHECK(trigger(s, "run") == 0 && lines(sent(s, 0)) == 1 && fake.deletes == 0);
+}
+
+static void
+test_plan(void)
+{
+    start_with_two();
+    node_id s = make_sync("planned", "\"id\"", THREE, "upsert", "");
+    CHECK(trigger(s, "plan") == 0);
+    point("f.json", "there");
+    CHECK(trigger(s, "approve") == ESTALE && fake.ntarget == 0);
+    CHECK(trigger(s, "plan") == 0 && trigger(s, "approve") == 0 && fake.ntarget == 2);
+}
+
+static void
+test_insert(void)
+{
+    start_with_two();
+    node_id s = make_sync("inserted", NULL, THREE, "insert", "");
+    CHECK(trigger(s, "run") == 0 && fake.ntarget == 2);
+    /* perhaps the same server under another name: a person must say */
+    point("f.json", "there");
+    CHECK(trigger(s, "run") == EIO && fake.ntarget == 2);
+    CHECK(shows(s, SYNC_ERROR,
+                "held: mode insert would create 2 records again (destination "
+                "changed: here → there)"));
+    point("f.json", "here");
+    CHECK(trigger(s, "run") == 0 && lines(sent(s, 0)) == 0);
+    /* another connection to the same place is no other place */
+    static const char to_g[] = "{\"source\": {\"connection\": \"m\", \"table\": \"t\"},"
+                               " \"destination\": {\"connection\": \"g\", \"object\": \"t\"}}";
+    point("g.json", "here");
+    put(s, "config.json", to_g);
+    CHECK(trigger(s, "run") == EIO && fake.ntarget == 2);
+    point("g.json", "there");
+    CHECK(trigger(s, "run") == 0 && fake.ntarget == 4);
+}
+
+static void
+test_unresolved(void)
+{
+    start_with_two();
+    node_id s = make_sync("asked", NULL, THREE, "insert", "");
+    fake.lose_commit = fake.commit_happened = fake.lose_peer = true;
+    CHECK(trigger(s, "start") == 0);
+    CHECK(comes(s, SYNC_STATUS, "phase: committing"));
+    CHECK(trigger(s, "cancel") == 0 && trigger(s, "wait") == EIO);
+    fake.lose_commit = fake.lose_peer = fake.unreachable = false;
+    /* another place knows nothing of the run: its no is no answer */
+    char token[sizeof fake.token];
+    memcpy(token, fake.token, sizeof token);
+    point("f.json", "there");
+    fake.token[0] = '\0';
+    CHECK(trigger(s, "run") == EIO && fake.ntarget == 2);
+    CHECK(shows(s, SYNC_ERROR, "connection \"f\" points elsewhere since (here → there)"));
+    point("f.json", "here");
+    memcpy(fake.token, token, sizeof token);
+    CHECK(trigger(s, "run") == 0 && fake.ntarget == 2);
+    CHECK(shows(s, SYNC_STATUS, "delivered: 2"));
+}
+
+int
+main(void)
+{
+    begin();
+    test_another_place();
+    test_plan();
+    test_insert();
+    test_unresolved();
+    return end();
+}
