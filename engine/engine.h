@@ -198,6 +198,13 @@ uint64_t rows_left_out_count(const struct rows *r, struct timespec *newest);
 int sync_rows_remove(struct engine *e, node_id sync, enum rows_of of, unsigned ops,
                      const char *name, const struct caller *who);
 
+/* ---- explain/ (engine/run/explain.c) ---- */
+
+/* Why the row of that file name (chg_find_filename) is or is not in the plan, or without one in
+ * what the last run sent. -ENOENT: it cannot be such a name. */
+int sync_explain(struct engine *e, node_id sync, const char *name, struct buf *out,
+                 struct timespec *changed);
+
 /* ---- history/: every text ever accepted or refused (engine/catalog/history.c) ---- */
 
 struct history_text {

@@ -244,6 +244,7 @@ static const struct item sync_items[] = {
     {"error", ITEM_TEXT, ITEM_POLL, SYNC_ERROR, .show = show_sync},
     {"log", ITEM_TEXT, ITEM_POLL | ITEM_GROWS, SYNC_LOG, .show = show_sync},
     {"pending", ITEM_DIR, .dir = &pending_dir},
+    {"explain", ITEM_DIR, .dir = &nodes_explain},
     {"rejected", ITEM_DIR, .view = VIEW_REJECTED, .dir = &nodes_rejected},
     {"rejected.jsonl", ITEM_ROWS, ITEM_ALWAYS, SYNC_STATUS, VIEW_REJECTED, show_sync,
      rows_rejected},

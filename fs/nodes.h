@@ -82,6 +82,7 @@ extern const struct item nodes_root; /* the mount point */
 extern const struct dir nodes_inserts, nodes_updates, nodes_deletes,
     nodes_rejected;                      /* rows.c */
 extern const struct dir nodes_history;   /* history.c */
+extern const struct dir nodes_explain;   /* explain.c */
 extern const struct dir nodes_sync;      /* what stands in a sync beside the user's files */
 extern const struct dir nodes_config;    /* and in config/ */
 enum { NODES_TEXT_MAX = 256 * 1048576 }; /* of one rendered text */

@@ -8,8 +8,8 @@
 enum { SYNC_NAME_MAX = 128 };
 
 static const char *const sync_files[] = {
-    "error",    "history", "log",    "modes",       "pending",
-    "rejected", "runs",    "status", "status.json", "trigger",
+    "error",    "explain", "history", "log",         "modes",   "pending",
+    "rejected", "runs",    "status",  "status.json", "trigger",
 };
 
 int

@@ -148,6 +148,9 @@ enum { CHG_OUTCOME_MAX = 9 };
  * that is the code of their note. */
 void chg_set_outcomes(struct chg *c, const char *outcome, struct chg *refused);
 
+/* Appends what VIEW_SENT tells of this change. */
+int chg_outcome(struct chg *c, const struct entry *e, struct buf *out, struct error *err);
+
 /* Size in bytes; the view must have been asked for at chg_create. */
 uint64_t chg_view_size(const struct chg *c, enum chg_view view);
 /* Appends up to n bytes from offset to *out. Thread-safe. */
@@ -163,6 +166,8 @@ void chg_render_head(const struct chg_meta *meta, enum chg_view view, struct buf
  * identifier the key's hex. At most 200 bytes: longer ones end in "~" and 16 hex digits of
  * SHA-256. */
 void chg_entry_filename(const struct chg_meta *meta, const struct entry *e, struct buf *out);
+/* Whether an entry could have that file name: as it is written, not only as it is read. */
+bool chg_is_filename(const struct chg_meta *meta, const char *name);
 /* Finds the entry with that file name among those with these ops (equal names get "~2", "~3" …
  * in file order). 1: found, copied into arena; 0: none. A look-up by key, not a scan, but for
  * names that were cut. Thread-safe; the block it was found in is kept for the next one. */

@@ -220,6 +220,19 @@ find_from(struct chg_cursor *cur, struct parsed_name name, struct str key, struc
     return rc;
 }
 
+bool
+chg_is_filename(const struct chg_meta *meta, const char *name)
+{
+    struct parsed_name parsed;
+    if (!parse_name(name, &parsed) || parsed.ordinal > 1)
+        return false;
+    AUTO_BUF struct buf key = BUF_INIT(BUF_NO_MAX), again = BUF_INIT(BUF_NO_MAX);
+    key_of_name(meta, parsed.plain, parsed.cut, &key);
+    const struct entry e = {.key = buf_str(&key)};
+    chg_entry_filename(meta, &e, &again);
+    return parsed.cut || (!key.failed && strcmp(buf_z(&again), name) == 0);
+}
+
 int
 chg_find_filename(struct chg *c, unsigned ops, const char *name, struct arena *arena,
                   struct entry *e, struct error *err)

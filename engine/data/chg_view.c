@@ -106,6 +106,19 @@ tell_outcome(struct refused *r, const struct chg *c, const struct entry *e, stru
     return 0;
 }
 
+int
+chg_outcome(struct chg *c, const struct entry *e, struct buf *out, struct error *err)
+{
+    struct refused refused = {0};
+    struct str outcome = {0};
+    int rc = refused_open(&refused, c, e->key, err);
+    if (rc == 0)
+        rc = tell_outcome(&refused, c, e, &outcome, err);
+    chg_cursor_close(refused.cursor);
+    buf_add(out, outcome.p, outcome.n);
+    return rc;
+}
+
 static int
 render_entries(struct chg *c, enum chg_view view, size_t block, struct refused *refused,
                struct error *err)

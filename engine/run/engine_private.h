@@ -145,7 +145,9 @@ int verbs_start_scheduled(struct engine *e, const struct sync_view *view, node_i
 /* metrics.c: every sync's numbers in the text form of Prometheus. */
 void metrics_show(struct engine *e, struct buf *out);
 
-/* files.c: the changes of a run, ready to tell what became of each. -ENOENT. */
+/* files.c: opens a change file of a sync; -ENOENT when it is not there. */
+int files_open_rows(struct engine *e, const char *uid, const char *name, struct chg **ret);
+/* The changes of a run, ready to tell what became of each. -ENOENT. */
 int files_run_changes(struct engine *e, const char *uid, const struct run_record *run,
                       struct chg **ret);
 

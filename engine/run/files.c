@@ -6,9 +6,8 @@
 #include "base/fileio.h"
 #include "run/engine_private.h"
 
-/* Opens a change file of a sync; -ENOENT when it is not there. */
-static int
-open_file(struct engine *e, const char *uid, const char *name, struct chg **ret)
+int
+files_open_rows(struct engine *e, const char *uid, const char *name, struct chg **ret)
 {
     AUTO_BUF struct buf path = BUF_INIT(256);
     buf_addf(&path, "syncs/%s/%s", uid, name);
@@ -24,7 +23,7 @@ sync_pending(struct engine *e, node_id sync, struct chg **ret)
     struct sync_view *v = registry_view(e, sync);
     int rc = -ENOENT;
     if (v && v->record.plan)
-        rc = open_file(e, v->record.uid, "plan", ret);
+        rc = files_open_rows(e, v->record.uid, "plan", ret);
     sync_view_unref(v);
     return rc;
 }
@@ -35,7 +34,7 @@ open_run_file(struct engine *e, const struct sync_view *v, uint64_t run, const c
 {
     char name[STATE_NAME_MAX];
     run_file_name(name, run, what);
-    return open_file(e, v->record.uid, name, ret);
+    return files_open_rows(e, v->record.uid, name, ret);
 }
 
 int
@@ -69,12 +68,12 @@ files_run_changes(struct engine *e, const char *uid, const struct run_record *ru
     if (run->outcome == RUN_ACTIVE)
         return -ENOENT;
     run_file_name(name, run->number, "changes");
-    int rc = open_file(e, uid, name, &changes);
+    int rc = files_open_rows(e, uid, name, &changes);
     if (rc < 0)
         return run->outcome == RUN_FAILED || run->outcome == RUN_CANCELLED ? -ENOENT : rc;
     run_file_name(name, run->number, "rejected");
     if (run->outcome == RUN_PARTIAL || run->outcome == RUN_UNRESOLVED)
-        rc = open_file(e, uid, name, &refused);
+        rc = files_open_rows(e, uid, name, &refused);
     if (rc < 0 && (rc != -ENOENT || run->outcome == RUN_PARTIAL)) {
         chg_unref(changes);
         return rc;

@@ -38,8 +38,8 @@ write_refused(struct run *run, struct refused_counts *counts, struct chg **rejec
     char name[STATE_NAME_MAX];
     run_file_name(name, run->record.number, "rejected");
     return refusals_write(run->refusals, run->changes, run->session ? run->sender : NULL,
-                          run->previous_rejected, run->meta, run->dirfd, name, rejected, counts,
-                          err);
+                          run->previous_rejected, run->meta, run->dirfd, name, &run->cancelled,
+                          rejected, counts, err);
 }
 
 /* Writes the segment that follows from this run under NAME; *wrote false: nothing changed. A
@@ -60,7 +60,7 @@ write_segment(struct run *run, struct chg *rejected, const char *name, bool *wro
             return error_set_errno(err, ERR_INTERNAL, errno, "cannot keep the delivered state");
         return 0;
     }
-    return state_apply(run->changes, rejected, run->dirfd, name, NULL, err);
+    return state_apply(run->changes, rejected, &run->cancelled, run->dirfd, name, NULL, err);
 }
 
 /* Whether the new segment alone is the whole state. */
@@ -244,11 +244,11 @@ run_keep_plan(struct run *run, struct error *err)
     uint64_t foreign;
     struct chg *plan = NULL, *refused = NULL;
     struct refused_counts counts;
-    int rc = plan_write(run->changes, NULL, run->why_full, ALL_VIEWS, run->dirfd, "plan.new",
-                        &plan, id, &foreign, err);
+    int rc = plan_write(run->changes, NULL, run->why_full, ALL_VIEWS, &run->cancelled,
+                        run->dirfd, "plan.new", &plan, id, &foreign, err);
     if (rc == 0)
         rc = refusals_write(run->refusals, NULL, NULL, NULL, run->meta, run->dirfd,
-                            "plan-refused.new", &refused, &counts, err);
+                            "plan-refused.new", &run->cancelled, &refused, &counts, err);
     bool any_refused = refused != NULL;
     chg_unref(plan);
     chg_unref(refused);
@@ -260,6 +260,7 @@ run_keep_plan(struct run *run, struct error *err)
         .texts = run->texts_digest,
         .segments = join_names(&run->arena, run->before.segments, run->before.nsegments),
         .verb = verb_name(run->rows),
+        .mode = mode_name(run->def->mode),
         .why_full = run->why_full,
         .held = run->held,
         .fresh = run->fresh,

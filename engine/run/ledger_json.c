@@ -240,6 +240,7 @@ plan_to_json(const struct plan_record *plan)
     put_text(json, "texts", plan->texts);
     put_text(json, "segments", plan->segments);
     put_text(json, "verb", plan->verb);
+    put_text(json, "mode", plan->mode);
     put_text(json, "full", plan->why_full);
     put_text(json, "held", plan->held);
     json_object_set_new(json, "fresh", json_boolean(plan->fresh));
@@ -259,6 +260,7 @@ plan_from_json(const json_t *json, struct arena *arena)
     plan->texts = get_text(json, "texts", arena);
     plan->segments = get_text(json, "segments", arena);
     plan->verb = get_text(json, "verb", arena);
+    plan->mode = get_text(json, "mode", arena);
     plan->why_full = get_text(json, "full", arena);
     plan->held = get_text(json, "held", arena);
     plan->fresh = json_is_true(json_object_get(json, "fresh"));

@@ -365,8 +365,8 @@ test_names(void)
     CHECK(make(a, "a/b", NODE_FILE, NULL) == -EINVAL);
 
     static const char *const engine[] = {
-        "trigger", "status",   "status.json", "error",   "log",      "modes",
-        "pending", "rejected", "runs",        "history", "mode.rej", "config.json.rej"};
+        "trigger",  "status", "status.json", "error",   "log",      "modes",          "pending",
+        "rejected", "runs",   "explain",     "history", "mode.rej", "config.json.rej"};
     for (size_t i = 0; i < sizeof engine / sizeof *engine; i++) {
         CHECK(make(a, engine[i], NODE_FILE, NULL) == -EPERM);
         CHECK(mv(a, "4913", a, engine[i]) == -EPERM);

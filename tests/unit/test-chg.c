@@ -247,10 +247,10 @@ test_filenames(struct chg *c, const struct entry *e, size_t n)
         bounded = bounded && name.n <= 200 && !strchr(buf_z(&name), '/');
         found = found &&
                 chg_find_filename(c, CHG_ALL_OPS, buf_z(&name), &arena, &got, &err) == 1 &&
-                same_entry(&got, want);
+                same_entry(&got, want) && chg_is_filename(&meta, buf_z(&name));
         buf_adds(&name, "~2");
-        found =
-            found && chg_find_filename(c, CHG_ALL_OPS, buf_z(&name), &arena, &got, &err) == 0;
+        found = found && !chg_is_filename(&meta, buf_z(&name)) &&
+                chg_find_filename(c, CHG_ALL_OPS, buf_z(&name), &arena, &got, &err) == 0;
     }
     CHECK_MSG(found, "entries are found by their file names");
     CHECK_MSG(bounded, "file names are short and have no slash");
@@ -258,6 +258,11 @@ test_filenames(struct chg *c, const struct entry *e, size_t n)
     CHECK(chg_find_filename(c, CHG_ALL_OPS, "", &arena, &got, &err) == 0);
     CHECK(chg_find_filename(c, CHG_ALL_OPS, "a~", &arena, &got, &err) == 0);
     CHECK(chg_find_filename(c, CHG_ALL_OPS, "user,1~1", &arena, &got, &err) == 0);
+    static const char *const never[] = {"",      "a",     "a,1,",  "a~",    "user,1~1", ".a,1",
+                                        "a b,1", "%2f,1", "%41,1", "%zz,1", "a/b,1"};
+    for (size_t i = 0; i < sizeof never / sizeof *never; i++)
+        CHECK_MSG(!chg_is_filename(&meta, never[i]), never[i]);
+    CHECK(chg_is_filename(&meta, "nobody,1") && chg_is_filename(&meta, "%2F,NULL"));
 }
 
 /* A cursor over some ops, and look-ups among them. */
@@ -352,7 +357,7 @@ test_outcomes(void)
     struct entry *e = make_entries(N, 0), *refused = calloc(N, sizeof *refused);
     AUTO_BUF struct buf want = BUF_INIT(BUF_NO_MAX), got = BUF_INIT(BUF_NO_MAX);
     struct error err = ERROR_INIT;
-    size_t nrefused = 0, rejected = 0, unknown = 0;
+    size_t nrefused = 0, rejected = 0, unknown = 0, some[2] = {0};
     for (size_t i = 0; i < N; i++) {
         const char *outcome = "delivered";
         if (random_below(50) == 0 && e[i].op != ENTRY_PRESENT) {
@@ -361,6 +366,7 @@ test_outcomes(void)
             refused[nrefused++].note =
                 is_unknown ? (struct str){"unknown\0who knows", 17} : STR("unknown_field\0no");
             outcome = is_unknown ? "unknown" : "rejected";
+            some[is_unknown] = i;
             unknown += is_unknown;
             rejected += !is_unknown;
         } else if (random_below(50) == 0) { /* refused before it could be a change */
@@ -385,6 +391,10 @@ test_outcomes(void)
                  memcmp(got.p, want.p + at, 300) == 0;
         }
         CHECK_MSG(ok, "also from any offset");
+        buf_clear(&got);
+        CHECK(chg_outcome(c, &e[some[0]], &got, &err) == 0);
+        CHECK(chg_outcome(c, &e[some[1]], &got, &err) == 0);
+        CHECK_TEXT(buf_z(&got), "rejectedunknown");
     }
     chg_unref(c);
     chg_unref(r);
