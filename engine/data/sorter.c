@@ -41,6 +41,7 @@ struct sorter {
     struct arena arena;
     struct str *hint;
     size_t nhint;
+    const atomic_bool *cancelled;
 };
 
 static int
@@ -82,6 +83,12 @@ sorter_create(int dirfd, const struct str *hint, size_t nhint, size_t budget,
     else
         *ret = s;
     return rc;
+}
+
+void
+sorter_cancel_by(struct sorter *s, const atomic_bool *cancelled)
+{
+    s->cancelled = cancelled;
 }
 
 struct sorter *
@@ -257,6 +264,13 @@ spill(struct sorter *s, struct error *err)
     return rc;
 }
 
+static int
+next_row(struct sorter *s, struct str *key, struct str *data, struct error *err)
+{
+    int rc = cancel_check(s->cancelled, err);
+    return rc < 0 ? rc : parts_next(s->parts, key, data, err);
+}
+
 /* Every so many rows' keys of the partition into the region, sorted. */
 static int
 sample_part(struct sorter *s, const struct part *part, struct error *err)
@@ -266,7 +280,7 @@ sample_part(struct sorter *s, const struct part *part, struct error *err)
     clear_region(s);
     parts_rewind(s->parts, part, true);
     int rc = 0;
-    for (uint64_t i = 0; (rc = parts_next(s->parts, &key, &data, err)) > 0; i++)
+    for (uint64_t i = 0; (rc = next_row(s, &key, &data, err)) > 0; i++)
         if (i % step == 0 && fits(s, s->used + ROW_HEAD + key.n, s->nrows + 1))
             put_row(s, key, (struct str){0});
     sort_region(s);
@@ -288,7 +302,7 @@ split_first(struct sorter *s, struct error *err)
         rc = error_set(err, ERR_LIMIT, EFBIG, "an identifier is too large to sort by");
     clear_region(s);
     parts_rewind(s->parts, part, false);
-    while (rc == 0 && (rc = parts_next(s->parts, &key, &data, err)) > 0)
+    while (rc == 0 && (rc = next_row(s, &key, &data, err)) > 0)
         rc = parts_add(s->parts, key, data, err);
     if (rc == 0)
         rc = parts_flush(s->parts, err);

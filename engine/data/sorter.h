@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/cancel.h"
 #include "base/error.h"
 
 struct sorter;
@@ -24,4 +25,6 @@ int sorter_add(struct sorter *s, struct str key, struct str data, struct error *
 int sorter_finish(struct sorter *s, struct error *err);
 /* 1: a row, borrowed until the next call; 0: the end; negative: error. */
 int sorter_next(struct sorter *s, struct str *key, struct str *data, struct error *err);
+/* What takes long without a row from outside (dividing again what is too large) looks at it. */
+void sorter_cancel_by(struct sorter *s, const atomic_bool *cancelled);
 struct sorter *sorter_free(struct sorter *s); /* NULL-safe, returns NULL */

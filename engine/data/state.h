@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "base/cancel.h"
 #include "data/chg.h"
 
 struct state {
@@ -33,10 +34,14 @@ struct state_cursor *state_cursor_close(struct state_cursor *cur);
 
 /* Whether the segments should be merged now. */
 bool state_wants_merge(const struct state *s);
+
+/* Both of these leave no file behind when they fail or are cancelled (base/cancel.h). */
+
 /* Writes one segment with all live entries, in meta's fields, fsynced. *ret_live: how many. */
-int state_merge(const struct state *s, const struct chg_meta *meta, int dirfd, const char *name,
-                uint64_t *ret_live, struct error *err);
+int state_merge(const struct state *s, const struct chg_meta *meta,
+                const atomic_bool *cancelled, int dirfd, const char *name, uint64_t *ret_live,
+                struct error *err);
 /* Writes the state segment that follows from what a run sent and what of that was not delivered
  * (both key-ordered; rejected may be NULL): fsynced. ENTRY_PRESENT entries are left out. */
-int state_apply(struct chg *sent, struct chg *rejected, int dirfd, const char *name,
-                struct chg_totals *totals, struct error *err);
+int state_apply(struct chg *sent, struct chg *rejected, const atomic_bool *cancelled, int dirfd,
+                const char *name, struct chg_totals *totals, struct error *err);

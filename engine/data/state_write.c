@@ -21,8 +21,8 @@ state_wants_merge(const struct state *s)
 }
 
 int
-state_merge(const struct state *s, const struct chg_meta *meta, int dirfd, const char *name,
-            uint64_t *ret_live, struct error *err)
+state_merge(const struct state *s, const struct chg_meta *meta, const atomic_bool *cancelled,
+            int dirfd, const char *name, uint64_t *ret_live, struct error *err)
 {
     struct state_cursor *cur = NULL;
     struct chg_writer *w = NULL;
@@ -31,7 +31,7 @@ state_merge(const struct state *s, const struct chg_meta *meta, int dirfd, const
         return rc;
     rc = chg_create(dirfd, name, meta, 0, &w, err);
     uint64_t live = 0;
-    while (rc == 0) {
+    while (rc == 0 && (rc = cancel_check(cancelled, err)) == 0) {
         struct entry e;
         rc = state_next(cur, &e, err);
         if (rc <= 0)
@@ -82,12 +82,12 @@ set_holds(struct key_set *set, struct str key, struct error *err)
 
 /* Copies what was sent and is not in the set. */
 static int
-copy_delivered(struct chg_cursor *sent, struct key_set *rejected, struct chg_writer *w,
-               struct error *err)
+copy_delivered(struct chg_cursor *sent, struct key_set *rejected, const atomic_bool *cancelled,
+               struct chg_writer *w, struct error *err)
 {
     struct entry e;
     int rc;
-    while ((rc = chg_next(sent, &e, err)) > 0) {
+    while ((rc = cancel_check(cancelled, err)) == 0 && (rc = chg_next(sent, &e, err)) > 0) {
         if (e.op == ENTRY_PRESENT)
             continue;
         rc = set_holds(rejected, e.key, err);
@@ -107,8 +107,8 @@ copy_delivered(struct chg_cursor *sent, struct key_set *rejected, struct chg_wri
 }
 
 int
-state_apply(struct chg *sent, struct chg *rejected, int dirfd, const char *name,
-            struct chg_totals *totals, struct error *err)
+state_apply(struct chg *sent, struct chg *rejected, const atomic_bool *cancelled, int dirfd,
+            const char *name, struct chg_totals *totals, struct error *err)
 {
     struct chg_cursor *cur = NULL;
     struct key_set set = {0};
@@ -122,7 +122,7 @@ state_apply(struct chg *sent, struct chg *rejected, int dirfd, const char *name,
     if (rc == 0)
         rc = chg_create(dirfd, name, chg_get_meta(sent), 0, &w, err);
     if (rc == 0)
-        rc = copy_delivered(cur, &set, w, err);
+        rc = copy_delivered(cur, &set, cancelled, w, err);
     chg_cursor_close(cur);
     chg_cursor_close(set.cursor);
     if (rc == 0)

@@ -60,6 +60,9 @@ take_foreign(void *arg, const struct value *key, struct str record, struct error
     AUTO_BUF struct buf bytes = BUF_INIT(BUF_NO_MAX);
     AUTO_BUF struct buf packed = BUF_INIT(BUF_NO_MAX);
     const struct chg_meta *meta = run->meta;
+    int rc = run_go_on(run, err);
+    if (rc < 0)
+        return rc;
     AUTO_FREE struct value *values = calloc(meta->nfields + 1, sizeof *values);
     if (!values || !record_unpack(record, values, meta->nfields))
         return error_set(err, ERR_INTERNAL, EIO, "a row of the destination is damaged");
@@ -81,8 +84,9 @@ merge_foreign(struct run *run, struct error *err)
     char name[STATE_NAME_MAX];
     run_file_name(name, run->record.number, "surveyed");
     struct chg *merged = NULL;
-    int rc = plan_write(run->changes, run->foreign, run->why_full, VIEW_BIT(VIEW_SENT),
-                        run->dirfd, name, &merged, NULL, &run->foreign_rows, err);
+    int rc =
+        plan_write(run->changes, run->foreign, run->why_full, VIEW_BIT(VIEW_SENT),
+                   &run->cancelled, run->dirfd, name, &merged, NULL, &run->foreign_rows, err);
     run->foreign = sorter_free(run->foreign);
     if (rc < 0)
         return rc;
@@ -109,8 +113,10 @@ survey(struct run *run, struct error *err)
 {
     run->foreign = sorter_free(run->foreign); /* of a survey that asked for a replay */
     int rc = sorter_create(run->dirfd, NULL, 0, run->sort_memory, &run->foreign, err);
-    if (rc == 0)
+    if (rc == 0) {
+        sorter_cancel_by(run->foreign, &run->cancelled);
         rc = sender_survey(run->sender, take_foreign, run, err);
+    }
     if (rc == 0)
         rc = sorter_finish(run->foreign, err);
     if (rc == 0)

@@ -37,24 +37,12 @@ no_memory(struct error *err)
     return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
 }
 
-static bool
-is_cancelled(const struct diff_settings *set)
-{
-    return atomic_load_explicit(set->cancelled, memory_order_relaxed);
-}
-
-static int
-cancelled(struct error *err)
-{
-    return error_set(err, ERR_CANCELLED, ECANCELED, "cancelled");
-}
-
 static int
 next_delivered(struct diff *d, struct error *err)
 {
-    if (is_cancelled(d->set))
-        return cancelled(err);
-    int rc = state_next(d->state, &d->delivered, err);
+    int rc = cancel_check(d->set->cancelled, err);
+    if (rc == 0)
+        rc = state_next(d->state, &d->delivered, err);
     d->more_delivered = rc == 1;
     if (rc == 1)
         d->counts->delivered++;
@@ -311,9 +299,9 @@ merge(struct diff *d, struct error *err)
     }
     while (rc >= 0) {
         struct row row;
-        if (is_cancelled(d->set))
-            return cancelled(err);
-        rc = reader_next(d->set->reader, &row, err);
+        rc = cancel_check(d->set->cancelled, err);
+        if (rc == 0)
+            rc = reader_next(d->set->reader, &row, err);
         if (rc != 1)
             break;
         rc = take_row(d, &row, err);

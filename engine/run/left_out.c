@@ -100,8 +100,9 @@ left_out_keep(struct catalog *c, const char *uid, const char *file, struct error
 }
 
 int
-left_out_filter(const struct left_out *l, struct chg *from, unsigned views, int dirfd,
-                const char *name, struct chg **ret, struct error *err)
+left_out_filter(const struct left_out *l, struct chg *from, unsigned views,
+                const atomic_bool *cancelled, int dirfd, const char *name, struct chg **ret,
+                struct error *err)
 {
     struct chg_writer *w = NULL;
     struct chg_cursor *cursor = NULL;
@@ -110,7 +111,9 @@ left_out_filter(const struct left_out *l, struct chg *from, unsigned views, int 
     int rc = chg_create(dirfd, name, chg_get_meta(from), views, &w, err);
     if (rc == 0)
         rc = chg_cursor_open(from, &cursor, err);
-    for (uint64_t row = 0; rc == 0 && (rc = chg_next(cursor, &e, err)) == 1; row++) {
+    for (uint64_t row = 0; rc == 0 && (rc = cancel_check(cancelled, err)) == 0 &&
+                           (rc = chg_next(cursor, &e, err)) == 1;
+         row++) {
         rc = 0;
         if (left_out_has(l, row))
             continue;

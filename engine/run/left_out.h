@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "base/cancel.h"
 #include "catalog/catalog.h"
 #include "engine.h"
 #include "run/ledger.h"
@@ -32,5 +33,6 @@ int left_out_add(struct catalog *c, const char *uid, const char *file, uint64_t 
 /* Forgets what was left out of any plan but this one ("": of all). */
 int left_out_keep(struct catalog *c, const char *uid, const char *file, struct error *err);
 /* Writes NAME with the rows of `from` that are not left out, numbered anew, and opens it. */
-int left_out_filter(const struct left_out *l, struct chg *from, unsigned views, int dirfd,
-                    const char *name, struct chg **ret, struct error *err);
+int left_out_filter(const struct left_out *l, struct chg *from, unsigned views,
+                    const atomic_bool *cancelled, int dirfd, const char *name, struct chg **ret,
+                    struct error *err);

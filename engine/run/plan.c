@@ -23,6 +23,7 @@ struct merge {
     uint64_t seq;
     uint64_t foreign_rows;
     struct buf last_foreign; /* its key */
+    const atomic_bool *cancelled;
 };
 
 static int
@@ -97,7 +98,8 @@ merge(struct merge *m, struct error *err)
     int rc = next_change(m, err);
     if (rc == 0)
         rc = next_foreign(m, err);
-    while (rc == 0 && (m->more_changes || m->more_rows)) {
+    while (rc == 0 && (m->more_changes || m->more_rows) &&
+           (rc = cancel_check(m->cancelled, err)) == 0) {
         int order = !m->more_rows      ? -1
                     : !m->more_changes ? 1
                                        : key_compare(m->change.key, m->row.key);
@@ -130,10 +132,10 @@ hex_id(const uint8_t *digest, char *id)
 
 int
 plan_write(struct chg *changes, struct sorter *foreign, const char *why_full, unsigned views,
-           int dirfd, const char *name, struct chg **ret, char *id, uint64_t *foreign_rows,
-           struct error *err)
+           const atomic_bool *cancelled, int dirfd, const char *name, struct chg **ret,
+           char *id, uint64_t *foreign_rows, struct error *err)
 {
-    struct merge m = {.foreign = foreign};
+    struct merge m = {.foreign = foreign, .cancelled = cancelled};
     uint8_t digest[32];
     plan_resent(why_full, &m.resent);
     int rc = chg_create(dirfd, name, chg_get_meta(changes), views | (id ? CHG_DIGEST : 0),

@@ -24,5 +24,5 @@ void plan_resent(const char *why_full, struct buf *out);
  * or PLAN_ID_LENGTH + 1 bytes, lower-case hex of the content. *foreign_rows: how many went in.
  */
 int plan_write(struct chg *changes, struct sorter *foreign, const char *why_full,
-               unsigned views, int dirfd, const char *name, struct chg **ret, char *id,
-               uint64_t *foreign_rows, struct error *err);
+               unsigned views, const atomic_bool *cancelled, int dirfd, const char *name,
+               struct chg **ret, char *id, uint64_t *foreign_rows, struct error *err);

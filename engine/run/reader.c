@@ -119,13 +119,14 @@ static int
 take_row(void *arg, const struct value *values, struct error *err)
 {
     struct reader *r = arg;
-    if (atomic_load_explicit(r->set.cancelled, memory_order_relaxed))
-        return error_set(err, ERR_CANCELLED, ECANCELED, "cancelled");
+    int rc = cancel_check(r->set.cancelled, err);
+    if (rc < 0)
+        return rc;
     struct error why = ERROR_INIT;
     enum mapped kind;
     buf_clear(&r->key);
     buf_clear(&r->record);
-    int rc = mapper_row(r->set.mapper, values, &r->key, &r->record, &kind, &why, err);
+    rc = mapper_row(r->set.mapper, values, &r->key, &r->record, &kind, &why, err);
     if (rc < 0)
         return rc;
     return r->sorter ? add_to_sorter(r, kind, &why, err) : add_to_block(r, kind, &why, err);
@@ -155,6 +156,8 @@ reader_start(const struct reader_settings *settings, struct reader **ret, struct
         rc = sorter_create(settings->dirfd, settings->hint, settings->nhint,
                            settings->sort_memory, &r->sorter, err);
     if (rc == 0) {
+        if (r->sorter)
+            sorter_cancel_by(r->sorter, settings->cancelled);
         rc = pthread_create(&r->thread, NULL, read_source, r);
         if (rc != 0)
             rc = error_set_errno(err, ERR_INTERNAL, rc, "cannot start a thread");

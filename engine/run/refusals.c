@@ -85,6 +85,7 @@ struct join {
 
     struct chg_writer *out;
     struct refused_counts *counts;
+    const atomic_bool *cancelled;
 };
 
 static int
@@ -216,7 +217,8 @@ join_changes(struct join *j, struct error *err)
 {
     struct entry e;
     int rc;
-    while ((rc = chg_next(j->changes, &e, err)) == 1) {
+    while ((rc = cancel_check(j->cancelled, err)) == 0 &&
+           (rc = chg_next(j->changes, &e, err)) == 1) {
         if (!j->more_refused && !j->more_previous)
             return 0;
         uint32_t tries;
@@ -247,12 +249,12 @@ join_all(struct join *j, struct error *err)
         rc = error_set(err, ERR_INTERNAL, EPROTO,
                        "the destination refused row %llu, which was not sent",
                        (unsigned long long)j->refused_seq);
-    while (rc == 0 && j->more_early) {
+    while (rc == 0 && j->more_early && (rc = cancel_check(j->cancelled, err)) == 0) {
         rc = write_row(j, &j->early_entry, err);
         if (rc == 0)
             rc = next_early(j, err);
     }
-    while (rc == 0 && j->more_previous)
+    while (rc == 0 && j->more_previous && (rc = cancel_check(j->cancelled, err)) == 0)
         rc = pass_previous(j, err);
     return rc;
 }
@@ -260,9 +262,11 @@ join_all(struct join *j, struct error *err)
 int
 refusals_write(struct refusals *r, struct chg *changes, struct sender *sender,
                struct chg *previous, const struct chg_meta *meta, int dirfd, const char *name,
-               struct chg **ret, struct refused_counts *counts, struct error *err)
+               const atomic_bool *cancelled, struct chg **ret, struct refused_counts *counts,
+               struct error *err)
 {
-    struct join j = {.early = r, .sender = sender, .counts = counts};
+    sorter_cancel_by(r->sorter, cancelled);
+    struct join j = {.early = r, .sender = sender, .counts = counts, .cancelled = cancelled};
     *counts = (struct refused_counts){0};
     *ret = NULL;
     int rc = chg_create(dirfd, name, meta, VIEW_BIT(VIEW_REJECTED), &j.out, err);

@@ -30,5 +30,5 @@ struct refused_counts {
  * rejected file before this one (NULL: none). All key-ordered. Uses r and the verdicts up. */
 int refusals_write(struct refusals *r, struct chg *changes, struct sender *sender,
                    struct chg *previous, const struct chg_meta *meta, int dirfd,
-                   const char *name, struct chg **ret, struct refused_counts *counts,
-                   struct error *err);
+                   const char *name, const atomic_bool *cancelled, struct chg **ret,
+                   struct refused_counts *counts, struct error *err);

@@ -55,9 +55,7 @@ no_memory(struct error *err)
 static int
 go_on(const struct rekey *r, struct error *err)
 {
-    if (!atomic_load_explicit(r->set->cancelled, memory_order_relaxed))
-        return 0;
-    return error_set(err, ERR_CANCELLED, ECANCELED, "cancelled");
+    return cancel_check(r->set->cancelled, err);
 }
 
 /* The delivered state, sorted by what it shares with the new mapping. */
@@ -268,8 +266,12 @@ rekey_run(const struct diff_settings *settings, struct mapper *mapper, const boo
         rc = sorter_create(dirfd, NULL, 0, sort_memory, &r.rows, err);
     if (rc == 0)
         rc = sorter_create(dirfd, NULL, 0, sort_memory, &r.rejected, err);
-    if (rc == 0)
+    if (rc == 0) {
+        struct sorter *sorters[] = {r.delivered, r.rows, r.rejected};
+        for (size_t i = 0; i < 3; i++)
+            sorter_cancel_by(sorters[i], settings->cancelled);
         rc = chg_create(dirfd, name, settings->meta, 0, &state, err);
+    }
     if (rc == 0)
         rc = sort_delivered(&r, err);
     if (rc == 0)

@@ -69,9 +69,7 @@ run_log(struct run *run, const char *format, ...)
 int
 run_go_on(const struct run *run, struct error *err)
 {
-    if (!atomic_load_explicit(&run->cancelled, memory_order_relaxed))
-        return 0;
-    return error_set(err, ERR_CANCELLED, ECANCELED, "cancelled");
+    return cancel_check(&run->cancelled, err);
 }
 
 void
@@ -154,7 +152,8 @@ without_left_out(struct run *run, enum rows_of of, const char *name, unsigned vi
                            chg_get_totals(*file).entries, &rows, err);
     *left_out = rc < 0 ? 0 : rows.n;
     if (*left_out > 0)
-        rc = left_out_filter(&rows, *file, views, run->dirfd, name, &rest, err);
+        rc =
+            left_out_filter(&rows, *file, views, &run->cancelled, run->dirfd, name, &rest, err);
     left_out_done(&rows);
     if (rest) {
         chg_unref(*file);
@@ -189,7 +188,8 @@ open_state(struct run *run, struct error *err)
     char name[STATE_NAME_MAX];
     uint64_t live;
     run_file_name(name, run->record.number, "merged");
-    rc = state_merge(&run->state, run->before.meta, run->dirfd, name, &live, err);
+    rc = state_merge(&run->state, run->before.meta, &run->cancelled, run->dirfd, name, &live,
+                     err);
     if (rc == 0)
         rc = file_sync_dir(run->dirfd, err);
     const char **names = arena_alloc(&run->arena, sizeof *names);
@@ -446,7 +446,7 @@ take_plan_refusals(struct run *run, struct error *err)
     rc = chg_open(run->dirfd, "plan-refused", &file, err);
     if (rc == 0)
         rc = chg_cursor_open(file, &cursor, err);
-    while (rc == 0 && (rc = chg_next(cursor, &e, err)) == 1)
+    while (rc == 0 && (rc = run_go_on(run, err)) == 0 && (rc = chg_next(cursor, &e, err)) == 1)
         rc = refusals_add(run->refusals, &e, err);
     chg_cursor_close(cursor);
     chg_unref(file);
@@ -461,7 +461,8 @@ count_changes(struct run *run, struct error *err)
     struct entry e;
     r->inserts = r->updates = r->deletes = r->foreign = run->new_keys = 0;
     int rc = chg_cursor_open(run->changes, &cursor, err);
-    while (rc == 0 && (rc = chg_next(cursor, &e, err)) == 1) {
+    while (rc == 0 && (rc = run_go_on(run, err)) == 0 &&
+           (rc = chg_next(cursor, &e, err)) == 1) {
         run_count(run, &e);
         rc = 0;
     }

@@ -404,6 +404,7 @@ sender_next_refused(struct sender *s, uint64_t *seq, struct str *note, struct er
     if (!s->verdicts)
         return 0;
     if (!s->verdicts_sorted) {
+        sorter_cancel_by(s->verdicts, s->set.cancelled);
         int rc = sorter_finish(s->verdicts, err);
         if (rc < 0)
             return rc;

@@ -180,7 +180,7 @@ bench_state(uint64_t rows)
         ;
     state_cursor_close(cur);
     report("state cursor, two segments", rows);
-    must(state_merge(&s, &meta, dir, "merged", NULL, &err));
+    must(state_merge(&s, &meta, NULL, dir, "merged", NULL, &err));
     report("state merge", rows);
     state_done(&s);
 }

@@ -152,11 +152,12 @@ run(struct cell *cells, int number, int set, const char *segment)
         }
     }
     struct chg_totals totals = {0};
-    bool ok =
-        chg_finish(sent, false, NULL, NULL, &err) == 0 &&
-        chg_finish(rejected, false, NULL, NULL, &err) == 0 &&
-        chg_open(dir, "sent", &s, &err) == 0 && chg_open(dir, "rejected", &r, &err) == 0 &&
-        state_apply(s, r, dir, segment, &totals, &err) == 0 && totals.entries == delivered;
+    bool ok = chg_finish(sent, false, NULL, NULL, &err) == 0 &&
+              chg_finish(rejected, false, NULL, NULL, &err) == 0 &&
+              chg_open(dir, "sent", &s, &err) == 0 &&
+              chg_open(dir, "rejected", &r, &err) == 0 &&
+              state_apply(s, r, NULL, dir, segment, &totals, &err) == 0 &&
+              totals.entries == delivered;
     if (!ok)
         printf("# %s\n", err.text);
     chg_unref(s);
@@ -189,7 +190,8 @@ test_runs(void)
     uint64_t live = 0, want_live = 0;
     for (int k = 0; k < KEYS; k++)
         want_live += cells[k].live;
-    CHECK(state_merge(&s, &metas[1], dir, "merged", &live, &err) == 0 && live == want_live);
+    CHECK(state_merge(&s, &metas[1], NULL, dir, "merged", &live, &err) == 0 &&
+          live == want_live);
     state_done(&s);
     /* merged in field set 1, "phone" is gone, the rest is as it was */
     const char *merged = "merged";
