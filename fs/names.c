@@ -41,13 +41,37 @@ set_hidden(struct inode *dir, const struct item *item)
     pthread_mutex_unlock(&dir->lock);
 }
 
-static void
-show_all(struct inode *dir)
+/* Changes every inode of a node; false: there is none. */
+static bool
+with_inodes(struct fs *fs, node_id id, void (*change)(struct inode *i))
 {
-    pthread_mutex_lock(&dir->lock);
-    if (dir->node != NODE_CONFIG)
-        dir->hidden = 0;
-    pthread_mutex_unlock(&dir->lock);
+    bool any = false;
+    for (int view = 0; view < 2; view++) {
+        struct inode *i = inode_find_node(fs, id, view);
+        if (!i)
+            continue;
+        any = true;
+        pthread_mutex_lock(&i->lock);
+        change(i);
+        pthread_mutex_unlock(&i->lock);
+        inode_forget(fs, i, 1);
+    }
+    return any;
+}
+
+static void
+show_again(struct inode *i)
+{
+    i->hidden = 0;
+}
+
+/* The directory stays: so does what the engine shows in it, by whichever path it was reached.
+ */
+static void
+show_all(struct fs *fs, node_id dir)
+{
+    if (dir != NODE_CONFIG)
+        with_inodes(fs, dir, show_again);
 }
 
 /* The engine's item of that name in this stored directory, whether it is seen here or not. */
@@ -216,7 +240,7 @@ names_make(struct fs *fs, struct inode *dir, const char *name, enum node_kind ki
     pthread_mutex_unlock(&fs->names);
     if (r < 0)
         return r;
-    show_all(dir);
+    show_all(fs, dir->node);
     return found_node(fs, dir, name, &n, ret);
 }
 
@@ -263,24 +287,6 @@ hide(struct fs *fs, struct inode *dir, const struct item *item)
     return 0;
 }
 
-/* Changes every inode of a node; false: there is none. */
-static bool
-with_inodes(struct fs *fs, node_id id, void (*change)(struct inode *i))
-{
-    bool any = false;
-    for (int view = 0; view < 2; view++) {
-        struct inode *i = inode_find_node(fs, id, view);
-        if (!i)
-            continue;
-        any = true;
-        pthread_mutex_lock(&i->lock);
-        change(i);
-        pthread_mutex_unlock(&i->lock);
-        inode_forget(fs, i, 1);
-    }
-    return any;
-}
-
 static void
 set_unlinked(struct inode *i)
 {
@@ -318,13 +324,6 @@ names_unlink(struct fs *fs, struct inode *dir, const char *name, const struct ca
     return r;
 }
 
-/* The directory stays after all: so does what the engine shows in it. */
-static void
-show_again(struct inode *i)
-{
-    i->hidden = 0;
-}
-
 int
 names_rmdir(struct fs *fs, struct inode *dir, const char *name, const struct caller *who)
 {
@@ -341,7 +340,7 @@ names_rmdir(struct fs *fs, struct inode *dir, const char *name, const struct cal
     if (r == 0)
         lost_name(fs, n.id);
     else if (r == -EBUSY)
-        with_inodes(fs, n.id, show_again);
+        show_all(fs, n.id);
     pthread_mutex_unlock(&fs->names);
     return r;
 }
@@ -410,6 +409,6 @@ names_rename(struct fs *fs, struct inode *dir, const char *name, struct inode *n
     int r = rename_locked(fs, dir, name, new_dir, new_name, noreplace, who);
     pthread_mutex_unlock(&fs->names);
     if (r == 0)
-        show_all(new_dir);
+        show_all(fs, new_dir->node);
     return r;
 }

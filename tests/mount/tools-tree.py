@@ -119,6 +119,15 @@ class Trees(MountTest):
         self.assertEqual(self.mount.sync("c").last_run(), 1)
         self.assertEqual(self.bash("rm -r c"), QUIET)
 
+    def test_emptied_and_filled_again(self):
+        # What the engine shows goes with the user's files and comes with them, by either path.
+        for path in "b", "../config/syncs/b":
+            self.assertEqual(self.bash("cp -r $f b && find b -mindepth 1 -delete"), QUIET)
+            self.assertEqual(os.listdir(self.syncs / "b"), [])
+            self.assertEqual(self.bash("cp $f/* %s" % path), QUIET)
+            self.assertTrue(self.ready("b").exists("trigger"))
+            self.assertEqual(self.bash("rm -r b"), QUIET)
+
     def test_rsync_twice(self):
         self.assertEqual(self.bash("rsync -a $f/ b/"), QUIET)
         self.assertEqual(self.bash("rsync -ai $f/ b/"), QUIET)
