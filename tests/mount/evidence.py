@@ -50,6 +50,24 @@ class Evidence(MountTest):
         sync.run("approve")
         self.assertEqual(self.why(sync), {1: ("update", "changed")})
 
+    def test_definition(self):
+        """A run keeps what it was defined by, and says why it was full."""
+        sync = self.make()
+        sync.run()
+        first = {name: sync.read(name) for name in ("config.json", "mappings.csv", "mode")}
+        sync.define(config={**self.config, "max_deletes": 7}, mappings=[("id", "id"), ("v", "v"), ("v", "w")], mode="upsert")
+        self.pg.sql("ALTER TABLE d_definition ADD w text")
+        sync.run()
+        for name, text in first.items():
+            self.assertEqual(sync.read("runs/1/" + name), text)
+            self.assertEqual(sync.read("runs/2/" + name), sync.read(name))
+            self.assertNotEqual(sync.read(name), text)
+        self.assertEqual((sync.summary(1)["full"], sync.summary(1)["mode"]), ("first run", "mirror"))
+        self.assertEqual((sync.summary(2)["full"], sync.summary(2)["mode"]), ("mapping added: v → w", "upsert"))
+        self.assertIn("full: mapping added: v → w", sync.read("runs/2/log"))
+        self.assertEqual(sorted(os.listdir(sync.path / "runs/2")), [
+            "changes.jsonl", "config.json", "log", "mappings.csv", "mode", "rejected.jsonl", "summary.json"])
+
     def outcomes(self, sync, run="last"):
         return {c["id"]["id"]: c["outcome"] for c in sync.changes(run)}
 

@@ -4,6 +4,7 @@
 import errno
 import os
 import sys
+import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
 from retlfs import MountTest, Sqlite, command, main
@@ -202,6 +203,38 @@ class Explain(MountTest):
         self.assertRegex(self.explain(sync, 30)["delivered"], r"^run \d+ or before$")
         self.assertEqual(self.explain(sync, 30)["record"], '{"id":30,"v":"v30"}')
         self.assertNotIn("last_sent", self.explain(sync, 30))
+
+    def test_while_runs_go_on(self):
+        sync = self.make(rows=[(i, "v", "") for i in range(400)])
+        sync.run()
+        ended, trouble, asked = threading.Event(), [], [0]
+
+        def ask():
+            while not ended.is_set():
+                for row in (0, 399, 1000):
+                    try:
+                        text = (sync.path / "explain" / str(row)).read_text()
+                        asked[0] += 1
+                    except OSError as e:
+                        trouble.append(e)
+                        continue
+                    if row < 1000 and ("delivered: run " not in text or "record: {" not in text):
+                        trouble.append(text)
+
+        readers = [threading.Thread(target=ask) for _ in range(3)]
+        for reader in readers:
+            reader.start()
+        try:
+            for i in range(15):  # every few of them the delivered state is merged
+                self.model.sql("UPDATE t SET v = 'v%d' WHERE id < %d" % (i, 30 + i))
+                sync.run("plan")
+                sync.run()
+        finally:
+            ended.set()
+            for reader in readers:
+                reader.join()
+        self.assertEqual(trouble[:2], [])
+        self.assertGreater(asked[0], 100)
 
     def test_names(self):
         odd = ["a/b", "Ada Lovelace", "ü", ".hidden", "50%", "x,y", "NULL", "a\nb", "~2", "k" * 300, "", "-rf"]
