@@ -170,7 +170,8 @@ struct target {
 struct session {
     const char *token; /* stable identity of this session over restarts (sync, run) */
     bool full;         /* every row of the model will be offered */
-    bool dry;          /* a plan: dest_survey may be asked, nothing will be applied */
+    bool dry;          /* to see what would be: dest_survey may be asked, what is written is
+                          to be applied to nothing, dest_apply is not called */
     bool careful;      /* a replay after ERR_REPLAY: find the guilty rows, do not be clever */
     bool survey;       /* dest_survey will be called: OP_PRESENT rows are offered too */
 };
@@ -196,7 +197,10 @@ enum dest_fate {
 };
 
 enum driver_traits {
-    TRAIT_ATOMIC = 1, /* nothing is applied before dest_commit, then all of it at once */
+    /* Nothing is applied before dest_commit, then all of it at once. To a destination without
+     * it the engine sends a mirror or an insert only when the whole model was read and no guard
+     * holds it. */
+    TRAIT_ATOMIC = 1,
 };
 
 struct driver {

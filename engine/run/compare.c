@@ -46,7 +46,7 @@ take_change(void *arg, const struct entry *e, struct error *err)
     if (e->op != ENTRY_PRESENT)
         told.note = plan_reason(e, str_of(run->resent));
     int rc = chg_add(run->writer, &told, err);
-    if (rc < 0 || !run->sender || e->op == ENTRY_DELETE)
+    if (rc < 0 || !(run->live || run->survey) || e->op == ENTRY_DELETE)
         return rc;
     if (!run->session) {
         rc = run_begin_session(run, err);

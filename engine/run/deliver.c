@@ -2,7 +2,7 @@
  * From changes to the destination, short of committing. Usually everything was sent while the
  * source was read and only deletes are left. When the destination asks for a replay (a fast way
  * met a bad row), or foreign rows have joined the deletes, all is offered again from the change
- * file.
+ * file. So it is, for the first time, where what was sent cannot be taken back: run->spools.
  */
 #include "run/run.h"
 
@@ -138,12 +138,16 @@ decide(struct run *run, struct error *err)
     if (!run->held && run->verb != VERB_APPROVE)
         run->held = run_guard(run->def, &run->record.counts, run->record.deletes,
                               run->record.foreign, &run->arena);
+    if (run->held)
+        return 0;
     /* The change file was written anew: what was staged carries the old numbers. */
-    if (!run->held && run->live && run->foreign_rows > 0 && !run->renumbered) {
-        run->renumbered = true;
-        return stage_again(run, err);
-    }
-    return 0;
+    bool renumber = run->live && run->foreign_rows > 0 && !run->renumbered;
+    bool meant = run->spools && !run->live; /* so far it was to see what would be */
+    if (!renumber && !meant)
+        return 0;
+    run->live = run->live || meant;
+    run->renumbered = true;
+    return stage_again(run, err);
 }
 
 static bool
@@ -189,13 +193,15 @@ run_deliver(struct run *run, struct error *err)
         if (run->verb != VERB_BASELINE && run->verb != VERB_APPROVE && !run->held)
             run->held =
                 run_guard(run->def, &run->record.counts, run->record.deletes, 0, &run->arena);
-        return 0;
+        if (nothing || run->held || !run->spools)
+            return 0;
+        run->live = true;
     }
     run_set_phase(run, PHASE_SENDING);
     int rc = 0;
     if (!run->session) {
         rc = run_begin_session(run, err);
-        if (rc == 0 && run->verb == VERB_APPROVE)
+        if (rc == 0 && (run->verb == VERB_APPROVE || run->spools))
             rc = send_file(run, false, err);
     }
     if (rc == 0)

@@ -285,19 +285,30 @@ hold_second_creation(struct run *run)
                              (unsigned long long)run->before.live_rows, run->why_full);
 }
 
+/* A destination that is not atomic keeps what it was sent. A mirror may still be held once the
+ * model is read, and a held run sends nothing; what an insert had sent when the source failed
+ * half way would be created again by the next run. */
+static bool
+waits_for_the_end(enum mode mode)
+{
+    return mode == MODE_MIRROR || mode == MODE_INSERT;
+}
+
 static int
 open_sender(struct run *run, struct error *err)
 {
     const struct driver *driver = run->dest_connection->driver;
     bool sends = run->verb != VERB_PLAN && run->verb != VERB_BASELINE && !run->held;
-    run->live = sends;
+    run->spools =
+        sends && !(driver->traits & TRAIT_ATOMIC) && waits_for_the_end(run->def->mode);
+    run->live = sends && !run->spools;
     run->survey = run->def->mode == MODE_MIRROR && run->why_full && driver->dest_survey &&
                   run->def->foreign != FOREIGN_KEEP && run->verb != VERB_BASELINE &&
                   run->verb != VERB_APPROVE;
     if (run->verb == VERB_BASELINE)
         return 0;
     int rc = run_open_destination(run, err);
-    if (rc < 0 || !(run->live || run->survey))
+    if (rc < 0 || !(sends || run->survey))
         return rc;
     const struct sender_settings settings = {
         .driver = driver,

@@ -78,7 +78,8 @@ struct run {
     bool numbered; /* it has a number in the ledger */
     int log_fd;
 
-    bool live;       /* changes go to the destination while the source is still read */
+    bool live;       /* the session is meant: what is offered is to be applied */
+    bool spools;     /* nothing is sent before the model's end and the guard's word */
     bool survey;     /* the destination is asked for foreign rows */
     bool surveyed;   /* it was */
     bool renumbered; /* foreign rows joined the changes: all is offered again */

@@ -132,7 +132,7 @@ struct staged {
 struct destination {
     const struct target *target;
     size_t nfields;
-    bool open, careful;
+    bool open, careful, dry;
     char token[128];
     struct staged *staged;
     size_t n;
@@ -159,6 +159,7 @@ dest_begin(void *handle, const struct session *session, struct error *err)
     struct destination *d = handle;
     snprintf(d->token, sizeof d->token, "%s", session->token);
     d->careful = session->careful;
+    d->dry = session->dry;
     d->open = true;
     d->n = 0;
     fake.begun++;
@@ -251,6 +252,11 @@ apply_row(struct destination *d, const struct staged *s, dest_verdict_fn verdict
     }
 }
 
+static void
+ignore_verdict(void *arg, uint64_t seq, const struct outcome *outcome)
+{
+}
+
 static int
 dest_apply(void *handle, dest_verdict_fn verdict, void *arg, struct error *err)
 {
@@ -300,6 +306,27 @@ dest_close(void *handle)
     atomic_fetch_sub(&fake.open, 1);
     free(d->staged);
     free(d);
+}
+
+/* ---- a destination that keeps what it was sent ---- */
+
+static int
+calls_write(void *handle, const struct batch *batch, struct outcome *out, struct error *err)
+{
+    struct destination *d = handle;
+    int rc = dest_write(handle, batch, out, err);
+    if (d->dry || rc < 0)
+        return rc;
+    memcpy(d->next, fake.target, sizeof d->next);
+    d->nnext = fake.ntarget;
+    for (size_t i = d->n - batch->n; i < d->n; i++)
+        if (d->staged[i].op != OP_PRESENT)
+            apply_row(d, &d->staged[i], ignore_verdict, NULL);
+    memcpy(fake.target, d->next, sizeof fake.target);
+    fake.ntarget = d->nnext;
+    for (size_t i = 0; i < batch->n; i++)
+        out[i].kind = ROW_DONE;
+    return 0;
 }
 
 static const struct option no_options[] = {{NULL}};
@@ -356,7 +383,22 @@ static const struct driver fake_destination = {
     .dest_close = dest_close,
 };
 
-const struct driver *const drivers[] = {&fake_source, &fake_destination, NULL};
+static const struct driver fake_calls = {
+    .name = "calls",
+    .summary = "a table in memory, row by row",
+    .readme = "",
+    .modes = MODE_BIT(MODE_COUNT) - 1,
+    .options = dest_options,
+    .options_size = sizeof(struct connection_options),
+    .place = place,
+    .dest_open = dest_open,
+    .dest_begin = dest_begin,
+    .dest_write = calls_write,
+    .dest_survey = dest_survey,
+    .dest_close = dest_close,
+};
+
+const struct driver *const drivers[] = {&fake_source, &fake_destination, &fake_calls, NULL};
 
 const struct driver *
 driver_find(const char *name)

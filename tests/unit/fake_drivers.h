@@ -1,5 +1,6 @@
 /*
- * Two drivers that live in memory, so that a test can make the source and the destination do
+ * Drivers that live in memory (a source "memory", destinations "fake" and, which applies each
+ * batch at once, "calls"), so that a test can make the source and the destination do
  * what real ones do only on their worst day: fail half way, break their promise of order, ask
  * for a replay, lose the answer to a commit.
  */
@@ -9,7 +10,7 @@
 
 #include "driver.h"
 
-enum { FAKE_ROWS = 512, FAKE_COLUMNS = 3, FAKE_TEXT = 48 };
+enum { FAKE_ROWS = 2048, FAKE_COLUMNS = 3, FAKE_TEXT = 160 };
 
 /* The model: columns id (text), name (text), city (text). An empty id is NULL. */
 struct fake_row {

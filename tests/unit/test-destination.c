@@ -4,6 +4,8 @@
  */
 #include "engine-in-memory.h"
 
+enum { MANY = 2000 };
+
 static void
 point(const char *connection, const char *where)
 {
@@ -108,6 +110,50 @@ test_unresolved(void)
     CHECK(shows(s, SYNC_STATUS, "delivered: 2"));
 }
 
+/* What such a destination was sent cannot be taken back. */
+static void
+test_not_atomic(void)
+{
+    start_with_two();
+    put(NODE_CONNECTIONS, "f.json", "{\"driver\": \"calls\"}");
+    node_id s = make_sync("calls", "\"id\"", THREE, "mirror", ", \"max_deletes\": 0");
+    CHECK(trigger(s, "run") == 0 && fake.ntarget == 2);
+    CHECK(trigger(s, "run") == 0 && lines(sent(s, 0)) == 0);
+    /* held: nothing of it was sent, then all of it */
+    snprintf(fake.model[0].cells[1], FAKE_TEXT, "new");
+    fake.nmodel = 1;
+    CHECK(trigger(s, "run") == EIO && shows(s, SYNC_STATUS, "state: held"));
+    CHECK_TEXT(fake_find("a")->cells[1], "Al");
+    CHECK(trigger(s, "approve") == 0 && fake.ntarget == 1);
+    CHECK_TEXT(fake_find("a")->cells[1], "new");
+    CHECK(shows(s, SYNC_STATUS, "delivered: 1"));
+    /* on a full run foreign rows hold it likewise */
+    fake.target[fake.ntarget++] = (struct fake_row){{"x", "stranger", ""}};
+    snprintf(fake.model[0].cells[1], FAKE_TEXT, "newer");
+    CHECK(trigger(s, "full") == EIO && shows(s, SYNC_ERROR, "held: 1 rows at the destination"));
+    CHECK_TEXT(fake_find("a")->cells[1], "new");
+    CHECK(fake.ntarget == 2);
+    configure(s, "\"id\"", "t", ", \"foreign\": \"delete\"");
+    CHECK(trigger(s, "full") == 0 && fake.ntarget == 1);
+    CHECK_TEXT(fake_find("a")->cells[1], "newer");
+    CHECK(shows(s, SYNC_STATUS, "delivered: 1"));
+
+    /* a source that fails half way has created nothing that the next run creates again */
+    fake_clear();
+    for (int i = 0; i < MANY; i++) { /* several blocks between reading and sending */
+        char id[FAKE_TEXT];
+        snprintf(id, sizeof id, "%0150d", i);
+        fake_add(id, id, id);
+    }
+    fake.ordered = true; /* then rows could go out while others are read */
+    s = make_sync("creates", "\"id\"", THREE, "insert", "");
+    fake.fail_at = MANY;
+    CHECK(trigger(s, "run") == EIO);
+    CHECK(fake.ntarget == 0);
+    fake.fail_at = 0;
+    CHECK(trigger(s, "run") == 0 && fake.ntarget == MANY);
+}
+
 int
 main(void)
 {
@@ -116,5 +162,6 @@ main(void)
     test_plan();
     test_insert();
     test_unresolved();
+    test_not_atomic();
     return end();
 }
