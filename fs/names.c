@@ -379,8 +379,10 @@ rename_locked(struct fs *fs, struct inode *dir, const char *name, struct inode *
     if (from.kind != NODE_FILE && doc_kind(fs->engine, new_dir->node, new_name) != TEXT_PLAIN)
         return -EPERM;
     bool replaces = tree_lookup(fs->engine, new_dir->node, new_name, &to) == 0;
+    /* A directory that config/ shows, moved onto itself: by success the kernel would take the
+     * one that it knows by the other path for gone. */
     if (replaces && to.id == from.id)
-        return 0;
+        return from.kind == NODE_DIR ? -EINVAL : 0;
     r = settle_source(fs, from.id, who);
     if (r < 0)
         return r;

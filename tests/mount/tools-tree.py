@@ -128,6 +128,18 @@ class Trees(MountTest):
             self.assertTrue(self.ready("b").exists("trigger"))
             self.assertEqual(self.bash("rm -r b"), QUIET)
 
+    def test_moved_onto_itself(self):
+        self.assertEqual(self.bash("cp -r $f b"), QUIET)
+        for line in "mv -T ../config/syncs/b b", "mv -T b ../config/syncs/b":
+            code, said = self.bash(line)
+            self.assertEqual(code, 1)
+            self.assertRegex(said, "to a subdirectory of itself")
+        code, said = self.bash("touch b/1 && mv ../config/syncs/b/1 b/1; c=$?; rm b/1; exit $c")
+        self.assertEqual(code, 1)
+        self.assertIn("are the same file", said)
+        self.ready("b").run()
+        self.assertEqual(self.bash("rm -r b"), QUIET)
+
     def test_rsync_twice(self):
         self.assertEqual(self.bash("rsync -a $f/ b/"), QUIET)
         self.assertEqual(self.bash("rsync -ai $f/ b/"), QUIET)
