@@ -113,6 +113,10 @@ enum mode {
     MODE_COUNT,
 };
 #define MODE_BIT(m) (1u << (m))
+/* What a destination of tables can carry out. */
+#define MODES_OF_TABLES                                                                        \
+    (MODE_BIT(MODE_UPSERT) | MODE_BIT(MODE_INSERT) | MODE_BIT(MODE_UPDATE) |                   \
+     MODE_BIT(MODE_MIRROR) | MODE_BIT(MODE_FULL))
 
 enum operation {
     OP_INSERT,  /* always create */

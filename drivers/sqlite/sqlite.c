@@ -105,8 +105,7 @@ const struct driver driver_sqlite = {
     .name = "sqlite",
     .summary = "SQLite database files (source and destination)",
     .readme = readme,
-    .modes = MODE_BIT(MODE_UPSERT) | MODE_BIT(MODE_INSERT) | MODE_BIT(MODE_UPDATE) |
-             MODE_BIT(MODE_MIRROR) | MODE_BIT(MODE_FULL),
+    .modes = MODES_OF_TABLES,
     .traits = TRAIT_ATOMIC,
     .takes_table = true,
     .takes_query = true,
