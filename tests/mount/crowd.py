@@ -111,7 +111,7 @@ class Person:
     def op_replace(self, ok=REFUSED):
         name, text = self.text()
         temp = "%s/.new.%d" % (self.sync(), os.getpid())
-        self.write(temp, text, os.O_CREAT)
+        self.write(temp, text, os.O_CREAT | os.O_TRUNC)
         os.rename(temp, os.path.dirname(temp) + "/" + name)
 
     def op_remove(self, ok=GONE | {errno.EPERM}):
