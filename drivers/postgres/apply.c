@@ -169,6 +169,17 @@ add_insert(struct pg_dest *d, struct buf *sql, char of, const struct range *rang
         add_unmatched(d, sql);
 }
 
+/* " AND EXISTS (…": another row of the session, no delete, with the identifier of s. Left
+ * open. */
+static void
+add_same_key(struct pg_dest *d, struct buf *sql, const char *exists)
+{
+    buf_addf(sql, " AND %s (SELECT FROM pg_temp.retlfs_stage AS e WHERE e.op <> 'd'", exists);
+    for (size_t i = 0; i < d->target.nkey; i++)
+        buf_addf(sql, " AND e.f%zu = s.f%zu", d->target.key[i], d->target.key[i]);
+}
+
+/* What left the model does not take along what is in it. */
 static void
 add_delete(struct pg_dest *d, struct buf *sql, const struct range *range)
 {
@@ -176,6 +187,10 @@ add_delete(struct pg_dest *d, struct buf *sql, const struct range *range)
     add_filter(d, sql, 'd', range);
     buf_adds(sql, " AND ");
     add_match(d, sql);
+    if (d->merging) {
+        add_same_key(d, sql, "NOT EXISTS");
+        buf_addc(sql, ')');
+    }
 }
 
 /* Texts to the target's types. The cast is to the type without its modifier, the assignment
@@ -323,39 +338,63 @@ carry_out(struct pg_dest *d, enum step step, dest_verdict_fn verdict, void *arg,
     return bisect(0, d->end, try_range, refuse, &task, err);
 }
 
-/* ---- the rows of an update that have no match ---- */
+/* ---- rows that need no try ---- */
 
 struct telling {
+    const struct outcome *outcome;
     dest_verdict_fn verdict;
     void *arg;
+    bool any;
 };
 
 static int
-tell_unmatched(void *arg, char *line, size_t n, struct error *err)
+tell_row(void *arg, char *line, size_t n, struct error *err)
 {
-    static const struct outcome outcome = {
-        .kind = ROW_REJECTED, .code = "no_match", .why = "no such record at the destination"};
     struct telling *t = arg;
     uint64_t seq = 0;
     for (size_t i = 0; i < n && line[i] >= '0' && line[i] <= '9'; i++)
         seq = seq * 10 + (uint64_t)(line[i] - '0');
-    t->verdict(t->arg, seq, &outcome);
+    t->verdict(t->arg, seq, t->outcome);
+    t->any = true;
     return 0;
+}
+
+/* "7" and "007" are two records of the model but one integer: the later is refused, or one
+ * would overwrite the other. */
+static int
+refuse_merged(struct pg_dest *d, dest_verdict_fn verdict, void *arg, struct error *err)
+{
+    static const struct outcome same = {
+        .kind = ROW_REJECTED,
+        .code = "same_key",
+        .why = "another row of the model has the same identifier at the destination"};
+    AUTO_BUF struct buf which = BUF_INIT(BUF_NO_MAX), sql = BUF_INIT(BUF_NO_MAX);
+    struct telling telling = {.outcome = &same, .verdict = verdict, .arg = arg};
+    buf_adds(&which, "pg_temp.retlfs_stage AS s WHERE s.op IN ('u', 'm')");
+    add_same_key(d, &which, "EXISTS");
+    buf_adds(&which, " AND (e.seq < s.seq OR e.op = 'p'))");
+    buf_addf(&sql, "COPY (SELECT s.seq FROM %s) TO STDOUT", buf_z(&which));
+    if (which.failed || sql.failed)
+        return pg_dest_no_memory(err);
+    int rc = pg_copy_out(&d->link, buf_z(&sql), tell_row, &telling, err);
+    return rc || !telling.any ? rc : pg_run(&d->link, err, "DELETE FROM %s", buf_z(&which));
 }
 
 static int
 find_unmatched(struct pg_dest *d, dest_verdict_fn verdict, void *arg, struct error *err)
 {
+    static const struct outcome no_match = {
+        .kind = ROW_REJECTED, .code = "no_match", .why = "no such record at the destination"};
     AUTO_BUF struct buf sql = BUF_INIT(BUF_NO_MAX);
     const struct range all = {.all = true};
-    struct telling telling = {verdict, arg};
+    struct telling telling = {.outcome = &no_match, .verdict = verdict, .arg = arg};
     buf_adds(&sql, "COPY (SELECT s.seq FROM pg_temp.retlfs_stage AS s");
     add_filter(d, &sql, 'm', &all);
     add_unmatched(d, &sql);
     buf_adds(&sql, ") TO STDOUT");
     if (sql.failed)
         return pg_dest_no_memory(err);
-    return pg_copy_out(&d->link, buf_z(&sql), tell_unmatched, &telling, err);
+    return pg_copy_out(&d->link, buf_z(&sql), tell_row, &telling, err);
 }
 
 /* ---- survey ---- */
@@ -442,6 +481,8 @@ pg_apply(struct pg_dest *d, dest_verdict_fn verdict, void *arg, struct error *er
         if (!rc)
             rc = carry_out(d, STEP_CAST, verdict, arg, err);
     }
+    if (!rc && d->merging && d->count[OP_UPSERT] + d->count[OP_UPDATE] > 0)
+        rc = refuse_merged(d, verdict, arg, err);
     if (!rc && d->count[OP_INSERT])
         rc = carry_out(d, STEP_INSERT, verdict, arg, err);
     if (!rc && d->count[OP_UPSERT])

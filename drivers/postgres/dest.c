@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "postgres/marker.h"
+#include "postgres/types.h"
 
 int
 pg_dest_no_memory(struct error *err)
@@ -112,12 +113,26 @@ pg_dest_describe(void *handle, struct schema *ret, struct error *err)
 
 /* ---- begin ---- */
 
+static bool
+may_merge(const struct pg_dest *d)
+{
+    for (size_t i = 0; i < d->target.nkey; i++) {
+        const struct column *field = &d->target.fields[d->target.key[i]];
+        const struct pg_table_column *more = &d->table.more[d->columns[d->target.key[i]]];
+        bool same_type = field->native && strcmp(field->native, more->bare) == 0;
+        if (!same_type && !pg_tells_apart(more->type, field->type))
+            return true;
+    }
+    return false;
+}
+
 static int
 load_table(struct pg_dest *d, struct error *err)
 {
     int rc = pg_table_load(&d->link, d->target.object, &d->arena, &d->table, err);
     if (!rc && d->table.exists)
         rc = pg_table_check(&d->table, &d->target, d->columns, err);
+    d->merging = !rc && d->table.exists && may_merge(d);
     return rc;
 }
 
@@ -179,7 +194,7 @@ choose_way(struct pg_dest *d, bool is_new, struct error *err)
     bool only_inserts = d->target.mode == MODE_INSERT || !d->target.nkey;
     d->way = s->careful ? WAY_CAREFUL : WAY_TYPED;
     if (!s->full || s->dry || s->careful || d->target.mode == MODE_UPDATE || !t->plain ||
-        t->row_security)
+        t->row_security || (d->merging && !only_inserts))
         return 0;
     bool direct = is_new || (only_inserts && !s->survey);
     int rc = direct ? 0 : lock_empty(d, &direct, err);

@@ -27,6 +27,7 @@ struct pg_dest {
     int *columns;   /* field → index into table.columns */
     bool *is_key;   /* field → part of the identifier? */
     size_t *key_at; /* field → which part */
+    bool merging;   /* what the model tells apart may be one identifier here */
 
     struct session session;
     bool begun;

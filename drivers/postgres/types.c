@@ -60,6 +60,23 @@ pg_value_type(Oid type)
     }
 }
 
+bool
+pg_tells_apart(Oid type, enum value_type model)
+{
+    switch (type) {
+    case OID_INT2:
+    case OID_INT4:
+    case OID_INT8:
+    case OID_NUMERIC:
+        return model == V_INT;
+    case OID_TEXT:
+    case OID_VARCHAR:
+        return true;
+    default:
+        return false;
+    }
+}
+
 const char *
 pg_type_for(enum value_type type)
 {

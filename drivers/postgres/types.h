@@ -11,6 +11,9 @@
 #include "base/value.h"
 
 enum value_type pg_value_type(Oid type);
+/* Whether two identifiers that differ in a model of that type differ in such a column for sure.
+ * "7" and "007" are one integer. */
+bool pg_tells_apart(Oid type, enum value_type model);
 /* The type that holds all of ours, for a table we make; static. */
 const char *pg_type_for(enum value_type type);
 /* Can an index of that type give the engine's order for keys of that class? */

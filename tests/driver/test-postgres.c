@@ -326,6 +326,30 @@ test_keys(void)
     CHECK(starts(run(s), "error: config: operator does not exist: json = json"));
 }
 
+/* Text identifiers for an integer column: "1" is 1, and "01" must not overwrite it, nor "02"
+ * take away what is 2 now. */
+static void
+test_merging_keys(void)
+{
+    struct sync s = {
+        .object = "t", .fields = "id:text,name:text", .nkey = 1, .mode = MODE_MIRROR};
+    for (int unique = 0; unique < 2; unique++) {
+        fresh(unique);
+        s.full = s.survey = false;
+        s.rows = "u t:1|t:new\nu t:01|t:other\nu t:2|t:two";
+        s.removes = "d t:02\nd t:3";
+        CHECK_TEXT(run(s), "1 same_key another row of the model has the same identifier at the "
+                           "destination\n");
+        CHECK_TEXT(ask("SELECT id, name FROM t ORDER BY id"), "1|new\n2|two\n");
+        /* into an empty table too */
+        sql("TRUNCATE t");
+        s.full = true;
+        s.removes = NULL;
+        CHECK(starts(run(s), "1 same_key "));
+        CHECK_TEXT(ask("SELECT id, name FROM t ORDER BY id"), "1|new\n2|two\n");
+    }
+}
+
 static void
 test_dry(void)
 {
@@ -439,6 +463,7 @@ main(void)
     test_columns();
     test_views_and_triggers();
     test_keys();
+    test_merging_keys();
     test_dry();
     test_exact();
     buf_done(&told);
