@@ -305,6 +305,8 @@ do_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
         return;
     }
     struct fuse_entry_param e = entry_of(&f);
+    if (created)
+        e.entry_timeout = 0; /* it may be gone when its first text is refused */
     if (fuse_reply_create(req, &e, fi) < 0) {
         file_release(fs, handle_of(fi));
         inode_forget(fs, f.inode, 1);
@@ -681,7 +683,10 @@ mount_open(const struct mount_settings *settings, struct mount **ret, struct err
     s->fs.gid = getgid();
     s->fs.state_dir = settings->state_dir;
     clock_gettime(CLOCK_REALTIME, &s->fs.started);
-    inode_table_init(&s->fs);
+    if (inode_table_init(&s->fs) < 0) {
+        mount_close(s);
+        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+    }
     *ret = s;
     return 0;
 }

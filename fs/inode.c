@@ -9,7 +9,7 @@
 
 /* Apart from the stored tree's numbers. */
 static const uint64_t PLACE_INO = UINT64_C(1) << 63, VIEW_INO = UINT64_C(1) << 62;
-enum { PLAIN_TEXT_MAX = 256 * 1048576 };
+enum { PLAIN_TEXT_MAX = 256 * 1048576, TABLE_MIN = 4096 };
 
 /* ---- identity ---- */
 
@@ -60,7 +60,7 @@ same_place(const struct place *a, const struct place *b)
 static struct inode **
 bucket(struct fs *fs, uint64_t ino)
 {
-    return &fs->table[mix(0, ino) % INODE_BUCKETS];
+    return &fs->table[mix(0, ino) >> 32 & (fs->table_size - 1)];
 }
 
 static void
@@ -70,16 +70,65 @@ init_inode(struct inode *i)
     i->text = (struct buf)BUF_INIT(PLAIN_TEXT_MAX);
 }
 
-void
+int
 inode_table_init(struct fs *fs)
 {
+    fs->table = calloc(TABLE_MIN, sizeof *fs->table);
+    if (!fs->table)
+        return -ENOMEM;
+    fs->table_size = TABLE_MIN;
     pthread_mutex_init(&fs->table_lock, NULL);
     pthread_mutex_init(&fs->names, NULL);
     pthread_mutex_init(&fs->polls_lock, NULL);
     init_inode(&fs->root);
     fs->root.place.item = &nodes_root;
     fs->root.ino = 1;
-    inode_of_node(fs, NODE_CONFIG, true); /* kept: it knows what rm -r has hidden */
+    /* Kept: it knows what rm -r has hidden. */
+    return inode_of_node(fs, NODE_CONFIG, true) ? 0 : -ENOMEM;
+}
+
+/* As many chains as inodes, so that a million that the kernel has at hand are found as fast as
+ * a few. Without memory they grow longer. */
+static void
+resize_table(struct fs *fs, size_t size)
+{
+    struct inode **table = calloc(size, sizeof *table), **old = fs->table;
+    if (!table)
+        return;
+    size_t n = fs->table_size;
+    fs->table = table;
+    fs->table_size = size;
+    for (size_t b = 0; b < n; b++) {
+        while (old[b]) {
+            struct inode *i = old[b], **to = bucket(fs, i->ino);
+            old[b] = i->next;
+            i->next = *to;
+            *to = i;
+        }
+    }
+    free(old);
+}
+
+static void
+insert_locked(struct fs *fs, struct inode *i)
+{
+    if (fs->table_used++ >= fs->table_size)
+        resize_table(fs, fs->table_size * 2);
+    struct inode **to = bucket(fs, i->ino);
+    i->next = *to;
+    *to = i;
+}
+
+static void
+remove_locked(struct fs *fs, struct inode *i)
+{
+    struct inode **at = bucket(fs, i->ino);
+    while (*at != i)
+        at = &(*at)->next;
+    *at = i->next;
+    fs->table_used--;
+    if (fs->table_size > TABLE_MIN && fs->table_used < fs->table_size / 8)
+        resize_table(fs, fs->table_size / 2);
 }
 
 /* An unlinked node goes with the last of its inodes. */
@@ -107,13 +156,15 @@ free_inode(struct fs *fs, struct inode *i)
 void
 inode_table_done(struct fs *fs)
 {
-    for (size_t b = 0; b < INODE_BUCKETS; b++) {
+    for (size_t b = 0; b < fs->table_size; b++) {
         while (fs->table[b]) {
             struct inode *i = fs->table[b];
             fs->table[b] = i->next;
             free_inode(fs, i);
         }
     }
+    free(TAKE(fs->table));
+    fs->table_size = 0;
     buf_done(&fs->root.text);
 }
 
@@ -150,8 +201,7 @@ get(struct fs *fs, uint64_t ino, node_id node, const struct place *at, bool shar
             i->place = *at;
             i->place.name = TAKE(name);
         }
-        i->next = *bucket(fs, ino);
-        *bucket(fs, ino) = i;
+        insert_locked(fs, i);
     }
     pthread_mutex_unlock(&fs->table_lock);
     free(name);
@@ -198,12 +248,8 @@ inode_forget(struct fs *fs, struct inode *i, uint64_t lookups)
     pthread_mutex_lock(&fs->table_lock);
     i->lookups -= lookups < i->lookups ? lookups : i->lookups;
     bool gone = i->lookups == 0;
-    if (gone) {
-        struct inode **at = bucket(fs, i->ino);
-        while (*at != i)
-            at = &(*at)->next;
-        *at = i->next;
-    }
+    if (gone)
+        remove_locked(fs, i);
     pthread_mutex_unlock(&fs->table_lock);
     if (gone)
         free_inode(fs, i);

@@ -51,8 +51,6 @@ struct inode {
 struct triggers;
 struct watch;
 
-enum { INODE_BUCKETS = 4096 };
-
 struct fs {
     struct engine *engine;
     uid_t uid; /* owner of what belongs to no sync */
@@ -64,14 +62,16 @@ struct fs {
     struct triggers *triggers;
     struct watch *watch;
     pthread_mutex_t table_lock;
-    struct inode *table[INODE_BUCKETS];
+    struct inode **table; /* chains; as many as a power of two */
+    size_t table_size, table_used;
     pthread_mutex_t polls_lock;
     struct handle *polls;   /* handles of pollable files */
     struct handle *handles; /* all, under table_lock */
     struct dirs *listings;  /* all, under table_lock */
 };
 
-void inode_table_init(struct fs *fs);
+/* 0 or -ENOMEM. */
+int inode_table_init(struct fs *fs);
 /* Frees every inode; tells the engine of unlinked ones. Nothing may be open any more. */
 void inode_table_done(struct fs *fs);
 /* The inode with one more look-up counted; NULL when memory is out. */

@@ -170,6 +170,6 @@ void chg_entry_filename(const struct chg_meta *meta, const struct entry *e, stru
 bool chg_is_filename(const struct chg_meta *meta, const char *name);
 /* Finds the entry with that file name among those with these ops (equal names get "~2", "~3" …
  * in file order). 1: found, copied into arena; 0: none. A look-up by key, not a scan, but for
- * names that were cut. Thread-safe; the block it was found in is kept for the next one. */
+ * names that were cut. Thread-safe; the blocks unpacked last are kept for the next ones. */
 int chg_find_filename(struct chg *c, unsigned ops, const char *name, struct arena *arena,
                       struct entry *e, struct error *err);

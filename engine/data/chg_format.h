@@ -94,6 +94,10 @@ struct chg_block {
     const char *key;
 };
 
+/* Cursors kept for look-ups, so that as many readers at different places unpack no block twice.
+ */
+enum { CHG_FINDERS = 4 };
+
 struct chg_cursor {
     struct chg *file;
     bool counted; /* holds a reference */
@@ -101,10 +105,11 @@ struct chg_cursor {
     struct buf packed, unpacked;
     const char *p, *end; /* in unpacked */
     uint32_t left;       /* entries of this block not yet given */
-    size_t next_block;
-    unsigned ops; /* only these are given */
+    size_t next_block;   /* while p is set, the one before it is unpacked */
+    unsigned ops;        /* only these are given */
     uint64_t seq;
-    bool peeked; /* `peek` is to be given before what follows */
+    struct str at; /* key of the entry read last of this block; p = NULL: of none yet */
+    bool peeked;   /* `peek` is to be given before what follows */
     struct entry peek;
 };
 
@@ -130,7 +135,8 @@ struct chg {
     struct chg *refused;
 
     pthread_mutex_t lock; /* for the rest: the block that was rendered last */
-    struct chg_cursor *view_cursor, *find_cursor;
+    struct chg_cursor *view_cursor;
+    struct chg_cursor *finders[CHG_FINDERS]; /* the one used last first */
     struct buf view_text;
     size_t view_block; /* SIZE_MAX: none */
     enum chg_view view_kind;
@@ -151,6 +157,10 @@ enum { CHG_OUTCOME_BYTES = sizeof CHG_OUTCOME_KEY - 1 + CHG_OUTCOME_MAX + 1 };
 int chg_cursor_open_uncounted(struct chg *c, struct chg_cursor **ret, struct error *err);
 /* The next chg_next gives the first entry of that block. */
 void chg_cursor_to_block(struct chg_cursor *cur, size_t block);
+/* The block in which entries with this key begin, if there are any. */
+size_t chg_block_of(const struct chg *c, struct str key);
+/* Whether this is the block that the cursor has unpacked. */
+bool chg_cursor_has_block(const struct chg_cursor *cur, size_t block);
 /* "NAME is damaged at byte OFFSET". */
 int chg_damaged(const struct chg *c, uint64_t offset, struct error *err);
 /* SHA-256 of two pieces. False: libcrypto failed. */

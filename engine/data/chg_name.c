@@ -233,6 +233,22 @@ chg_is_filename(const struct chg_meta *meta, const char *name)
     return parsed.cut || (!key.failed && strcmp(buf_z(&again), name) == 0);
 }
 
+/* The one that has the block of this key unpacked, or that was not used for longest; it comes
+ * first. NULL: memory is out. */
+static struct chg_cursor *
+choose_finder(struct chg *c, struct str key, struct error *err)
+{
+    size_t block = chg_block_of(c, key);
+    int i = 0;
+    while (i < CHG_FINDERS - 1 && c->finders[i] && !chg_cursor_has_block(c->finders[i], block))
+        i++;
+    struct chg_cursor *chosen = c->finders[i];
+    if (!chosen && chg_cursor_open_uncounted(c, &chosen, err) < 0)
+        return NULL;
+    memmove(&c->finders[1], &c->finders[0], (size_t)i * sizeof c->finders[0]);
+    return c->finders[0] = chosen;
+}
+
 int
 chg_find_filename(struct chg *c, unsigned ops, const char *name, struct arena *arena,
                   struct entry *e, struct error *err)
@@ -245,10 +261,11 @@ chg_find_filename(struct chg *c, unsigned ops, const char *name, struct arena *a
     if (key.failed)
         return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
     pthread_mutex_lock(&c->lock);
-    int rc = c->find_cursor ? 0 : chg_cursor_open_uncounted(c, &c->find_cursor, err);
-    if (rc == 0) {
-        chg_cursor_only(c->find_cursor, ops);
-        rc = find_from(c->find_cursor, parsed, buf_str(&key), e, err);
+    struct chg_cursor *cur = choose_finder(c, buf_str(&key), err);
+    int rc = -ENOMEM;
+    if (cur) {
+        chg_cursor_only(cur, ops);
+        rc = find_from(cur, parsed, buf_str(&key), e, err);
     }
     if (rc > 0 && (!copy_str(arena, &e->key) || !copy_str(arena, &e->after) ||
                    !copy_str(arena, &e->before) || !copy_str(arena, &e->note)))

@@ -239,7 +239,8 @@ chg_unref(struct chg *c)
     if (!c || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) > 1)
         return NULL;
     chg_cursor_close(c->view_cursor);
-    chg_cursor_close(c->find_cursor);
+    for (int i = 0; i < CHG_FINDERS; i++)
+        chg_cursor_close(c->finders[i]);
     chg_unref(c->refused);
     pthread_mutex_destroy(&c->lock);
     if (c->fd >= 0)
@@ -324,11 +325,18 @@ chg_cursor_only(struct chg_cursor *cur, unsigned ops)
         cur->peeked = false;
 }
 
+bool
+chg_cursor_has_block(const struct chg_cursor *cur, size_t block)
+{
+    return cur->p && block + 1 == cur->next_block;
+}
+
 void
 chg_cursor_to_block(struct chg_cursor *cur, size_t block)
 {
     cur->peeked = false;
-    if (block + 1 == cur->next_block && cur->p) { /* it is here already */
+    cur->at = (struct str){0};
+    if (chg_cursor_has_block(cur, block)) {
         cur->p = cur->unpacked.p;
         cur->left = cur->file->blocks[block].entries;
         cur->seq = UINT64_MAX;
@@ -351,12 +359,15 @@ static int
 load_block(struct chg_cursor *cur, struct error *err)
 {
     const struct chg *c = cur->file;
-    while (cur->next_block < c->nblocks && !(c->blocks[cur->next_block].ops & cur->ops))
-        cur->next_block++;
-    if (cur->next_block >= c->nblocks)
+    size_t block = cur->next_block;
+    while (block < c->nblocks && !(c->blocks[block].ops & cur->ops))
+        block++;
+    if (block >= c->nblocks)
         return 0;
+    cur->next_block = block + 1;
     cur->p = cur->end = NULL;
-    const struct chg_block *b = &c->blocks[cur->next_block++];
+    cur->at = (struct str){0};
+    const struct chg_block *b = &c->blocks[block];
     buf_clear(&cur->packed);
     int rc = read_piece(c, b->offset, b[1].offset - b->offset, &cur->packed, err);
     if (rc < 0)
@@ -403,6 +414,7 @@ parse_entry(struct chg_cursor *cur, struct entry *e)
             return false;
         e->tries = (uint32_t)tries;
     }
+    cur->at = e->key;
     return true;
 }
 
@@ -440,10 +452,9 @@ starts_before(const struct chg_block *b, struct str key)
     return n > 0 && memcmp(b->key, key.p, n) < 0;
 }
 
-int
-chg_seek(struct chg_cursor *cur, struct str key, struct error *err)
+size_t
+chg_block_of(const struct chg *c, struct str key)
 {
-    const struct chg *c = cur->file;
     size_t low = 0, high = c->nblocks; /* blocks [0, low) start before, [high, …) do not */
     while (low < high) {
         size_t middle = low + (high - low) / 2;
@@ -452,7 +463,17 @@ chg_seek(struct chg_cursor *cur, struct str key, struct error *err)
         else
             high = middle;
     }
-    chg_cursor_to_block(cur, low > 0 ? low - 1 : 0);
+    return low > 0 ? low - 1 : 0;
+}
+
+int
+chg_seek(struct chg_cursor *cur, struct str key, struct error *err)
+{
+    size_t block = chg_block_of(cur->file, key);
+    bool ahead = chg_cursor_has_block(cur, block) && cur->at.p && key_compare(cur->at, key) < 0;
+    if (!ahead)
+        chg_cursor_to_block(cur, block);
+    cur->peeked = false;
     struct entry e;
     int rc;
     while ((rc = chg_next(cur, &e, err)) > 0) {

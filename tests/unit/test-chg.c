@@ -317,6 +317,47 @@ test_skip(void)
     free(e);
 }
 
+static int
+find_by_name(struct chg *c, unsigned ops, const struct entry *want)
+{
+    struct error err = ERROR_INIT;
+    AUTO_BUF struct buf name = BUF_INIT(BUF_NO_MAX);
+    struct entry got;
+    chg_entry_filename(&meta, want, &name);
+    int rc = chg_find_filename(c, ops, buf_z(&name), &arena, &got, &err);
+    return rc == 1 && !same_entry(&got, want) ? -1 : rc;
+}
+
+/* Look-ups that go on from the last one, in the same block, back, and over blocks that were
+ * passed over. */
+static void
+test_finders(void)
+{
+    enum { N = 6000 };
+    struct entry *e = make_entries(N, 0);
+    for (size_t i = 0; i < N; i++)
+        e[i].op = i > 0 ? ENTRY_INSERT : ENTRY_UPDATE;
+    struct chg *c = write_file("finders", e, N, 0);
+    const unsigned insert = CHG_OP(ENTRY_INSERT), update = CHG_OP(ENTRY_UPDATE);
+    CHECK(c && c->nblocks > 2 && !(c->blocks[c->nblocks - 1].ops & update));
+    CHECK(find_by_name(c, update, &e[1]) == 0);
+    CHECK(find_by_name(c, insert, &e[N - 1]) == 1);
+    CHECK(find_by_name(c, update, &e[0]) == 1);
+    bool found = true;
+    for (size_t i = 1; i < N; i++)
+        found = found && find_by_name(c, insert, &e[i]) == 1 &&
+                find_by_name(c, insert, &e[i]) == 1 && find_by_name(c, update, &e[i]) == 0;
+    CHECK_MSG(found, "in order, each again, and none that is of another kind");
+    for (size_t i = N - 1; i > N - 500; i--)
+        found = found && find_by_name(c, insert, &e[i]) == 1;
+    CHECK_MSG(found, "backwards");
+    for (int i = 0; i < 500; i++)
+        found = found && find_by_name(c, CHG_ALL_OPS, &e[random_below(N)]) == 1;
+    CHECK_MSG(found, "at random");
+    chg_unref(c);
+    free(e);
+}
+
 static void
 test_random_files(void)
 {
@@ -683,6 +724,7 @@ main(void)
     test_texts();
     test_random_files();
     test_skip();
+    test_finders();
     test_equal_names();
     test_no_identifier();
     test_digest();
