@@ -29,8 +29,11 @@ run_guard(const struct definition *def, const struct diff_counts *counts, uint64
 {
     if (def->mode != MODE_MIRROR)
         return NULL;
-    if (counts->rows == 0 && deletes + foreign > 0)
-        return arena_printf(arena, "the model is empty: %llu records would be deleted",
+    /* Rows without a usable identifier are no model either. */
+    if (counts->rows == counts->refused && deletes + foreign > 0)
+        return arena_printf(arena, "%s: %llu records would be deleted",
+                            counts->rows ? "every row of the model was refused"
+                                         : "the model is empty",
                             (unsigned long long)(deletes + foreign));
     uint64_t bound;
     if (too_many(def, deletes, counts->delivered, &bound))

@@ -228,6 +228,18 @@ run_why_full(const struct sync_record *before, const struct definition *def, con
     return why.n ? arena_strdup(arena, buf_z(&why)) : NULL;
 }
 
+/* An identifier of another type may be written another way: what was delivered would seem to
+ * have left the model, and the delete of the old form would hit the new one. */
+static bool
+key_types_differ(const struct chg_meta *before, const struct chg_meta *now)
+{
+    for (size_t i = 0; i < now->nkey && i < before->nkey; i++)
+        if (now->key_class[i] != before->key_class[i] ||
+            now->fields[now->key[i]].type != before->fields[before->key[i]].type)
+            return true;
+    return false;
+}
+
 /* With the model's types known: whether the delivered state still counts, and the last reasons.
  */
 static int
@@ -245,9 +257,7 @@ decide_full(struct run *run, struct error *err)
     run->fresh = before->reset || !before->signature ||
                  compare_signatures(before->signature, run->signature, &ignored);
     if (!run->fresh && before->meta) {
-        for (size_t i = 0; i < run->meta->nkey; i++)
-            if (run->meta->key_class[i] != before->meta->key_class[i])
-                run->fresh = true;
+        run->fresh = key_types_differ(before->meta, run->meta);
         if (run->fresh)
             add_reason(&why, "type of the identifier changed");
         else if (run->def->mode != MODE_INSERT)

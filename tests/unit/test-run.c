@@ -159,6 +159,41 @@ test_guards(void)
     CHECK(fake.ntarget == 100);
 }
 
+/* Few records, so that no share of them would hold the run. */
+static void
+test_nothing_usable(void)
+{
+    fake_clear();
+    fake_add("a", "Al", "Aa");
+    fake_add("b", "Bo", "Bonn");
+    sync_id = make_sync("unusable", "\"id\"", THREE, "mirror", "");
+    CHECK(trigger(sync_id, "run") == 0);
+    for (size_t i = 0; i < 2; i++)
+        fake.model[i].cells[0][0] = '\0'; /* a join went wrong */
+    CHECK(trigger(sync_id, "run") == EIO && fake.ntarget == 2);
+    CHECK(shows(sync_id, SYNC_ERROR,
+                "held: every row of the model was refused: 2 records would be deleted"));
+}
+
+/* Another type of the identifier: what was delivered has not left the model. */
+static void
+test_identifier_type(void)
+{
+    fake_clear();
+    fake_add("a", "Al", "x");
+    fake_add("b", "Bo", "y");
+    sync_id =
+        make_sync("retyped", "\"city\"", "column,field\ncity,id\nname,name\n", "mirror", "");
+    CHECK(trigger(sync_id, "run") == 0 && fake.ntarget == 2);
+    fake.bytes = true;
+    CHECK(trigger(sync_id, "run") == 0 && fake.ntarget == 2 && fake.deletes == 0);
+    CHECK(shows(sync_id, SYNC_STATUS, "last_full: type of the identifier changed"));
+    put(sync_id, "mode", "insert");
+    fake.bytes = false;
+    CHECK(trigger(sync_id, "run") == EIO && fake.ntarget == 2);
+    CHECK(shows(sync_id, SYNC_ERROR, "held: mode insert would create 2 records again"));
+}
+
 static void
 test_foreign(void)
 {
@@ -527,6 +562,8 @@ main(void)
     test_rejected();
     test_identifiers();
     test_guards();
+    test_nothing_usable();
+    test_identifier_type();
     test_foreign();
     test_insert();
     test_update();
