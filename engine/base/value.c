@@ -37,7 +37,7 @@ value_type_parse(struct str name)
 bool
 record_unpack(struct str rec, struct value *values, size_t n)
 {
-    const char *p = rec.p, *end = rec.p + rec.n;
+    const char *p = rec.n ? rec.p : "", *end = p + rec.n;
     for (size_t i = 0; i < n; i++)
         if (!record_next(&p, end, &values[i]))
             return false;

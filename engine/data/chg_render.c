@@ -45,7 +45,7 @@ struct walk {
 static struct walk
 walk_start(struct str record)
 {
-    return (struct walk){record.p, record.p + record.n};
+    return record.n ? (struct walk){record.p, record.p + record.n} : (struct walk){NULL, NULL};
 }
 
 static struct value

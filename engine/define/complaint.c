@@ -76,17 +76,22 @@ is_key(struct str line, size_t end)
     return end < line.n && line.p[end] == ':';
 }
 
-/* Where the piece of line at `at` ends, and whether it may be shown. */
+/* Where the piece of line at `at` ends, and whether it may be shown. *value: a colon came
+ * before it, so that it is no key even if another follows. */
 static size_t
-next_piece(struct str line, size_t at, bool *shown)
+next_piece(struct str line, size_t at, bool *value, bool *shown)
 {
     static const char open[] = "{}[],: \t\r";
+    bool is_value = *value;
     *shown = true;
-    if (strchr(open, line.p[at]) && line.p[at])
+    if (strchr(open, line.p[at]) && line.p[at]) {
+        *value = line.p[at] == ':' || (is_value && strchr(" \t\r", line.p[at]));
         return at + 1;
+    }
+    *value = false;
     if (line.p[at] == '"') {
         size_t end = string_end(line, at);
-        *shown = is_key(line, end);
+        *shown = !is_value && is_key(line, end);
         return end;
     }
     *shown = false;
@@ -95,14 +100,23 @@ next_piece(struct str line, size_t at, bool *shown)
     return at;
 }
 
+/* Whether what follows text is a value. */
+static bool
+after_colon(struct str text)
+{
+    while (text.n > 0 && strchr(" \t\r\n", text.p[text.n - 1]) && text.p[text.n - 1])
+        text.n--;
+    return text.n > 0 && text.p[text.n - 1] == ':';
+}
+
 /* Keys and punctuation of a line of JSON; each value, well formed or not, as "***". */
 static void
-masked_excerpt(struct complaint *c, struct str line, size_t column)
+masked_excerpt(struct complaint *c, struct str line, size_t column, bool value)
 {
     size_t n = 0, at = 0;
     for (size_t end; at < line.n; at = end) {
         bool shown;
-        end = next_piece(line, at, &shown);
+        end = next_piece(line, at, &value, &shown);
         size_t need = shown ? end - at : MASK_LENGTH;
         if (n + need >= sizeof c->excerpt)
             break;
@@ -122,12 +136,13 @@ masked_excerpt(struct complaint *c, struct str line, size_t column)
 void
 connection_mask(struct str text, struct buf *out)
 {
+    bool value = false;
     while (text.n) {
         const char *newline = memchr(text.p, '\n', text.n);
         struct str line = {text.p, newline ? (size_t)(newline - text.p) : text.n};
         for (size_t at = 0, end; at < line.n; at = end) {
             bool shown;
-            end = next_piece(line, at, &shown);
+            end = next_piece(line, at, &value, &shown);
             buf_add(out, shown ? line.p + at : "***", shown ? end - at : MASK_LENGTH);
         }
         size_t taken = line.n + (newline != NULL);
@@ -159,7 +174,7 @@ place(struct complaint *c, const struct text_file *f, size_t at)
     c->line = text_line(text, start);
     c->column = (unsigned)(at - start + 1);
     if (f->secret)
-        masked_excerpt(c, line, at - start);
+        masked_excerpt(c, line, at - start, after_colon((struct str){text.p, start}));
     else
         plain_excerpt(c, line, at - start);
 }

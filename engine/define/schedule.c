@@ -79,11 +79,13 @@ next_word(struct parser *p)
     return word;
 }
 
-/* Complains of the word that `at` points into. */
+/* Complains of the word that `at` points into, or of the one that is missing there. */
 static bool
 refuse(struct parser *p, const char *at, const char *hint, const char *what, struct str quoted)
 {
     const char *end = p->f->text.p + p->f->text.n, *stop = at;
+    while (stop < end && is_blank(*stop))
+        stop++;
     while (stop < end && !is_blank(*stop))
         stop++;
     p->open = stop == end;
@@ -115,7 +117,7 @@ parse_every(struct parser *p, struct schedule *s)
     unsigned number;
     if (word.n == 0)
         return refuse(p, word.p, hint, "an interval is missing", (struct str){0});
-    if (!read_number(&left, &number) || left.n != 1 || !strchr("mhd", *left.p))
+    if (!read_number(&left, &number) || left.n != 1 || !memchr("mhd", *left.p, 3))
         return refuse(p, word.p, hint, "not an interval:", word);
     s->interval = (*left.p == 'm' ? 60 : *left.p == 'h' ? 3600 : 86400) * SECOND * number;
     if (number == 0)
@@ -176,7 +178,7 @@ parse_item(struct parser *p, const struct field *f, struct str item, uint64_t *b
             s.n--;
             if (!read_value(&s, f, &high))
                 return refuse_value(p, f, item.p, item);
-            if (high == 0 && low > 0)
+            if (high == 0 && low > 0 && f->names)
                 high = f->high; /* "fri-sun" */
         }
     }

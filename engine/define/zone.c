@@ -159,13 +159,24 @@ rule_day(const char **p, struct rule_day *ret)
     return rule_time(p, &ret->second);
 }
 
+/* How far from UTC, in seconds to the east (the text has it to the west). */
+static bool
+rule_offset_east(const char **p, int64_t *ret)
+{
+    int64_t west;
+    if (!rule_time(p, &west) || west <= -OFFSET_MAX || west >= OFFSET_MAX)
+        return false;
+    *ret = -west;
+    return true;
+}
+
 static bool
 parse_rule(const char *p, struct rule *r)
 {
-    int64_t west;
-    if (!rule_name(&p) || !rule_time(&p, &west))
+    int64_t east;
+    if (!rule_name(&p) || !rule_offset_east(&p, &east))
         return false;
-    *r = (struct rule){.standard = -west};
+    *r = (struct rule){.standard = east};
     if (*p == '\0')
         return true;
     if (!rule_name(&p))
@@ -173,11 +184,11 @@ parse_rule(const char *p, struct rule *r)
     r->has_summer = true;
     r->summer = r->standard + 3600;
     if (*p != ',') {
-        if (!rule_time(&p, &west))
+        if (!rule_offset_east(&p, &r->summer))
             return false;
-        r->summer = -west;
     }
-    return rule_day(&p, &r->start) && rule_day(&p, &r->end) && *p == '\0';
+    return r->summer < OFFSET_MAX && rule_day(&p, &r->start) && rule_day(&p, &r->end) &&
+           *p == '\0';
 }
 
 /* Seconds since 1970 as the wall clock shows them when that day of the year begins to count. */

@@ -282,6 +282,8 @@ test_secret_never_shown(void)
         "{ \"driver\": \"db\", \"path\": \"/x\", \"passwrd\": \"hunter2\" }",
         "{ \"driver\": \"db\", \"path\": \"/x\", \"password\": hunter2 }",
         "{ \"driver\": \"db\", \"password\": \"hunter2",
+        "{ \"driver\": \"db\", \"password\": \"hunter2\" : 1 }",
+        "{ \"driver\": \"db\", \"password\":\n\"hunter2\": 1 }",
         "{ \"driver\": \"db\", \"password\": \"hunter2\n\" }",
         "{ \"driver\": \"db\", \"password\": \"x hunter2\" \"hunter2\" }",
         "{ \"driver\": \"db\", \"path\": \"/x\", \"password\": [\"hunter2\"] }",

@@ -75,6 +75,9 @@ test_texts(void)
     CHECK(check("every 15", false) == TEXT_INCOMPLETE && !complaint.line);
     CHECK(check("eve", false) == TEXT_INCOMPLETE);
     CHECK(check("cron 0 0 *", false) == TEXT_INCOMPLETE);
+    CHECK(check("cron 0 0 ", false) == TEXT_INCOMPLETE);
+    const struct text_file nul = {.name = "schedule", .text = STR("every 15\0")};
+    CHECK(schedule_check(&nul, true, &arena, &schedule, &complaint) == TEXT_BROKEN);
     CHECK(check("evry 15m", false) == TEXT_BROKEN);
     CHECK(check("cron 61 ", false) == TEXT_BROKEN);
 
@@ -100,6 +103,7 @@ test_texts(void)
     CHECK(refused("cron */90 * * * *", 1, 6, "not a step"));
     CHECK(refused("cron */0 * * * *", 1, 6, "not a step"));
     CHECK(refused("cron 0 22-5 * * *", 1, 8, "backwards"));
+    CHECK(refused("cron 0 22-0 * * *", 1, 8, "backwards"));
     CHECK(refused("cron 0 0 30 2 *", 1, 10, "never comes"));
     CHECK(refused("cron 0 0 31 2,4,6,9,11 *", 1, 10, "never comes"));
     CHECK(refused("cron 0 0 * * * Nowhere/City", 1, 16, "unknown time zone \"Nowhere/City\""));
