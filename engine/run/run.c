@@ -592,6 +592,23 @@ points_there_still(struct run *run, const char *sent, struct error *err)
                      run->def->dest_connection, moved);
 }
 
+static int
+ask_fate(struct run *run, const char *token, enum dest_fate *fate, struct error *err)
+{
+    const struct driver *driver = run->dest_connection->driver;
+    if (!driver->dest_commit) { /* it has nothing to publish: every verdict was known before */
+        *fate = FATE_COMMITTED;
+        return 0;
+    }
+    struct chg_meta no_fields = {.source_driver = (char[]){""}};
+    run->meta = &no_fields;
+    int rc = run_open_destination(run, err);
+    run->meta = NULL;
+    if (rc == 0 && driver->dest_resolve)
+        rc = driver->dest_resolve(run->destination, token, fate, err);
+    return rc;
+}
+
 int
 run_resolve(struct run *run, struct error *err)
 {
@@ -608,15 +625,8 @@ run_resolve(struct run *run, struct error *err)
         rc = run_prepare_texts(run, err);
     if (rc == 0)
         rc = points_there_still(run, buf_z(&signature), err);
-    if (rc == 0) {
-        struct chg_meta no_fields = {.source_driver = (char[]){""}};
-        run->meta = &no_fields;
-        rc = run_open_destination(run, err);
-        run->meta = NULL;
-    }
-    if (rc == 0 && run->dest_connection->driver->dest_resolve)
-        rc = run->dest_connection->driver->dest_resolve(run->destination, buf_z(&token), &fate,
-                                                        err);
+    if (rc == 0)
+        rc = ask_fate(run, buf_z(&token), &fate, err);
     if (rc == 0 && fate == FATE_UNKNOWN)
         rc = error_set(err, ERR_UNKNOWN, EIO,
                        "the destination cannot tell; \"reset\" gives the question up");

@@ -127,6 +127,28 @@ test_unresolved(void)
     CHECK(lines(sent(s, 0)) == 2);
 }
 
+/* The destination has committed, and then the ledger cannot say so: a full disk, or a kill. */
+static void
+test_end_not_written(void)
+{
+    static const char *const connections[] = {"{\"driver\": \"fake\"}",
+                                              "{\"driver\": \"calls\"}"};
+    for (size_t i = 0; i < 2; i++) {
+        fake_clear();
+        fake_add("a", "Al", "x");
+        put(NODE_CONNECTIONS, "f.json", connections[i]);
+        node_id s = make_sync(i ? "calls" : "atomic", NULL, THREE, "insert", "");
+        spoil("CREATE TRIGGER full BEFORE UPDATE ON run WHEN new.phase = 'done'"
+              " BEGIN SELECT RAISE(ABORT, 'the disk is full'); END");
+        CHECK(trigger(s, "run") == EIO && fake.ntarget == 1);
+        CHECK(shows(s, SYNC_STATUS, "state: unresolved\n"));
+        spoil("DROP TRIGGER full");
+        reopen_engine();
+        CHECK(trigger(s, "run") == 0 && fake.ntarget == 1 && lines(sent(s, 0)) == 0);
+        CHECK(shows(s, SYNC_STATUS, "delivered: 1\n"));
+    }
+}
+
 int
 main(void)
 {
@@ -134,5 +156,6 @@ main(void)
     test_killed();
     test_damaged_sync();
     test_unresolved();
+    test_end_not_written();
     return end();
 }
