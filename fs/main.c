@@ -20,6 +20,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/reach.h"
 #include "define/define.h"
 #include "engine.h"
 #include "mount.h"
@@ -37,6 +38,8 @@ static const char help_text[] =
     "\n"
     "  -o state=DIR    where definitions, state and history are kept\n"
     "  -o runs=N       runs that may go on at once (4)\n"
+    "  -o allow_path=DIR, allow_env=NAME, allow_command\n"
+    "                  what definitions may reach; with allow_other nothing else\n"
     "  -o OPTION,...   allow_other, ro, fsname=… and others of mount.fuse3(8)\n"
     "  -f              stay in the foreground\n"
     "  -d              the same, and print every request\n"
@@ -295,6 +298,23 @@ serve_in_background(const struct options *o, const char *mountpoint)
     return serve(o, mountpoint, fds[1]);
 }
 
+/* Who may write definitions on a shared mount does not borrow the daemon's rights with them. */
+static int
+limit_reach(const struct options *o, struct error *err)
+{
+    if (!o->shared && !o->allow_paths.n && !o->allow_env.n && !o->allow_command)
+        return 0;
+    reach_limit();
+    if (o->allow_command)
+        reach_allow_command();
+    int r = 0;
+    for (size_t i = 0; i < o->allow_paths.n && r == 0; i++)
+        r = reach_allow_path(o->allow_paths.p[i], err);
+    return r ? r
+             : reach_forget_environment((const char *const *)o->allow_env.p, o->allow_env.n,
+                                        err);
+}
+
 /* mount(8) may call us with nothing open: what is opened next must not become stdout. */
 static void
 open_standard_files(void)
@@ -313,8 +333,8 @@ run(struct options *o)
     if (find_fuse(&err) < 0 || find_mountpoint(o->mountpoint, &mountpoint, &err) < 0 ||
         find_state(o, &err) < 0)
         return fail(&err);
-    if (geteuid() == 0)
-        buf_addf(&o->mount, "%sallow_other", o->mount.n ? "," : "");
+    if (limit_reach(o, &err) < 0)
+        return fail(&err);
     signal(SIGPIPE, SIG_IGN);
     umask(0);
     log_open(o->debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, false);

@@ -154,7 +154,8 @@ found_place(struct fs *fs, struct inode *dir, const struct place *at, struct fou
     return 0;
 }
 
-/* A file whose writer was told that its text is refused: nobody finds it any more. */
+/* A file whose writer was told that its text is refused: nobody finds it any more. True when it
+ * is gone, also by the hand of a close(2) that came between. */
 static bool
 abandon_doomed(struct fs *fs, node_id id)
 {
@@ -162,12 +163,12 @@ abandon_doomed(struct fs *fs, node_id id)
     if (!i)
         return false;
     pthread_mutex_lock(&i->lock);
-    bool doomed = i->doomed;
+    bool doomed = i->doomed, gone = doomed || i->unlinked;
     pthread_mutex_unlock(&i->lock);
     if (doomed)
         file_abandon(fs, i);
     inode_forget(fs, i, 1);
-    return doomed;
+    return gone;
 }
 
 static int

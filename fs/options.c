@@ -46,11 +46,32 @@ parse_runs(struct options *o, const char *text, struct error *err)
     return 0;
 }
 
+/* `value` goes to the end of a list of texts. */
+#define ADD_TEXT(list, value, err)                                                             \
+    ({                                                                                         \
+        char *copy_ = strdup(value);                                                           \
+        int r_ = 0;                                                                            \
+        if (!copy_ || !VEC_PUSH(list, copy_)) {                                                \
+            free(copy_);                                                                       \
+            r_ = error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");                        \
+        }                                                                                      \
+        r_;                                                                                    \
+    })
+
 static int
 parse_one(struct options *o, const char *option, struct error *err)
 {
     if (!*option || is_ignored(option))
         return 0;
+    if (strncmp(option, "allow_path=", 11) == 0)
+        return ADD_TEXT(&o->allow_paths, option + 11, err);
+    if (strncmp(option, "allow_env=", 10) == 0)
+        return ADD_TEXT(&o->allow_env, option + 10, err);
+    if (strcmp(option, "allow_command") == 0) {
+        o->allow_command = true;
+        return 0;
+    }
+    o->shared |= strcmp(option, "allow_other") == 0;
     if (strncmp(option, "state=", 6) == 0) {
         free(o->state_dir);
         o->state_dir = strdup(option + 6);
@@ -141,5 +162,11 @@ void
 options_done(struct options *o)
 {
     free(o->state_dir);
+    VEC_EACH (&o->allow_paths, path)
+        free(*path);
+    VEC_DONE(&o->allow_paths);
+    VEC_EACH (&o->allow_env, name)
+        free(*name);
+    VEC_DONE(&o->allow_env);
     buf_done(&o->mount);
 }

@@ -64,8 +64,8 @@ watch_note(struct watch *w, node_id sync)
     pthread_mutex_unlock(&w->lock);
 }
 
-/* Only what the kernel has at hand can be watched: an idle tree is left alone, and umount(8) does
- * not find it busy by our own doing. */
+/* Only what the kernel has at hand can be watched: an idle tree is left alone, and umount(8)
+ * does not find it busy by our own doing. */
 static void
 touch_all(struct watch *w, const struct dir *dir, node_id sync, const char *prefix)
 {

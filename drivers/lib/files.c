@@ -2,12 +2,12 @@
 #include "lib/files.h"
 
 #include <fcntl.h>
-#include <glob.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
+#include "base/reach.h"
 
 enum { WINDOW = 256 * 1024, WINDOW_MAX = 1 << 30 };
 
@@ -15,8 +15,9 @@ static int
 stamp(struct file_stamp *f, const char *path, struct error *err)
 {
     struct stat st;
-    if (stat(path, &st) < 0)
-        return error_set_errno(err, ERR_CONFIG, errno, "cannot read \"%s\"", path);
+    int r = reach_stat(path, true, &st);
+    if (r < 0)
+        return reach_fail(err, r, path);
     if (S_ISDIR(st.st_mode))
         return error_set(err, ERR_CONFIG, EISDIR, "\"%s\" is a directory", path);
     if (!S_ISREG(st.st_mode))
@@ -74,13 +75,14 @@ files_open(struct files *f, const char *pattern, struct error *err)
 {
     *f = (struct files){0};
     struct stat st;
-    if (lstat(pattern, &st) == 0)
+    int rc = reach_stat(pattern, false, &st);
+    if (rc == 0)
         return stamp_all(f, &(char *){(char *)pattern}, 1, err);
-    if (!strpbrk(pattern, "*?["))
-        return error_set_errno(err, ERR_CONFIG, errno, "cannot read \"%s\"", pattern);
+    if (rc == -EXDEV || !strpbrk(pattern, "*?["))
+        return reach_fail(err, rc, pattern);
 
     glob_t found = {0};
-    int rc = glob(pattern, GLOB_ERR | GLOB_NOSORT, NULL, &found);
+    rc = reach_glob(pattern, GLOB_ERR | GLOB_NOSORT, &found);
     if (rc == 0)
         rc = stamp_all(f, found.gl_pathv, found.gl_pathc, err);
     else if (rc == GLOB_NOMATCH)
@@ -99,7 +101,7 @@ files_check(const struct files *f, struct error *err)
 {
     for (size_t i = 0; i < f->n; i++) {
         struct stat st;
-        if (stat(f->files[i].path, &st) < 0 || !same(&f->files[i], &st))
+        if (reach_stat(f->files[i].path, true, &st) < 0 || !same(&f->files[i], &st))
             return changed(&f->files[i], err);
     }
     return 0;
@@ -132,9 +134,9 @@ feed_open(struct feed *f, const struct files *files, size_t i, struct error *err
     f->pos = f->end = 0;
     f->eof = false;
     /* Not blocking, in case somebody put a pipe in the file's place. */
-    f->fd = open(f->file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    f->fd = reach_open(f->file->path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
     if (f->fd < 0)
-        return error_set_errno(err, ERR_CONFIG, errno, "cannot read \"%s\"", f->file->path);
+        return reach_fail(err, f->fd, f->file->path);
     return check_open_file(f, err);
 }
 

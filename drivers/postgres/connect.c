@@ -9,7 +9,9 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/reach.h"
 #include "postgres/fail.h"
+#include "postgres/local.h"
 
 #define OPTION(member) offsetof(struct pg_options, member)
 
@@ -53,7 +55,7 @@ pg_check(const void *connection, struct error *err)
         return error_set(err, ERR_CONFIG, EINVAL,
                          "\"connect_timeout\" is not between 1 and 3600");
     if (!given(o->dsn))
-        return 0;
+        return pg_local_check(o, NULL, err);
     /* libpq's own words may repeat the text, and with it a password. */
     PQconninfoOption *parts = PQconninfoParse(o->dsn, NULL);
     if (!parts)
@@ -63,13 +65,15 @@ pg_check(const void *connection, struct error *err)
     for (PQconninfoOption *p = parts; p->keyword; p++)
         if (given(p->val) && p->dispchar[0] == '*')
             secret = p->keyword;
-    int rc = 0;
+    int rc;
     if (secret)
         rc =
             error_set(err, ERR_CONFIG, EINVAL,
                       "a password in plain text is refused: take \"%s\" out of \"dsn\" and set "
                       "\"password\" to {\"env\": …}, {\"file\": …} or {\"command\": …}",
                       secret);
+    else
+        rc = pg_local_check(o, parts, err);
     PQconninfoFree(parts);
     return rc;
 }
@@ -212,7 +216,7 @@ start(const struct pg_options *o, const char *sync)
     char port[16], name[64];
     snprintf(port, sizeof port, "%d", (int)o->port);
     snprintf(name, sizeof name, "retlfs/%s", sync);
-    const char *keys[16], *values[16];
+    const char *keys[20], *values[20];
     size_t n = 0;
 #define SET(key, value) (keys[n] = (key), values[n++] = (value))
     /* What comes later wins: a dsn may choose other keepalives, not another encoding. */
@@ -220,6 +224,8 @@ start(const struct pg_options *o, const char *sync)
     SET("keepalives_interval", "10");
     SET("keepalives_count", "3");
     SET("tcp_user_timeout", "60000");
+    for (size_t i = 0; reach_is_limited() && i < PG_LOCAL_DEFAULTS; i++)
+        SET(pg_local_defaults[i][0], pg_local_defaults[i][1]);
     if (given(o->dsn))
         SET("dbname", o->dsn);
     if (given(o->host))

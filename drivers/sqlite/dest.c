@@ -3,7 +3,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+
+#include "base/reach.h"
 
 static int
 copy_target(struct dest *d, const struct target *t, struct error *err)
@@ -34,10 +35,11 @@ int
 dest_attach(struct dest *d, const char *mode, struct error *err)
 {
     AUTO_STMT sqlite3_stmt *stmt = NULL;
-    const char *uri = link_uri(&d->arena, d->options->path, mode);
-    if (!uri)
-        return no_memory(err);
-    int rc = link_prepare(&d->link, "ATTACH ?1 AS " DEST_SCHEMA, &stmt, err);
+    const char *uri;
+    int rc = link_uri(&d->arena, d->options->path, mode, &uri, err);
+    if (rc)
+        return rc;
+    rc = link_prepare(&d->link, "ATTACH ?1 AS " DEST_SCHEMA, &stmt, err);
     if (rc)
         return rc;
     sqlite3_bind_text(stmt, 1, uri, -1, SQLITE_STATIC);
@@ -56,11 +58,12 @@ open_file(struct dest *d, struct error *err)
                        d->options, err);
     if (rc)
         return rc;
-    if (access(d->options->path, F_OK) < 0) {
-        if (errno == ENOENT && d->target.create)
-            return 0; /* dest_apply will make it */
-        return error_set_errno(err, ERR_CONFIG, errno, "cannot open \"%s\"", d->options->path);
-    }
+    struct stat st;
+    rc = reach_stat(d->options->path, true, &st);
+    if (rc == -ENOENT && d->target.create)
+        return 0; /* dest_apply will make it */
+    if (rc < 0)
+        return reach_fail(err, rc, d->options->path);
     rc = dest_attach(d, "rw", err);
     if (!rc && sqlite3_db_readonly(d->link.db, DEST_SCHEMA))
         rc = error_set(err, ERR_CONFIG, EROFS, "\"%s\" can only be read", d->options->path);

@@ -3,7 +3,9 @@
 
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/reach.h"
 
 /* Instead of sqlite3_busy_timeout, which no cancel can interrupt. */
 static int
@@ -25,6 +27,8 @@ link_open(struct link *l, const char *uri, int flags, const struct sqlite_option
           struct error *err)
 {
     l->busy_timeout = options->busy_timeout;
+    if (reach_is_limited())
+        flags |= SQLITE_OPEN_NOFOLLOW; /* link_uri has resolved them; ATTACH inherits it */
     int code =
         sqlite3_open_v2(uri, &l->db, flags | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX, NULL);
     if (code == SQLITE_OK)
@@ -175,8 +179,8 @@ link_add_name(struct buf *sql, const char *name)
     buf_addc(sql, '"');
 }
 
-char *
-link_uri(struct arena *arena, const char *path, const char *mode)
+static char *
+encode_uri(struct arena *arena, const char *path, const char *mode)
 {
     static const char hex[] = "0123456789ABCDEF";
     size_t n = strlen(path);
@@ -202,4 +206,16 @@ link_uri(struct arena *arena, const char *path, const char *mode)
     }
     stpcpy(stpcpy(to, "?mode="), mode);
     return uri;
+}
+
+int
+link_uri(struct arena *arena, const char *path, const char *mode, const char **ret,
+         struct error *err)
+{
+    AUTO_FREE char *real = NULL;
+    int rc = reach_resolve(path, &real);
+    if (rc < 0)
+        return reach_fail(err, rc, path);
+    *ret = encode_uri(arena, real, mode);
+    return *ret ? 0 : error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
 }

@@ -50,8 +50,9 @@ int link_run(struct link *l, sqlite3_stmt *stmt, struct error *err);
 
 /* The name as SQL: in double quotes, those within doubled. */
 void link_add_name(struct buf *sql, const char *name);
-/* "file:…?mode=MODE" for any path; in the arena, NULL when memory is out. */
-char *link_uri(struct arena *arena, const char *path, const char *mode);
+/* "file:…?mode=MODE" for any path that may be reached; in the arena. */
+int link_uri(struct arena *arena, const char *path, const char *mode, const char **ret,
+             struct error *err);
 
 static inline void
 cleanup_stmt(sqlite3_stmt **stmt)

@@ -53,17 +53,17 @@ sqlite_source_open(const void *connection, const struct model *model, void **ret
         return no_memory(err);
     s->table_name = arena_strdup(&s->arena, model->table);
     s->query = arena_strdup(&s->arena, model->query);
-    const char *uri = link_uri(&s->arena, options->path, "ro");
+    const char *uri;
     int rc;
-    if (!uri || (model->table && !s->table_name) || (model->query && !s->query))
+    if ((model->table && !s->table_name) || (model->query && !s->query))
         rc = no_memory(err);
     else if (!s->table_name == !s->query)
         rc = error_set(err, ERR_CONFIG, EINVAL, "either a table or a query is needed");
     else
-        rc = link_open(&s->link, uri, SQLITE_OPEN_READONLY, options, err);
+        rc = link_uri(&s->arena, options->path, "ro", &uri, err);
+    if (!rc && link_open(&s->link, uri, SQLITE_OPEN_READONLY, options, err))
+        rc = error_wrap(err, "\"%s\"", options->path);
     if (rc) {
-        if (rc != -ENOMEM && (s->table_name || s->query))
-            error_wrap(err, "\"%s\"", options->path);
         sqlite_source_close(s);
         return rc;
     }

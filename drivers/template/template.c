@@ -26,6 +26,7 @@
 
 #include "base/cleanup.h"
 #include "base/fileio.h"
+#include "base/reach.h"
 #include "driver.h"
 
 /* The options of a connection, in the types that driver.h names. Filled by the engine, which
@@ -194,10 +195,11 @@ template_dest_open(const void *connection, const struct target *target, void **r
         return no_memory(err);
     d->lines = (struct buf)BUF_INIT(BUF_NO_MAX);
     d->nfields = target->nfields;
-    d->fd = open(o->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+    d->fd = reach_open(o->path, O_WRONLY | O_APPEND | O_CREAT, 0666);
     if (d->fd < 0) {
+        int rc = reach_fail(err, d->fd, o->path);
         template_dest_close(d);
-        return error_set_errno(err, ERR_CONFIG, errno, "cannot open \"%s\"", o->path);
+        return rc;
     }
     *ret = d;
     return 0;

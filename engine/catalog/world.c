@@ -27,9 +27,11 @@ world_forget(struct catalog *c)
     pthread_mutex_unlock(&c->world_lock);
 }
 
-/* Always from the last commit: what a transaction may still undo must not be remembered. */
+/* Always from the last commit: what a transaction may still undo must not be remembered.
+ * -ENOENT: there is no such connection; -EINVAL: it is not in order, see *why. */
 static int
-load_driver(struct catalog *c, const char *connection, const struct driver **ret)
+load_driver(struct catalog *c, const char *connection, const struct driver **ret,
+            struct complaint *why)
 {
     struct error err = ERROR_INIT;
     AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
@@ -39,15 +41,14 @@ load_driver(struct catalog *c, const char *connection, const struct driver **ret
         rc = connection_in_force(q, connection, &text, &err);
         catalog_read_end(c, q);
     }
-    *ret = NULL;
     if (rc < 0)
-        return rc == -ENOENT ? 0 : rc;
+        return rc;
     struct connection *parsed = NULL;
-    struct complaint complaint;
-    if (connection_parse(connection, buf_str(&text), &parsed, &complaint) == 0)
+    rc = connection_parse(connection, buf_str(&text), &parsed, why);
+    if (rc == 0)
         *ret = parsed->driver;
     connection_free(parsed);
-    return 0;
+    return rc;
 }
 
 static const struct driver *
@@ -61,8 +62,10 @@ driver_of(void *arg, const char *connection)
             driver = known->driver;
             goto out;
         }
-    if (load_driver(c, connection, &driver) < 0)
-        goto out;
+    struct complaint why;
+    int rc = load_driver(c, connection, &driver, &why);
+    if (rc < 0 && rc != -ENOENT && rc != -EINVAL)
+        goto out; /* not known now; the next one asks again */
     if (c->drivers.n >= KNOWN_MAX)
         forget_drivers(c);
     char *name = strdup(connection);
@@ -73,8 +76,15 @@ out:
     return driver;
 }
 
+static bool
+fault_of(void *arg, const char *connection, struct complaint *why)
+{
+    const struct driver *driver;
+    return load_driver(arg, connection, &driver, why) == -EINVAL;
+}
+
 struct world
 catalog_world(struct catalog *c)
 {
-    return (struct world){.driver_of = driver_of, .arg = c};
+    return (struct world){.driver_of = driver_of, .fault_of = fault_of, .arg = c};
 }

@@ -40,6 +40,20 @@ driver_of(void *arg, const char *connection)
     return NULL;
 }
 
+/* Its own line has said what is wrong with it. */
+static bool
+fault_of(void *arg, const char *connection, struct complaint *why)
+{
+    struct check *k = arg;
+    VEC_EACH (&k->connections, it) {
+        if (strcmp(it->name, connection) == 0) {
+            snprintf(why->text, sizeof why->text, "see connections/%s.json", connection);
+            return true;
+        }
+    }
+    return false;
+}
+
 /* ---- reading ---- */
 
 static int
@@ -169,11 +183,9 @@ check_connection(struct check *k, const char *root, const char *dir, int dirfd,
     struct connection *conn = NULL;
     if (name && connection_parse(name, text, &conn, &c))
         show(k, root, &c);
-    if (conn) {
-        struct known_connection known = {name, conn->driver};
-        if (VEC_PUSH(&k->connections, known))
-            name = NULL;
-    }
+    struct known_connection known = {name, conn ? conn->driver : NULL};
+    if (name && VEC_PUSH(&k->connections, known))
+        name = NULL;
     connection_free(conn);
 }
 
@@ -252,7 +264,8 @@ check_sync(struct check *k, const char *dir, int dirfd)
 
     check_schedule(k, dir, dirfd);
 
-    struct world world = {.driver_of = k->have_connections ? driver_of : NULL, .arg = k};
+    struct world world = {
+        .driver_of = k->have_connections ? driver_of : NULL, .fault_of = fault_of, .arg = k};
     struct definition *d = NULL;
     struct complaints *complaints = calloc(1, sizeof *complaints);
     if (!complaints)

@@ -55,6 +55,9 @@ struct world {
     /* The driver behind a connection; NULL when there is no such (ready) connection. The
      * function itself NULL: nothing is known of connections, so none is missed. */
     const struct driver *(*driver_of)(void *arg, const char *connection);
+    /* Asked when driver_of has none: is there such a connection all the same, and what is wrong
+     * with it? NULL: there never is. */
+    bool (*fault_of)(void *arg, const char *connection, struct complaint *why);
     void *arg;
     const char *destination; /* TEXT_MODE: the connection the sync's config.json in force names
                                 as its destination; NULL: unknown */

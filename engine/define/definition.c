@@ -92,10 +92,16 @@ find_connection(struct whole *w, const char *side, const char *name)
     if (!w->world || !w->world->driver_of)
         return NULL;
     const struct driver *driver = world_driver(w->world, name);
-    if (!driver)
+    struct complaint why = {0};
+    if (driver)
+        return driver;
+    if (w->world->fault_of && w->world->fault_of(w->world->arg, name, &why))
+        complain(next(w), &w->config, connection_at(w, side), NULL,
+                 "connection \"%s\" is not in order: %s", name, why.text);
+    else
         complain(next(w), &w->config, connection_at(w, side), NULL,
                  "connection \"%s\" does not exist: write connections/%s.json", name, name);
-    return driver;
+    return NULL;
 }
 
 static void

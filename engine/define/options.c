@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "base/cleanup.h"
+#include "base/reach.h"
 #include "define/words.h"
 
 #define ALLOWED_SECRET                                                                         \
@@ -73,6 +74,9 @@ set_string(const struct filling *f, const struct option *o, const struct json_no
     if (*text && *text != '/' && o->flags & OPTION_PATH)
         return complain(f->c, v->file, v->at, "the daemon's working directory is /",
                         "\"%s\" must be an absolute path", o->name);
+    struct error err = ERROR_INIT;
+    if (*text && o->flags & OPTION_PATH && reach_check(text, &err))
+        return complain(f->c, v->file, v->at, NULL, "\"%s\": %s", o->name, err.text);
     char *copy = arena_strdup(f->arena, text);
     if (!copy)
         return complain_memory(f->c, v->file);
@@ -206,6 +210,13 @@ set_secret(const struct filling *f, const struct option *o, const struct json_no
     if (rc == 0 && secret.file && secret.file[0] != '/')
         rc = complain(f->c, v->file, file.at, "the daemon's working directory is /",
                       "the file of \"%s\" must be an absolute path", o->name);
+    struct error err = ERROR_INIT;
+    if (rc == 0 && secret.file && reach_check(secret.file, &err))
+        rc = complain(f->c, v->file, file.at, NULL, "\"%s\": %s", o->name, err.text);
+    if (rc == 0 && secret.command && !reach_may_command())
+        rc = complain(f->c, v->file, command.at, NULL,
+                      "\"%s\": commands are not allowed on this mount (-o allow_command)",
+                      o->name);
     if (rc == 0)
         f->secrets->p[f->secrets->n++] = secret;
     return rc;

@@ -15,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/reach.h"
 
 enum {
     SECRET_MAX = 64 * 1024,
@@ -48,9 +49,9 @@ static int
 from_file(const char *path, char *to, size_t *n, struct error *err)
 {
     /* not to hang on a FIFO */
-    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    AUTO_CLOSE int fd = reach_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
     if (fd < 0)
-        return error_set_errno(err, ERR_CONFIG, errno, "file \"%s\"", path);
+        return reach_fail(err, fd, path);
     struct stat st;
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
         return error_set(err, ERR_CONFIG, EINVAL, "\"%s\" is not a regular file", path);
@@ -63,8 +64,11 @@ from_env(const char *name, char *to, size_t *n, struct error *err)
 {
     const char *value = getenv(name);
     if (!value)
-        return error_set(err, ERR_CONFIG, EINVAL, "environment variable \"%s\" is not set",
-                         name);
+        return error_set(err, ERR_CONFIG, EINVAL, "environment variable \"%s\" is not set%s",
+                         name,
+                         reach_is_limited() ? ", or not allowed on this mount "
+                                              "(-o allow_env=NAME)"
+                                            : "");
     *n = strlen(value);
     if (*n > SECRET_MAX)
         return error_set(err, ERR_CONFIG, EFBIG,
@@ -144,6 +148,9 @@ static int
 from_command(const char *const *argv, char *to, size_t *n, struct error *err)
 {
     int ends[2];
+    if (!reach_may_command())
+        return error_set(err, ERR_CONFIG, EACCES,
+                         "commands are not allowed on this mount (-o allow_command)");
     if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
         return error_set_errno(err, ERR_INTERNAL, errno, "cannot make a pipe");
     AUTO_CLOSE int out = ends[0];

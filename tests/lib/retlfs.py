@@ -223,6 +223,8 @@ class Mount:
         self.point.mkdir()
         self.data.mkdir()
         self.options, self.env = list(options), dict(env or {})
+        if "allow_other" in self.options:
+            self.options.append("allow_path=%s" % self.data)
         self.expect = re.compile(expect) if expect else None
         self.process, self.log, self.starts = None, None, 0
         atexit.register(self.close)

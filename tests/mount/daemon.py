@@ -156,7 +156,7 @@ class Start(unittest.TestCase):
     def test_another_user(self):
         if os.getuid() != 0:
             self.skipTest("needs root to become another user")
-        mount = Mount()
+        mount = Mount(options=["allow_other"])
         self.addCleanup(mount.close)
         sync, _, _ = simple(mount)
         stranger = subprocess.run(

@@ -76,6 +76,8 @@ def results(text):
 
 
 class Suite(MountTest):
+    options = ("allow_other",)
+
     def run_suite(self, where):
         os.mkdir(where)
         os.chmod(where, 0o755)

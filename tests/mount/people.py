@@ -20,6 +20,8 @@ STRANGER = 54321  # a number is user enough
 
 
 class People(MountTest):
+    options = ("allow_other",)
+
     def make(self):
         sync = self.sync(
             config={"source": {"connection": "lite", "query": "SELECT 1 AS id"},
