@@ -17,7 +17,7 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
 from retlfs import Mount, MountTest, main
 
-PROCESSES, STEPS = 6, 700
+PROCESSES, STEPS = 6, int(os.environ.get("RETLFS_TEST_STEPS", "700"))
 NAMES = ["a", "b", "file with spaces", "ü", "d", "e", "-dash", "n" * 255]
 SIZE = 200000
 
