@@ -87,6 +87,7 @@ class Schedule(MountTest):
             self.assertEqual(sync.read("schedule.rej"), text)
             self.assertEqual(sync.state(), "draft")
             self.assertIn("schedule.rej", sync.status()["reason"])
+            self.assertEqual(sync.trigger("run"), errno.ENOEXEC)
         self.expect_errno(errno.EFBIG, sync.write, "schedule", "cron 0" + ",0" * 600 + " * * * *")
         os.unlink(sync.path / "schedule.rej")
         self.assertEqual(sync.state(), "ready")
