@@ -656,10 +656,24 @@ settle_earlier(struct run *run, struct error *err)
     return rc;
 }
 
+/* Who changes a sync's record for no run being active (reset) looks for one within a
+ * transaction. From here on such a look finds this run; what was changed before is in the
+ * catalogue once nobody else writes. */
+static int
+wait_for_writers(struct run *run, struct error *err)
+{
+    int rc = catalog_begin(run->catalog, err);
+    if (rc == 0)
+        catalog_rollback(run->catalog);
+    return rc;
+}
+
 static int
 prepare(struct run *run, struct error *err)
 {
-    int rc = settle_earlier(run, err);
+    int rc = wait_for_writers(run, err);
+    if (rc == 0)
+        rc = settle_earlier(run, err);
     if (rc == 0)
         rc = ledger_load_sync(run->catalog, run->dir, &run->before, err);
     if (rc == 0)

@@ -281,39 +281,39 @@ cancel_job(struct engine *e, node_id id, struct error *err)
     return rc;
 }
 
-/* In one transaction: no kill leaves a run that could bring back what was forgotten. */
+/* Within a transaction: see wait_for_writers in run.c. *record: what is left of it. */
 static int
-store_reset(struct engine *e, const struct sync_record *record, struct error *err)
-{
-    int rc = catalog_begin(e->catalog, err);
-    if (rc < 0)
-        return rc;
-    rc = ledger_store_sync(e->catalog, record, err);
-    if (rc == 0)
-        rc = ledger_drop_unresolved(e->catalog, record->uid, err);
-    if (rc == 0)
-        return catalog_commit(e->catalog, err);
-    catalog_rollback(e->catalog);
-    return rc;
-}
-
-static int
-reset_state(struct engine *e, node_id id, const struct caller *who, struct error *err)
+forget_state(struct engine *e, node_id id, struct sync_record *record, struct error *err)
 {
     if (registry_busy(e, id))
         return error_set(err, ERR_CONFIG, EBUSY, "a run is active; cancel it first");
-    struct sync_record record;
-    int rc = ledger_load_sync(e->catalog, id, &record, err);
+    int rc = ledger_load_sync(e->catalog, id, record, err);
     if (rc < 0 && rc != -EUCLEAN) /* a damaged record is mended by forgetting what it said */
         return rc;
     error_clear(err);
-    record.reset = "reset";
-    record.segments = NULL;
-    record.nsegments = 0;
-    record.meta = NULL;
-    record.plan = NULL;
-    record.live_rows = record.rejected_rows = record.rejected_run = 0;
-    rc = store_reset(e, &record, err);
+    record->reset = "reset";
+    record->segments = NULL;
+    record->nsegments = 0;
+    record->meta = NULL;
+    record->plan = NULL;
+    record->live_rows = record->rejected_rows = record->rejected_run = 0;
+    rc = ledger_store_sync(e->catalog, record, err);
+    return rc < 0 ? rc : ledger_drop_unresolved(e->catalog, record->uid, err);
+}
+
+/* In one transaction: no kill leaves a run that could bring back what was forgotten. */
+static int
+reset_state(struct engine *e, node_id id, const struct caller *who, struct error *err)
+{
+    struct sync_record record = {.model_rows = -1};
+    int rc = catalog_begin(e->catalog, err);
+    if (rc < 0)
+        return rc;
+    rc = forget_state(e, id, &record, err);
+    if (rc == 0)
+        rc = catalog_commit(e->catalog, err);
+    else
+        catalog_rollback(e->catalog);
     AUTO_BUF struct buf line = BUF_INIT(256);
     buf_addf(&line, "reset by uid=%u pid=%d", who->uid, who->pid);
     if (rc == 0) {

@@ -149,6 +149,45 @@ test_end_not_written(void)
     }
 }
 
+static void *
+reset(void *arg)
+{
+    struct waiting unused = {.result = -1};
+    struct ticket *ticket = NULL;
+    struct error err = ERROR_INIT;
+    node_id *s = arg;
+    int rc = sync_trigger(engine, *s, STR("reset"), false, &me, done, &unused, &ticket, &err);
+    return (void *)(intptr_t)-rc;
+}
+
+/* A reset and a run at the same time: one comes first, and what it did holds. */
+static void
+test_reset_beside_run(void)
+{
+    fake_clear();
+    fake_add("a", "Al", "x");
+    node_id s = make_sync("both", "\"id\"", THREE, "upsert", "");
+    CHECK(trigger(s, "run") == 0);
+    struct sql q;
+    struct error err = ERROR_INIT;
+    AUTO_BUF struct buf path = BUF_INIT(256);
+    buf_addf(&path, "%s/catalogue.db", directory);
+    CHECK(sql_open(&q, buf_z(&path), &err) == 0);
+    /* the disk is slow: whoever writes stands in the middle of it */
+    CHECK(sql_script(&q, &err, "BEGIN IMMEDIATE") == 0);
+    pthread_t thread;
+    void *result;
+    pthread_create(&thread, NULL, reset, &s);
+    CHECK(trigger(s, "start") == 0);
+    CHECK(sql_script(&q, &err, "COMMIT") == 0);
+    sql_close(&q);
+    pthread_join(thread, &result);
+    CHECK(trigger(s, "wait") == 0);
+    bool was_reset = result == NULL;
+    CHECK(was_reset || (intptr_t)result == EBUSY);
+    CHECK(lines(sent(s, 0)) == was_reset);
+}
+
 int
 main(void)
 {
@@ -157,5 +196,6 @@ main(void)
     test_damaged_sync();
     test_unresolved();
     test_end_not_written();
+    test_reset_beside_run();
     return end();
 }
