@@ -91,9 +91,11 @@ pg_fail(struct pg_link *link, const PGresult *res, struct error *err)
     if (!sqlstate) {
         bool lost = PQstatus(link->conn) != CONNECTION_OK;
         const char *words = PQerrorMessage(link->conn);
+        const char *echo = strstr(words, "\ninvalid socket"); /* of asking again */
         error_set(err, lost ? ERR_UNREACHABLE : ERR_INTERNAL, lost ? ECONNRESET : EIO, "%s",
                   "");
-        add_words(err, lost ? "the connection was lost: " : "", words, strlen(words), "");
+        add_words(err, lost ? "the connection was lost: " : "", words,
+                  echo ? (size_t)(echo - words) : strlen(words), "");
         return -err->errnum;
     }
     int errnum;

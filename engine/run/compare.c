@@ -103,6 +103,7 @@ diff(struct run *run, struct error *err)
     const struct reader_settings reading = {
         .driver = run->source_connection->driver,
         .source = run->source,
+        .name = run->def->source_connection,
         .mapper = run->mapper,
         .ordered = run->ordered,
         .dirfd = run->dirfd,

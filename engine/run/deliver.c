@@ -21,7 +21,7 @@ run_begin_session(struct run *run, struct error *err)
     };
     int rc = sender_begin(run->sender, &session, err);
     run->session = rc == 0;
-    return rc < 0 ? error_wrap(err, "destination \"%s\"", run->def->dest_connection) : 0;
+    return rc;
 }
 
 /* Sends the deletes of the change file, or all but them. */

@@ -20,6 +20,7 @@ struct reader {
     struct buf key, record, packed;
     struct error error; /* of the read; valid once the thread has ended */
     int result;
+    bool ours; /* it was not the source that failed */
 
     /* the consumer's */
     struct block *taking;
@@ -114,11 +115,9 @@ add_to_sorter(struct reader *r, enum mapped kind, const struct error *why, struc
     return sorter_add(r->sorter, buf_str(&r->key), buf_str(&r->packed), err);
 }
 
-/* source_row_fn */
 static int
-take_row(void *arg, const struct value *values, struct error *err)
+add_row(struct reader *r, const struct value *values, struct error *err)
 {
-    struct reader *r = arg;
     int rc = cancel_check(r->set.cancelled, err);
     if (rc < 0)
         return rc;
@@ -132,11 +131,23 @@ take_row(void *arg, const struct value *values, struct error *err)
     return r->sorter ? add_to_sorter(r, kind, &why, err) : add_to_block(r, kind, &why, err);
 }
 
+/* source_row_fn */
+static int
+take_row(void *arg, const struct value *values, struct error *err)
+{
+    struct reader *r = arg;
+    int rc = add_row(r, values, err);
+    r->ours = rc < 0;
+    return rc;
+}
+
 static void *
 read_source(void *arg)
 {
     struct reader *r = arg;
     r->result = r->set.driver->source_read(r->set.source, take_row, r, &r->error);
+    if (r->result < 0 && !r->ours && r->error.kind != ERR_CANCELLED)
+        error_wrap(&r->error, "source \"%s\"", r->set.name);
     if (r->result == 0)
         r->result = r->sorter ? sorter_finish(r->sorter, &r->error) : flush_block(r, &r->error);
     queue_close_producer(&r->queue);

@@ -27,7 +27,8 @@ struct progress { /* read by others while a run goes on */
 
 struct reader_settings {
     const struct driver *driver;
-    void *source; /* described and planned */
+    void *source;     /* described and planned */
+    const char *name; /* of its connection, for errors */
     struct mapper *mapper;
     bool ordered;           /* the source gives key order */
     int dirfd;              /* for the sorter's files */

@@ -313,6 +313,7 @@ open_sender(struct run *run, struct error *err)
     const struct sender_settings settings = {
         .driver = driver,
         .destination = run->destination,
+        .name = run->def->dest_connection,
         .mode = run->def->mode,
         .meta = run->meta,
         .dirfd = run->dirfd,

@@ -199,14 +199,26 @@ unpack(const struct sender *s, const char **p, const char *end, struct value *va
     return true;
 }
 
+/* Two systems are at work: the failure says which one it was. */
+static int
+at_destination(const struct sender *s, struct error *err)
+{
+    if (err->kind == ERR_REPLAY || err->kind == ERR_CANCELLED)
+        return -err->errnum;
+    return error_wrap(err, "destination \"%s\"", s->set.name);
+}
+
 static int
 write_batch(struct sender *s, size_t first, size_t n, struct error *err)
 {
     struct batch batch = {.changes = s->changes.p + first, .n = n, .number = s->batches++};
     memset(s->outcomes.p, 0, n * sizeof *s->outcomes.p);
-    int rc = s->set.driver->dest_write(s->set.destination, &batch, s->outcomes.p, err);
+    int rc = cancel_check(s->set.cancelled, err); /* what is queued stays unsent */
     if (rc < 0)
         return rc;
+    rc = s->set.driver->dest_write(s->set.destination, &batch, s->outcomes.p, err);
+    if (rc < 0)
+        return at_destination(s, err);
     for (size_t i = 0; i < n; i++)
         if (batch.changes[i].op != OP_PRESENT)
             keep_verdict(s, batch.changes[i].seq, &s->outcomes.p[i]);
@@ -287,7 +299,7 @@ sender_begin(struct sender *s, const struct session *session, struct error *err)
     if (s->set.driver->dest_begin) {
         int rc = s->set.driver->dest_begin(s->set.destination, session, err);
         if (rc < 0)
-            return rc;
+            return at_destination(s, err);
     }
     s->session = true;
     return 0;
@@ -349,7 +361,8 @@ sender_drain(struct sender *s, struct error *err)
 int
 sender_survey(struct sender *s, dest_foreign_fn foreign, void *arg, struct error *err)
 {
-    return s->set.driver->dest_survey(s->set.destination, foreign, arg, err);
+    int rc = s->set.driver->dest_survey(s->set.destination, foreign, arg, err);
+    return rc < 0 ? at_destination(s, err) : rc;
 }
 
 int
@@ -358,7 +371,7 @@ sender_apply(struct sender *s, struct error *err)
     int rc = 0;
     if (s->set.driver->dest_apply)
         rc = s->set.driver->dest_apply(s->set.destination, keep_verdict, s, err);
-    return rc < 0 ? rc : verdicts_kept(s, err);
+    return rc < 0 ? at_destination(s, err) : verdicts_kept(s, err);
 }
 
 int
@@ -367,9 +380,10 @@ sender_commit(struct sender *s, struct error *err)
     int rc = 0;
     if (s->set.driver->dest_commit)
         rc = s->set.driver->dest_commit(s->set.destination, err);
-    if (rc == 0)
-        s->session = false;
-    return rc;
+    if (rc < 0)
+        return at_destination(s, err);
+    s->session = false;
+    return 0;
 }
 
 void

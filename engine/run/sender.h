@@ -11,6 +11,7 @@
 struct sender_settings {
     const struct driver *driver;
     void *destination; /* opened; the caller closes it after sender_free */
+    const char *name;  /* of its connection, for errors */
     enum mode mode;
     const struct chg_meta *meta;
     int dirfd; /* for the verdicts' sorter */

@@ -1,0 +1,103 @@
+"""A sync to be tried under faults: its tables, changes of its model, and whether the destination
+is exact afterwards. `insert` goes to a table without unique index, so that a row sent twice would
+stay to be seen; in `mirror` a row of somebody else's stands at the destination after the first
+run, so that a delete that the model does not justify (or a silent full run, which would be held
+for it) shows."""
+
+import time
+
+from retlfs import Sqlite, errno_name
+
+MODES = ["insert", "bag", "upsert", "mirror", "update", "full"]
+FOREIGN = -1
+
+
+def series(first, last):
+    """Rows i from first to last, in the SQL of both databases."""
+    return "(WITH RECURSIVE s(i) AS (SELECT %d UNION ALL SELECT i + 1 FROM s WHERE i < %d) SELECT i FROM s) s" % (
+        first, last)
+
+
+class Subject:
+    """One sync. `source` and `dest` are pairs: the database, and the name of the connection."""
+
+    def __init__(self, mount, rng, mode, source, dest, rows, tag=""):
+        self.mount, self.mode, self.rng, self.rows = mount, mode, rng, rows
+        self.src_db, source_name = source
+        self.db, dest_name = dest
+        self.name = "%s_%s_%s%s" % (mode, source_name, dest_name, tag)
+        self.src, self.dest = "s_" + self.name, "d_" + self.name
+        self.usual = 0.2
+        self.next_id, self.foreign, self.serial = 1, False, 0
+        for db, table, key in (self.src_db, self.src, ""), (self.db, self.dest, self._key()):
+            db.sql("CREATE TABLE %s (id integer%s, v text, n %s)" % (table, key, "text" if is_lite(db) else "numeric"))
+        self.add(rows)
+        config = {"source": {"connection": source_name, "table": self.src},
+                  "destination": {"connection": dest_name, "object": self.dest}, "max_deletes": "100%"}
+        if mode != "bag":
+            config["identifier"] = "id"
+        self.sync = mount.sync(self.name).define(
+            config=config, mappings=[("id", "id"), ("v", "v"), ("n", "n")], mode="insert" if mode == "bag" else mode)
+
+    def _key(self):
+        return "" if self.mode in ("insert", "bag") else " PRIMARY KEY"
+
+    def add(self, n):
+        first, last = self.next_id, self.next_id + n - 1
+        self.next_id = last + 1
+        number = "i || '.25'" if is_lite(self.src_db) else "i / 7.0"
+        self.src_db.sql("INSERT INTO %s SELECT i, 'v' || i || ' %s', %s FROM %s" % (
+            self.src, "x" * 40, number, series(first, last)))
+        if self.mode == "update":
+            self.db.sql("INSERT INTO %s (id) SELECT i FROM %s" % (self.dest, series(first, last)))
+
+    def change(self, n):
+        """New rows, and what else the mode cares for."""
+        first, self.serial = self.next_id, self.serial + 1
+        self.add(n)
+        if self.mode not in ("insert", "bag"):
+            self.src_db.sql("UPDATE %s SET v = 'u%d ' || id WHERE id %% 7 = %d" % (
+                self.src, self.serial, self.rng.randrange(7)))
+        if self.mode == "mirror":
+            self.src_db.sql("DELETE FROM %s WHERE id %% 97 = %d AND id < %d" % (self.src, self.rng.randrange(97), first))
+            if not self.foreign and self.sync.status_json().get("last_ok"):
+                self.foreign = True
+                self.db.sql("INSERT INTO %s VALUES (%d, 'somebody else''s', NULL)" % (self.dest, FOREIGN))
+
+    def run(self, verb="run"):
+        began = time.monotonic()
+        code = self.sync.trigger(verb)
+        assert code == 0, "%s: %s gave %s\n%s\n%s" % (
+            self.name, verb, errno_name(code), self.sync.read("error"), self.sync.read("status"))
+        self.usual = time.monotonic() - began
+
+    def _rows(self, db, table):
+        number = "n" if is_lite(db) else "n::text"
+        return [(str(i), v, n) for i, v, n in db.sql("SELECT id, v, %s FROM %s" % (number, table))]
+
+    def exact(self, context):
+        want, got = sorted(self._rows(self.src_db, self.src)), self._rows(self.db, self.dest)
+        if self.foreign:
+            want.insert(0, (str(FOREIGN), "somebody else's", None))
+        got.sort(key=lambda row: (row[0], row[1] or "", row[2] or ""))
+        if got != sorted(want):
+            a, b = set(got), set(want)
+            raise AssertionError("%s: %s: %d rows, not %d; too much: %s; missing: %s; doubled: %d" % (
+                context, self.name, len(got), len(want), sorted(a - b, key=str)[:5], sorted(b - a, key=str)[:5],
+                len(got) - len(a)))
+
+    def knows(self, context):
+        """Nothing is left to be sent: the delivered state is what the destination holds."""
+        if self.mode != "full":
+            self.run("plan")
+            if self.sync.read("pending/changes.jsonl"):
+                raise AssertionError("%s: %s: the delivered state does not know what was delivered" % (context, self.name))
+
+    def incremental(self, context):
+        """The last run was no full one."""
+        why = self.sync.summary().get("full")
+        assert self.mode == "full" or not why, "%s: %s: a full run: %s" % (context, self.name, why)
+
+
+def is_lite(db):
+    return isinstance(db, Sqlite)
