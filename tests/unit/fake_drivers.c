@@ -317,6 +317,8 @@ calls_write(void *handle, const struct batch *batch, struct outcome *out, struct
     int rc = dest_write(handle, batch, out, err);
     if (d->dry || rc < 0)
         return rc;
+    while (atomic_load(&fake.hold))
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     memcpy(d->next, fake.target, sizeof d->next);
     d->nnext = fake.ntarget;
     for (size_t i = d->n - batch->n; i < d->n; i++)

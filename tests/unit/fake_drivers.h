@@ -37,6 +37,7 @@ struct fake_world {
     bool commit_happened;  /* … having committed, or not */
     bool lose_peer;        /* … and from then on it is unreachable */
     bool unreachable;      /* dest_open fails */
+    atomic_bool hold;      /* "calls" waits in the midst of a batch */
     unsigned inserts, upserts, updates, deletes, begun, commits;
 };
 

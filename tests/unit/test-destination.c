@@ -110,6 +110,17 @@ test_unresolved(void)
     CHECK(shows(s, SYNC_STATUS, "delivered: 2"));
 }
 
+/* Several blocks between reading and sending. */
+static void
+add_many(void)
+{
+    for (int i = 0; i < MANY; i++) {
+        char id[FAKE_TEXT];
+        snprintf(id, sizeof id, "%0150d", i);
+        fake_add(id, id, id);
+    }
+}
+
 /* What such a destination was sent cannot be taken back. */
 static void
 test_not_atomic(void)
@@ -140,11 +151,7 @@ test_not_atomic(void)
 
     /* a source that fails half way has created nothing that the next run creates again */
     fake_clear();
-    for (int i = 0; i < MANY; i++) { /* several blocks between reading and sending */
-        char id[FAKE_TEXT];
-        snprintf(id, sizeof id, "%0150d", i);
-        fake_add(id, id, id);
-    }
+    add_many();
     fake.ordered = true; /* then rows could go out while others are read */
     s = make_sync("creates", "\"id\"", THREE, "insert", "");
     fake.fail_at = MANY;
@@ -152,6 +159,24 @@ test_not_atomic(void)
     CHECK(fake.ntarget == 0);
     fake.fail_at = 0;
     CHECK(trigger(s, "run") == 0 && fake.ntarget == MANY);
+}
+
+/* What is cancelled sends no more, though much may be queued. */
+static void
+test_cancelled(void)
+{
+    fake_clear();
+    put(NODE_CONNECTIONS, "f.json", "{\"driver\": \"calls\"}");
+    add_many();
+    fake.nmodel = 3 * MANY / 4; /* then all is read, and the last blocks wait */
+    node_id s = make_sync("cancelled", "\"id\"", THREE, "upsert", "");
+    atomic_store(&fake.hold, true);
+    CHECK(trigger(s, "start") == 0);
+    CHECK(comes(s, SYNC_STATUS, "phase: sending"));
+    CHECK(trigger(s, "cancel") == 0);
+    atomic_store(&fake.hold, false);
+    CHECK(trigger(s, "wait") == ECANCELED);
+    CHECK(fake.ntarget > 0 && fake.ntarget < fake.nmodel);
 }
 
 int
@@ -163,5 +188,6 @@ main(void)
     test_insert();
     test_unresolved();
     test_not_atomic();
+    test_cancelled();
     return end();
 }
