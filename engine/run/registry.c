@@ -126,10 +126,11 @@ describe_definition(struct engine *e, node_id id, struct sync_view *v)
     AUTO_BUF struct buf reasons = BUF_INIT(64 * 1024);
     AUTO_FREE struct complaints *complaints = calloc(1, sizeof *complaints);
     if (v->trouble)
-        add_line(&reasons, "%s", v->trouble);
+        add_line(&reasons, "error: %s", v->trouble);
     int rc = complaints ? catalog_sync_texts(e->catalog, id, &texts, &v->arena, rejected) : 0;
     if (!complaints || rc < 0) {
-        add_line(&reasons, "cannot read the definition: %s", strerror(rc < 0 ? -rc : ENOMEM));
+        add_line(&reasons, "error: cannot read the definition: %s",
+                 strerror(rc < 0 ? -rc : ENOMEM));
         v->reasons = arena_strdup(&v->arena, buf_z(&reasons));
         return;
     }

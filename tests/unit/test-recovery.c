@@ -60,7 +60,7 @@ test_damaged_sync(void)
     node_id s = make_sync("damaged", "\"id\"", THREE, "upsert", "");
     CHECK(trigger(sound, "run") == 0 && trigger(s, "run") == 0);
     spoil_while_stopped(damage);
-    CHECK(shows(s, SYNC_STATUS, "reason: the ledger's record of sync "));
+    CHECK(shows(s, SYNC_STATUS, "reason: error: the ledger's record of sync "));
     CHECK(shows(s, SYNC_ERROR, " is damaged"));
     CHECK(trigger(s, "run") == ENOEXEC);
     CHECK(strstr(last_error.text, "is damaged") != NULL);
@@ -73,7 +73,7 @@ test_damaged_sync(void)
     /* the same while the daemon runs: the sync is still there */
     spoil(damage);
     put(s, "mode", "update");
-    CHECK(shows(s, SYNC_STATUS, "reason: the ledger's record of sync "));
+    CHECK(shows(s, SYNC_STATUS, "reason: error: the ledger's record of sync "));
     CHECK(shows(s, SYNC_STATUS, "mode: update\n"));
     CHECK(trigger(s, "reset") == 0 && trigger(s, "run") == 0);
 }
