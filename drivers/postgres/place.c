@@ -11,10 +11,21 @@
 
 enum part { HOST, HOSTADDR, PORT, DBNAME, USER, SERVICE, SETTINGS, PARTS };
 
-static const char *const keywords[PARTS] = {
-    [HOST] = "host", [HOSTADDR] = "hostaddr", [PORT] = "port",        [DBNAME] = "dbname",
-    [USER] = "user", [SERVICE] = "service",   [SETTINGS] = "options",
+static const struct {
+    const char *keyword, *variable;
+} names[PARTS] = {
+    [HOST] = {"host", "PGHOST"},           [HOSTADDR] = {"hostaddr", "PGHOSTADDR"},
+    [PORT] = {"port", "PGPORT"},           [DBNAME] = {"dbname", "PGDATABASE"},
+    [USER] = {"user", "PGUSER"},           [SERVICE] = {"service", "PGSERVICE"},
+    [SETTINGS] = {"options", "PGOPTIONS"},
 };
+
+static void
+take(const char **part, const char *text)
+{
+    if (text && *text)
+        *part = text;
+}
 
 /* Lays what is given over what was known. */
 static void
@@ -22,15 +33,8 @@ take_given(const char *parts[PARTS], const PQconninfoOption *given)
 {
     for (; given->keyword; given++)
         for (size_t i = 0; i < PARTS; i++)
-            if (given->val && *given->val && strcmp(given->keyword, keywords[i]) == 0)
-                parts[i] = given->val;
-}
-
-static void
-take(const char **part, const char *text)
-{
-    if (text && *text)
-        *part = text;
+            if (strcmp(given->keyword, names[i].keyword) == 0)
+                take(&parts[i], given->val);
 }
 
 static void
@@ -46,11 +50,10 @@ pg_place(const void *connection, struct buf *out, struct error *err)
 {
     const struct pg_options *o = connection;
     const char *parts[PARTS] = {NULL};
-    AUTO_INFO PQconninfoOption *defaults = PQconndefaults();
     AUTO_INFO PQconninfoOption *dsn = o->dsn && *o->dsn ? PQconninfoParse(o->dsn, NULL) : NULL;
-    if (!defaults)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-    take_given(parts, defaults);
+    /* Not PQconndefaults: it asks who runs this process, which may take a network. */
+    for (size_t i = 0; i < PARTS; i++)
+        take(&parts[i], getenv(names[i].variable));
     if (dsn)
         take_given(parts, dsn);
     take(&parts[HOST], o->host);
@@ -58,10 +61,9 @@ pg_place(const void *connection, struct buf *out, struct error *err)
     take(&parts[USER], o->user);
     if (parts[SERVICE]) /* its file may say the rest */
         buf_addf(out, "service %s ", parts[SERVICE]);
-    if (parts[HOST] || parts[HOSTADDR])
-        buf_adds(out, parts[HOST] ? parts[HOST] : parts[HOSTADDR]);
-    else
-        buf_adds(out, "local");
+    buf_adds(out, parts[HOST] ? parts[HOST] : parts[HOSTADDR] ? "" : "local");
+    if (parts[HOSTADDR]) /* that is where it connects to, whatever the host's name is */
+        buf_addf(out, "[%s]", parts[HOSTADDR]);
     if (o->port)
         buf_addf(out, ":%d", (int)o->port);
     else if (parts[PORT])

@@ -43,6 +43,8 @@ test_place(void)
     CHECK_TEXT(place(options("postgresql://me@db2:1/crm?sslmode=require", "", "", "0")),
                "db2:1/crm");
     CHECK_TEXT(place(options("host=db2 dbname=crm", "db3", "", "9")), "db3:9/crm");
+    CHECK_TEXT(place(options("host=db2 hostaddr=10.0.0.1 dbname=crm port=1", "", "", "0")),
+               "db2[10.0.0.1]:1/crm");
     /* the role is no part of it, unless the database is called like it */
     CHECK_TEXT(place(options("host=db2 user=eva", "", "", "0")), "db2:7777/eva");
     CHECK_TEXT(place(options("host=h user=eva", "", "shop", "0")), "h:7777/shop");
