@@ -101,8 +101,9 @@ take_last_run(struct explanation *x)
     by->mode = by->run.mode ? by->run.mode : "";
     by->why_full = by->run.why_full;
     by->counts = &by->run.counts;
-    by->whole = strcmp(by->run.verb, verb_name(VERB_RETRY)) != 0 &&
-                strcmp(by->run.verb, verb_name(VERB_APPROVE)) != 0;
+    const char *verb =
+        strcmp(by->run.verb, verb_name(VERB_APPROVE)) == 0 ? by->run.plan_verb : by->run.verb;
+    by->whole = verb && strcmp(verb, verb_name(VERB_RETRY)) != 0 && by->run.left_out == 0;
     return 0;
 }
 

@@ -93,9 +93,10 @@ struct run_record {
     struct diff_counts counts;
     uint64_t inserts, updates, deletes, foreign; /* offered to the destination */
     uint64_t delivered, rejected, dropped;
-    uint64_t left_out; /* of the plan that was approved, by hand */
-    const char *error; /* or NULL */
-    const char *plan;  /* id, for approve and held */
+    uint64_t left_out;     /* of the plan that was approved, by hand */
+    const char *error;     /* or NULL */
+    const char *plan;      /* id, for approve and held */
+    const char *plan_verb; /* what an approved plan stood for: "run", "full" or "retry" */
     struct caller who;
     const char *command; /* of the caller */
 };

@@ -359,6 +359,7 @@ run_record_to_json(const struct run_record *r)
     put_numbers(json, &r->counts, count_numbers);
     put_text(json, "error", r->error);
     put_text(json, "plan", r->plan);
+    put_text(json, "plan_verb", r->plan_verb);
     json_object_set_new(by, "uid", json_integer((json_int_t)r->who.uid));
     json_object_set_new(by, "pid", json_integer((json_int_t)r->who.pid));
     put_text(by, "command", r->command);
@@ -380,6 +381,7 @@ run_record_from_json(const json_t *json, struct arena *arena, struct run_record 
     r->why_full = get_text(json, "full", arena);
     r->error = get_text(json, "error", arena);
     r->plan = get_text(json, "plan", arena);
+    r->plan_verb = get_text(json, "plan_verb", arena);
     r->token = get_text(json, "token", arena);
     r->started = json_integer_value(json_object_get(json, "started_usec"));
     r->ended = json_integer_value(json_object_get(json, "ended_usec"));

@@ -553,6 +553,7 @@ approve(struct run *run, struct error *err)
     run->why_full = run->record.why_full = plan->why_full;
     run->record.counts = plan->counts;
     run->record.plan = plan->id;
+    run->record.plan_verb = verb_name(run->rows);
     run_set_phase(run, PHASE_CONNECTING);
     rc = open_sender(run, err);
     if (rc == 0)

@@ -182,6 +182,12 @@ class Explain(MountTest):
         self.assertRegex(got["last_sent"], "^run 1, ")  # what was held was not sent
         sync.run("approve")
         self.assertRegex(self.explain(sync, 3)["delivered"], "^no; deleted by run 3, ")
+        self.assertEqual(self.explain(sync, 1)["why"], "delivered, and unchanged")
+        self.model.sql("UPDATE t SET v = 'x'")
+        sync.run("plan")
+        (sync.path / "pending/update/1").unlink()
+        sync.run("approve")
+        self.assertRegex(self.explain(sync, 1)["why"], "only a part")
 
     def test_insert_mode(self):
         sync = self.make(mode="insert")
