@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "dirs.h"
 #include "file.h"
+#include "forget.h"
 #include "inode.h"
 #include "names.h"
 #include "process.h"
@@ -105,7 +106,10 @@ static void
 do_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
     struct found f;
-    reply_found(req, names_lookup(fs_of(req), inode_at(req, parent), name, &f), &f);
+    int r = names_lookup(fs_of(req), inode_at(req, parent), name, &f);
+    if (r == 0)
+        forget_note(fs_of(req)->forget, f.inode, parent);
+    reply_found(req, r, &f);
 }
 
 static void
@@ -712,7 +716,8 @@ start(struct mount *s, struct error *err)
     struct fs *fs = &s->fs;
     fs->triggers = triggers_create(fs->engine, &request_ops);
     fs->watch = watch_create(fs, s->mountpoint);
-    if (!fs->triggers || !fs->watch)
+    fs->forget = forget_create(fs, s->fuse);
+    if (!fs->triggers || !fs->watch || !fs->forget)
         return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
     engine_on_change(fs->engine, on_change, fs);
     int r = engine_start(fs->engine, err);
@@ -721,6 +726,8 @@ start(struct mount *s, struct error *err)
     r = triggers_start(fs->triggers);
     if (r == 0)
         r = watch_start(fs->watch);
+    if (r == 0)
+        r = forget_start(fs->forget);
     if (r < 0)
         return error_set_errno(err, ERR_INTERNAL, -r, "could not start a thread");
     return 0;
@@ -736,6 +743,8 @@ stop(struct mount *s)
         triggers_stop(fs->triggers);
     if (fs->watch)
         watch_stop(fs->watch);
+    if (fs->forget)
+        forget_stop(fs->forget);
     fuse_session_unmount(s->fuse);
     s->mounted = false;
     if (fs->watch)
@@ -745,6 +754,7 @@ stop(struct mount *s)
     file_close_all(fs);
     dirs_close_all(fs);
     inode_table_done(fs);
+    fs->forget = forget_free(fs->forget);
     engine_close(fs->engine);
     fs->triggers = triggers_free(fs->triggers);
     fs->watch = watch_free(fs->watch);

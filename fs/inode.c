@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "forget.h"
 
 /* Apart from the stored tree's numbers. */
 static const uint64_t PLACE_INO = UINT64_C(1) << 63, VIEW_INO = UINT64_C(1) << 62;
@@ -248,8 +249,10 @@ inode_forget(struct fs *fs, struct inode *i, uint64_t lookups)
     pthread_mutex_lock(&fs->table_lock);
     i->lookups -= lookups < i->lookups ? lookups : i->lookups;
     bool gone = i->lookups == 0;
-    if (gone)
+    if (gone) {
         remove_locked(fs, i);
+        forget_gone(i);
+    }
     pthread_mutex_unlock(&fs->table_lock);
     if (gone)
         free_inode(fs, i);

@@ -20,7 +20,15 @@
 #include "engine.h"
 #include "nodes.h"
 
+struct forget;
 struct handle;
+
+/* Of a row, which is one of many: in the order in which the kernel came to know them. */
+struct row_links {
+    struct forget *of; /* NULL: not among them */
+    struct row_links *next, *before;
+    uint64_t dir; /* as the kernel knows it */
+};
 
 struct inode {
     struct inode *next; /* in its hash chain */
@@ -30,6 +38,7 @@ struct inode {
     uint64_t ino; /* what st_ino shows */
     bool view;    /* a directory as config/ shows it: with the user's files only */
     bool hashed;
+    struct row_links row; /* see forget.h */
 
     pthread_mutex_t lock; /* guards all below */
     /* Files of the stored tree: the content as readers see it, while anybody has it open. */
@@ -61,6 +70,7 @@ struct fs {
     pthread_mutex_t names;
     struct triggers *triggers;
     struct watch *watch;
+    struct forget *forget;
     pthread_mutex_t table_lock;
     struct inode **table; /* chains; as many as a power of two */
     size_t table_size, table_used;

@@ -99,11 +99,21 @@ is_settled(struct fs *fs, node_id parent, const char *name)
            !file_is_reject(fs, parent, name);
 }
 
+/* A name is asked for each time it is used, with what stat says; and a "no" is not believed of
+ * what the kernel has kept. */
+static double
+place_stat_timeout(const struct item *item)
+{
+    return item->flags & ITEM_STEADY ? KEPT : NOT_KEPT;
+}
+
 double
 names_stat_timeout(struct fs *fs, struct inode *i)
 {
     struct node n;
-    if (!i->node || tree_get(fs->engine, i->node, &n) < 0 || n.kind == NODE_DIR)
+    if (!i->node)
+        return place_stat_timeout(i->place.item);
+    if (tree_get(fs->engine, i->node, &n) < 0 || n.kind == NODE_DIR)
         return NOT_KEPT;
     AUTO_BUF struct buf name = BUF_INIT(BUF_NO_MAX);
     bool kept = tree_name(fs->engine, i->node, &name) == 0 && !name.failed &&
@@ -150,7 +160,7 @@ found_place(struct fs *fs, struct inode *dir, const struct place *at, struct fou
         return -ENOMEM;
     bool kept = at->item->kind != ITEM_TRIGGER && !(at->item->flags & ITEM_PASSING);
     ret->name_timeout = kept ? KEPT : NOT_KEPT;
-    ret->stat_timeout = NOT_KEPT;
+    ret->stat_timeout = place_stat_timeout(at->item);
     return 0;
 }
 

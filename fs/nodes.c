@@ -211,9 +211,9 @@ static const struct item pending_items[] = {
      rows_pending},
     {"deletes.csv", ITEM_ROWS, ITEM_PASSING, SYNC_PENDING_SUMMARY, VIEW_DELETES_CSV, show_sync,
      rows_pending},
-    {"insert", ITEM_DIR, .which = ENTRY_INSERT, .dir = &nodes_inserts},
-    {"update", ITEM_DIR, .which = ENTRY_UPDATE, .dir = &nodes_updates},
-    {"delete", ITEM_DIR, .which = ENTRY_DELETE, .dir = &nodes_deletes},
+    {"insert", ITEM_DIR, ITEM_STEADY, ENTRY_INSERT, .dir = &nodes_inserts},
+    {"update", ITEM_DIR, ITEM_STEADY, ENTRY_UPDATE, .dir = &nodes_updates},
+    {"delete", ITEM_DIR, ITEM_STEADY, ENTRY_DELETE, .dir = &nodes_deletes},
 };
 static const struct dir pending_dir = {ITEMS(pending_items)};
 
@@ -245,7 +245,7 @@ static const struct item sync_items[] = {
     {"log", ITEM_TEXT, ITEM_POLL | ITEM_GROWS, SYNC_LOG, .show = show_sync},
     {"pending", ITEM_DIR, .dir = &pending_dir},
     {"explain", ITEM_DIR, .dir = &nodes_explain},
-    {"rejected", ITEM_DIR, .view = VIEW_REJECTED, .dir = &nodes_rejected},
+    {"rejected", ITEM_DIR, ITEM_STEADY, .view = VIEW_REJECTED, .dir = &nodes_rejected},
     {"rejected.jsonl", ITEM_ROWS, ITEM_ALWAYS, SYNC_STATUS, VIEW_REJECTED, show_sync,
      rows_rejected},
     {"runs", ITEM_DIR, .dir = &runs_dir},

@@ -38,6 +38,8 @@ enum item_flags {
     ITEM_PASSING = 2, /* comes and goes by the engine's doing: its name is not cached; of a
                          directory: it is there while it has something in it */
     ITEM_ALWAYS = 4,  /* empty rather than absent when there are no rows */
+    ITEM_STEADY = 16, /* what stat(2) says need not be asked again at once: a walk over rows
+                         would do so for each, and for their directory */
     ITEM_GROWS = 8,   /* only ever appended to: a reader at its end gets what has come since */
 };
 

@@ -124,14 +124,15 @@ remove_row(struct engine *e, const struct place *dir, const char *name,
         .child = child_, .find = find, .next = next, .remove = remove_row                      \
     }
 
-static const struct item insert_row = {"",           ITEM_TEXT,  ITEM_PASSING,
-                                       ENTRY_INSERT, VIEW_JSONL, .show = show_row};
-static const struct item update_row = {"",           ITEM_TEXT,  ITEM_PASSING,
-                                       ENTRY_UPDATE, VIEW_JSONL, .show = show_row};
-static const struct item delete_row = {"",           ITEM_TEXT,  ITEM_PASSING,
-                                       ENTRY_DELETE, VIEW_JSONL, .show = show_row};
-static const struct item rejected_row = {"", ITEM_TEXT,     ITEM_PASSING,
-                                         0,  VIEW_REJECTED, .show = show_row};
+#define ROW(which_, view_)                                                                     \
+    {                                                                                          \
+        "", ITEM_TEXT, ITEM_PASSING | ITEM_STEADY, which_, view_, .show = show_row             \
+    }
+
+static const struct item insert_row = ROW(ENTRY_INSERT, VIEW_JSONL);
+static const struct item update_row = ROW(ENTRY_UPDATE, VIEW_JSONL);
+static const struct item delete_row = ROW(ENTRY_DELETE, VIEW_JSONL);
+static const struct item rejected_row = ROW(0, VIEW_REJECTED);
 
 const struct dir nodes_inserts = ROWS_DIR(&insert_row);
 const struct dir nodes_updates = ROWS_DIR(&update_row);
