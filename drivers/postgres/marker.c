@@ -109,8 +109,15 @@ read_token(struct pg_link *link, const struct pg_table *table, const char *sync_
     AUTO_BUF struct buf sql = BUF_INIT(BUF_NO_MAX), found = BUF_INIT(BUF_NO_MAX);
     const char *params[] = {sync_uid};
     int rc = look(link, table, &found, err);
-    if (rc || !found.n)
-        return rc; /* never made: nothing was committed */
+    if (rc)
+        return rc;
+    if (!found.n && !table->schema_exists)
+        return 0; /* both were to be made by the session */
+    if (!found.n) /* a session that came as far as its commit had made it, or found it */
+        return error_set(err, ERR_REMOTE, ENOENT,
+                         "the table retlfs_runs of schema \"%s\" is not there any more, and it "
+                         "alone can tell",
+                         table->schema);
     buf_adds(&sql, "SELECT token FROM ");
     add_marker(link, table, &sql);
     buf_adds(&sql, " WHERE sync = $1");

@@ -62,15 +62,15 @@ int
 sqlite_dest_resolve(void *handle, const char *token, enum dest_fate *ret, struct error *err)
 {
     struct dest *d = handle;
-    *ret = FATE_NOT_COMMITTED;
-    if (!d->attached)
-        return 0; /* not even a file */
+    *ret = FATE_UNKNOWN;
+    if (!d->attached) /* a session that came as far as its commit had made it */
+        return error_set(err, ERR_UNREACHABLE, ENOENT,
+                         "\"%s\" is not there any more, and it alone can tell",
+                         d->options->path);
     /* The write lock: whoever is still about to commit has done it or never will. */
     int rc = link_exec(&d->link, "BEGIN IMMEDIATE", err);
-    if (rc) {
-        *ret = FATE_UNKNOWN;
+    if (rc)
         return rc;
-    }
     rc = read_marker(d, token, ret, err);
     sqlite3_exec(d->link.db, "ROLLBACK", NULL, NULL, NULL);
     return rc;

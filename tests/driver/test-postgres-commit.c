@@ -33,7 +33,16 @@ test_fate(void)
     void *handle;
     fresh(true);
     sql("DROP TABLE IF EXISTS retlfs_runs");
-    CHECK_TEXT(resolve("run-1"), "not");
+    CHECK_MSG(starts(resolve("run-1"), "remote: the table retlfs_runs of schema \"public\""),
+              "without the table nobody can tell");
+    s.object = "nowhere.t"; /* a schema that a session was to make */
+    s.create = true;
+    CHECK(open_dest(&s, &handle, &err) == 0);
+    enum dest_fate fate = FATE_UNKNOWN;
+    CHECK(driver_postgres.dest_resolve(handle, "run-1", &fate, &err) == 0 &&
+          fate == FATE_NOT_COMMITTED);
+    driver_postgres.dest_close(handle);
+    s = base;
     s.rows = "u i:1|t:z|n";
     s.token = "run-1";
     CHECK_TEXT(run(s), "");
