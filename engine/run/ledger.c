@@ -361,19 +361,33 @@ recover_unresolved(struct catalog *c, struct error *err)
     return end(c, rc, err);
 }
 
-int
-ledger_recover(struct catalog *c, struct error *err)
+/* Ends the runs (of that sync, or of any: uid NULL) that nobody works on any more. */
+static int
+end_active(struct catalog *c, const char *uid, const char *why, struct error *err)
 {
     AUTO_LEFT struct left_run left = {0};
     int rc;
-    while ((rc = find_run(c, NULL, "active", &left, err)) == 1) {
-        rc = end_left_run(c, &left, false, "interrupted: the daemon was stopped", err);
+    while ((rc = find_run(c, uid, "active", &left, err)) == 1) {
+        rc = end_left_run(c, &left, false, why, err);
         if (rc == -EUCLEAN) /* the record of its sync is damaged: that sync alone must wait */
             error_clear(err);
         else if (rc < 0)
             break;
     }
+    return rc;
+}
+
+int
+ledger_recover(struct catalog *c, struct error *err)
+{
+    int rc = end_active(c, NULL, "interrupted: the daemon was stopped", err);
     return rc < 0 ? rc : recover_unresolved(c, err);
+}
+
+int
+ledger_close_books(struct catalog *c, const char *uid, struct error *err)
+{
+    return end_active(c, uid, "failed, and its end could not be written", err);
 }
 
 int

@@ -127,6 +127,8 @@ int ledger_store_schedule(struct catalog *c, const char *uid, const struct sched
 /* Ends as failed what a daemon that died left active. What was about to commit stays unresolved
  * until its destination was asked. Damage to one sync's records stops no other sync. */
 int ledger_recover(struct catalog *c, struct error *err);
+/* Ends as failed what this daemon could not: a full disk takes no end of a run either. */
+int ledger_close_books(struct catalog *c, const char *uid, struct error *err);
 /* Ends an unresolved run once its fate is known. */
 int ledger_settle(struct catalog *c, const char *uid, uint64_t number, bool committed,
                   struct error *err);

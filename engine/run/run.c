@@ -654,6 +654,8 @@ settle_earlier(struct run *run, struct error *err)
     int rc = ledger_load_sync(run->catalog, run->dir, &earlier.before, err);
     if (rc == 0)
         rc = run_resolve(&earlier, err);
+    if (rc == 0)
+        rc = ledger_close_books(run->catalog, earlier.before.uid, err);
     run_done(&earlier);
     return rc;
 }

@@ -59,6 +59,7 @@ state_word(const struct sync_view *v, const struct activity *a)
     if (v->last.number == 0)
         return "ready";
     switch (v->last.outcome) {
+    case RUN_ACTIVE: /* nobody works on it: its end could not be written */
     case RUN_FAILED:
         return "failed";
     case RUN_HELD:
@@ -159,6 +160,8 @@ show_status(const struct sync_view *v, const struct activity *a, struct buf *out
          v->last.outcome == RUN_UNRESOLVED) &&
         v->last.error && !a->verb)
         key_values(out, "reason", v->last.error);
+    if (v->last.number && v->last.outcome == RUN_ACTIVE && !a->verb)
+        key_values(out, "reason", "the end of the last run could not be written");
     key_values(out, "note", v->notes);
     add_activity(out, a);
     buf_addf(out, "mode: %s\nsource: %s\ndestination: %s\n", v->mode, v->source,
