@@ -13,6 +13,7 @@ import shutil
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
+from forked import forked, seed
 from retlfs import MountTest, Sqlite, errno_name, main, mappings_csv
 
 PROCESSES = 6
@@ -162,26 +163,12 @@ class Person:
 
 class Crowd(MountTest):
     def test_everybody_everywhere(self):
-        seed = int(os.environ.get("RETLFS_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 30)
-        print("# RETLFS_TEST_SEED=%d" % seed)
         self.mount.connect("to", Sqlite(self.mount.data / "to.db").connection)
         self.sqlite.sql("CREATE TABLE crowd(id INTEGER PRIMARY KEY, v TEXT)")
         self.sqlite.fill("crowd", [(i, "v%d" % i) for i in range(ROWS)])
         Person(self.mount.point, 0).op_make()
-        children = []
-        for i in range(PROCESSES):
-            pid = os.fork()
-            if pid == 0:
-                person = Person(self.mount.point, seed + i)
-                code = 1
-                try:
-                    person.go()
-                    code = 0
-                except BaseException as e:  # told here: a child must not return into unittest
-                    print("# process %d: %s: %s after %s" % (i, type(e).__name__, e, person.trail), flush=True)
-                os._exit(code)
-            children.append(pid)
-        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
+        number = seed()
+        codes = forked([Person(self.mount.point, number + i) for i in range(PROCESSES)])
         self.assertEqual(codes, [0] * PROCESSES)
         self.settled()
         self.mount.stop()

@@ -15,6 +15,7 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
+from forked import forked, seed
 from retlfs import Mount, MountTest, main
 
 PROCESSES, STEPS = 6, int(os.environ.get("RETLFS_TEST_STEPS", "700"))
@@ -196,9 +197,9 @@ class Model:
                 with open(path + "/" + name, "rb") as file:
                     assert file.read() == value, path + "/" + name
 
-    def go(self, steps):
+    def go(self):
         doing = [getattr(self, n) for n in sorted(dir(self)) if n.startswith("op_")]
-        for _ in range(steps):
+        for _ in range(STEPS):
             what = self.random.choice(doing)
             self.trail = self.trail[-20:] + [what.__name__]
             what()
@@ -212,23 +213,11 @@ class RandomOps(MountTest):
         self.path = str(self.made.path)
 
     def test_against_a_model(self):
-        seed = int(os.environ.get("RETLFS_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 30)
-        print("# RETLFS_TEST_SEED=%d" % seed)
-        children = []
+        number, models = seed(), []
         for i in range(PROCESSES):
             os.mkdir("%s/p%d" % (self.path, i))
-            pid = os.fork()
-            if pid == 0:
-                model = Model("%s/p%d" % (self.path, i), seed + i)
-                code = 1
-                try:
-                    model.go(STEPS)
-                    code = 0
-                except BaseException as e:  # told here: a child must not return into unittest
-                    print("# process %d: %s: %s after %s" % (i, type(e).__name__, e, model.trail), flush=True)
-                os._exit(code)
-            children.append(pid)
-        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
+            models.append(Model("%s/p%d" % (self.path, i), number + i))
+        codes = forked(models)
         self.assertEqual(codes, [0] * PROCESSES)
         # All of it lasts: what a process wrote is there after a restart.
         digest = lambda: subprocess.run("find . -type f -print0 | sort -z | xargs -0 md5sum; find . | sort", shell=True,
