@@ -17,7 +17,8 @@ tap_check(bool ok, const char *what, const char *file, int line)
     tap_count++;
     if (!ok)
         tap_failed++;
-    printf("%sok %d - %s\n", ok ? "" : "not ", tap_count, what);
+    int line_end = what ? (int)strcspn(what, "\n") : 0;
+    printf("%sok %d - %.*s\n", ok ? "" : "not ", tap_count, line_end, what ? what : "");
     if (!ok)
         printf("#   at %s:%d\n", file, line);
     fflush(stdout);
