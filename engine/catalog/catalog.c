@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fileio.h"
@@ -272,6 +273,19 @@ note_changed(struct catalog *c, node_id dir, struct error *err)
 
 /* ---- opening and closing ---- */
 
+/* Beginning with an empty one would look as if nobody had ever defined a sync. */
+static int
+refuse_lost(int dirfd, struct error *err)
+{
+    struct stat file, dir;
+    if ((fstatat(dirfd, "catalogue.db", &file, 0) == 0 && file.st_size > 0) ||
+        fstatat(dirfd, "syncs", &dir, 0) < 0)
+        return 0;
+    return error_set(err, ERR_INTERNAL, EIO,
+                     "the catalogue (catalogue.db) is lost, but what syncs delivered is there: "
+                     "put it back, or begin with an empty state directory");
+}
+
 /* The file is made here, so that only its owner may ever read it, whatever the umask. */
 static int
 make_file(int dirfd, struct error *err)
@@ -323,6 +337,8 @@ catalog_open(int state_dirfd, const struct catalog_settings *settings, struct ca
     int rc = take_lock(c, state_dirfd, err);
     if (rc == 0)
         rc = find_path(c, state_dirfd, err);
+    if (rc == 0)
+        rc = refuse_lost(state_dirfd, err);
     if (rc == 0)
         rc = make_file(state_dirfd, err);
     if (rc == 0)

@@ -37,6 +37,8 @@ is_wanted(const struct sync_record *r, const char *name, uint64_t oldest, uint64
             return true;
         if (number == unresolved)
             return true;
+        if (number > r->last_run && strcmp(name + n, "log") == 0)
+            return true; /* what the ledger forgot is told by it */
         bool state = strcmp(name + n, "merged") == 0 || strcmp(name + n, "rekeyed") == 0 ||
                      strcmp(name + n, "surveyed") == 0;
         return number >= oldest && number <= r->last_run && !state;

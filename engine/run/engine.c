@@ -6,6 +6,7 @@
 #include "base/fileio.h"
 #include "base/log.h"
 #include "run/engine_private.h"
+#include "run/forgotten.h"
 #include "run/scheduler.h"
 
 enum { DEFAULT_SORT_MEMORY = 16 * 1024 * 1024, DEFAULT_RUNS_AT_ONCE = 4 };
@@ -90,6 +91,8 @@ engine_open(const struct engine_settings *settings, struct engine **ret, struct 
     int rc = e->state_fd = open_state_directory(settings->state_dir, err);
     if (rc >= 0)
         rc = catalog_open(e->state_fd, &catalog, &e->catalog, err);
+    if (rc >= 0)
+        rc = forgotten_syncs(e->catalog, e->state_fd, err);
     if (rc >= 0)
         rc = drop_expired(e, err);
     if (rc >= 0)

@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/fileio.h"
 #include "base/log.h"
+#include "run/forgotten.h"
 #include "run/left_out.h"
 #include "run/plan.h"
 
@@ -212,11 +213,32 @@ open_state(struct run *run, struct error *err)
 
 /* ---- the run in the ledger ---- */
 
+/* The number of this run, unless the catalogue has forgotten what later ones delivered. */
+static int
+take_number(struct run *run, struct error *err)
+{
+    uint64_t newest, last = run->before.last_run;
+    int rc = forgotten_runs(run->dirfd, last, &newest, err);
+    if (rc < 0)
+        return rc;
+    if (newest > last && !run->before.reset && run->verb != VERB_BASELINE)
+        return error_set(
+            err, ERR_INTERNAL, EIO,
+            "the catalogue has forgotten the runs after %llu, up to %llu, and what "
+            "they delivered (was it damaged, or put back from a copy?): put it "
+            "right, or write \"baseline\" or \"reset\"",
+            (unsigned long long)last, (unsigned long long)newest);
+    run->record.number = newest + 1;
+    return 0;
+}
+
 static int
 begin_in_ledger(struct run *run, struct error *err)
 {
     struct run_record *r = &run->record;
-    r->number = run->before.last_run + 1;
+    int rc = take_number(run, err);
+    if (rc < 0)
+        return rc;
     r->verb = verb_name(run->verb);
     r->mode = mode_name(run->def->mode);
     r->started = run->started;
@@ -228,7 +250,7 @@ begin_in_ledger(struct run *run, struct error *err)
         return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
     if (run->verb == VERB_PLAN)
         return 0;
-    int rc = ledger_begin_run(run->catalog, run->before.uid, r, &run->texts, err);
+    rc = ledger_begin_run(run->catalog, run->before.uid, r, &run->texts, err);
     if (rc < 0)
         return rc;
     run->numbered = true;

@@ -27,7 +27,7 @@ from faults import CHANGES, FAIL_ON, FAIL_ONCE, READS, Injector
 from retlfs import Mount, Sqlite, StartError, errno_name
 from subject import Subject
 
-TOLD = re.compile(r"no space left|disk is full|disk i/o|input/output|unable to (open|get the page)|database .*(locked|malformed)",
+TOLD = re.compile(r"no space left|disk is full|disk i/o|input/output|unable to open|get (the )?page|database .*(locked|malformed)|readonly database",
                   re.IGNORECASE)
 MODES = ["mirror", "insert", "bag", "upsert"]
 
@@ -188,7 +188,7 @@ def injected(args, rng, results):
     try:
         subjects = [world.subject(mode, 150) for mode in MODES]
         faults = []
-        for doing in DOINGS:
+        for doing in [args.doing] if args.doing else DOINGS:
             for counted, numbers in (CHANGES, (errno.ENOSPC, errno.EIO)), (READS, (errno.EIO,)):
                 calls = max(learn(world, s, doing, counted) for s in subjects)
                 for action in FAIL_ONCE, FAIL_ON:
@@ -270,6 +270,7 @@ def main():
     options.add_argument("--count", type=int, default=int(os.environ.get("FAULT_COUNT", "60")))
     options.add_argument("--seed", default=os.environ.get("SEED") or str(time.time_ns() % 10**9))
     options.add_argument("--only", default="", help="injected or tmpfs")
+    options.add_argument("--doing", choices=DOINGS, help="only faults while that is done")
     args = options.parse_args()
     print("seed", args.seed, flush=True)
     signal.signal(signal.SIGALRM, on_alarm)
