@@ -44,7 +44,7 @@ is_wanted(const struct sync_record *r, const char *name, uint64_t oldest, uint64
         return number >= oldest && number <= r->last_run && !state;
     }
     if (sscanf(name, "state-%" SCNu64, &number) == 1)
-        return number == unresolved;
+        return number == unresolved || (number == r->last_run && number > r->last_done);
     return false;
 }
 

@@ -9,6 +9,7 @@
 #include "run/forgotten.h"
 #include "run/left_out.h"
 #include "run/plan.h"
+#include "run/settle.h"
 
 const char *
 verb_name(enum verb verb)
@@ -583,104 +584,7 @@ approve(struct run *run, struct error *err)
     return rc < 0 ? rc : run_finish(run, err);
 }
 
-/* ---- a run whose commit was never answered ---- */
-
-static int
-load_run_texts(struct run *run, uint64_t number, struct error *err)
-{
-    static const char *const which[] = {"config", "mappings", "mode"};
-    struct str *texts[] = {&run->texts.config, &run->texts.mappings, &run->texts.mode};
-    for (size_t i = 0; i < 3; i++) {
-        AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
-        int rc = ledger_run_text(run->catalog, run->before.uid, number, which[i], &text);
-        char *copy = rc < 0 ? NULL : arena_strndup(&run->arena, buf_z(&text), text.n);
-        if (!copy)
-            return error_set(err, ERR_INTERNAL, EIO, "cannot read the texts of run %llu",
-                             (unsigned long long)number);
-        *texts[i] = (struct str){copy, text.n};
-    }
-    return 0;
-}
-
-/* Another place would not know of the run, and its "no" would be taken for the answer. */
-static int
-points_there_still(struct run *run, const char *sent, struct error *err)
-{
-    const char *now = run_signature(run->def, run->place, &run->arena);
-    const char *moved = now ? run_other_place(sent, now, &run->arena) : NULL;
-    if (!moved)
-        return now ? 0 : error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-    return error_set(err, ERR_CONFIG, EIO,
-                     "connection \"%s\" points elsewhere since (%s): point it back, or "
-                     "\"reset\" gives the question up",
-                     run->def->dest_connection, moved);
-}
-
-static int
-ask_fate(struct run *run, const char *token, enum dest_fate *fate, struct error *err)
-{
-    const struct driver *driver = run->dest_connection->driver;
-    if (!driver->dest_commit) { /* it has nothing to publish: every verdict was known before */
-        *fate = FATE_COMMITTED;
-        return 0;
-    }
-    struct chg_meta no_fields = {.source_driver = (char[]){""}};
-    run->meta = &no_fields;
-    int rc = run_open_destination(run, err);
-    run->meta = NULL;
-    if (rc == 0 && driver->dest_resolve)
-        rc = driver->dest_resolve(run->destination, token, fate, err);
-    return rc;
-}
-
-int
-run_resolve(struct run *run, struct error *err)
-{
-    AUTO_BUF struct buf token = BUF_INIT(256);
-    AUTO_BUF struct buf signature = BUF_INIT(BUF_NO_MAX);
-    uint64_t number = 0;
-    int rc = ledger_unresolved(run->catalog, run->before.uid, &number, &token, &signature, err);
-    if (rc < 0 || number == 0)
-        return rc;
-    /* The run's own texts say where it sent; the definition may have changed since. */
-    enum dest_fate fate = FATE_UNKNOWN;
-    rc = load_run_texts(run, number, err);
-    if (rc == 0)
-        rc = run_prepare_texts(run, err);
-    if (rc == 0)
-        rc = points_there_still(run, buf_z(&signature), err);
-    if (rc == 0)
-        rc = ask_fate(run, buf_z(&token), &fate, err);
-    if (rc == 0 && fate == FATE_UNKNOWN)
-        rc = error_set(err, ERR_UNKNOWN, EIO,
-                       "the destination cannot tell; \"reset\" gives the question up");
-    run_close_handles(run);
-    if (rc < 0)
-        return error_wrap(err, "the outcome of run %llu is not known yet",
-                          (unsigned long long)number);
-    run_log(run, "run %llu was %s by the destination", (unsigned long long)number,
-            fate == FATE_COMMITTED ? "committed" : "not committed");
-    return ledger_settle(run->catalog, run->before.uid, number, fate == FATE_COMMITTED, err);
-}
-
-/* Settles what an earlier daemon left, in a run of its own so that this one starts clean. */
-static int
-settle_earlier(struct run *run, struct error *err)
-{
-    struct run earlier;
-    run_init(&earlier);
-    earlier.catalog = run->catalog;
-    earlier.state_fd = run->state_fd;
-    earlier.name = run->name;
-    earlier.dir = run->dir;
-    int rc = ledger_load_sync(run->catalog, run->dir, &earlier.before, err);
-    if (rc == 0)
-        rc = run_resolve(&earlier, err);
-    if (rc == 0)
-        rc = ledger_close_books(run->catalog, earlier.before.uid, err);
-    run_done(&earlier);
-    return rc;
-}
+/* ---- all of it ---- */
 
 /* Who changes a sync's record for no run being active (reset) looks for one within a
  * transaction. From here on such a look finds this run; what was changed before is in the

@@ -106,10 +106,6 @@ void run_cancel(struct run *run);
 /* 0, or ERR_CANCELLED once it was asked to stop. */
 int run_go_on(const struct run *run, struct error *err);
 
-/* Decides an unresolved run of this sync by asking its destination. 0: settled (or there was
- * none). */
-int run_resolve(struct run *run, struct error *err);
-
 /* ---- the steps, one file each ---- */
 
 /* prepare.c: definition, connections, mapper, reasons for a full run. */

@@ -1,0 +1,153 @@
+/* What earlier runs left open: see settle.h. */
+#include "run/settle.h"
+
+#include "base/cleanup.h"
+
+static int
+load_run_texts(struct run *run, uint64_t number, struct error *err)
+{
+    static const char *const which[] = {"config", "mappings", "mode"};
+    struct str *texts[] = {&run->texts.config, &run->texts.mappings, &run->texts.mode};
+    for (size_t i = 0; i < 3; i++) {
+        AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
+        int rc = ledger_run_text(run->catalog, run->before.uid, number, which[i], &text);
+        char *copy = rc < 0 ? NULL : arena_strndup(&run->arena, buf_z(&text), text.n);
+        if (!copy)
+            return error_set(err, ERR_INTERNAL, EIO, "cannot read the texts of run %llu",
+                             (unsigned long long)number);
+        *texts[i] = (struct str){copy, text.n};
+    }
+    return 0;
+}
+
+/* Another place would not know of the run, and its "no" would be taken for the answer. */
+static int
+points_there_still(struct run *run, const char *sent, struct error *err)
+{
+    const char *now = run_signature(run->def, run->place, &run->arena);
+    const char *moved = now ? run_other_place(sent, now, &run->arena) : NULL;
+    if (!moved)
+        return now ? 0 : error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+    return error_set(err, ERR_CONFIG, EIO,
+                     "connection \"%s\" points elsewhere since (%s): point it back, or "
+                     "\"reset\" gives the question up",
+                     run->def->dest_connection, moved);
+}
+
+static int
+ask_fate(struct run *run, const char *token, enum dest_fate *fate, struct error *err)
+{
+    const struct driver *driver = run->dest_connection->driver;
+    if (!driver->dest_commit) { /* it has nothing to publish: every verdict was known before */
+        *fate = FATE_COMMITTED;
+        return 0;
+    }
+    struct chg_meta no_fields = {.source_driver = (char[]){""}};
+    run->meta = &no_fields;
+    int rc = run_open_destination(run, err);
+    run->meta = NULL;
+    if (rc == 0 && driver->dest_resolve)
+        rc = driver->dest_resolve(run->destination, token, fate, err);
+    return rc;
+}
+
+static int
+resolve(struct run *run, struct error *err)
+{
+    AUTO_BUF struct buf token = BUF_INIT(256);
+    AUTO_BUF struct buf signature = BUF_INIT(BUF_NO_MAX);
+    uint64_t number = 0;
+    int rc = ledger_unresolved(run->catalog, run->before.uid, &number, &token, &signature, err);
+    if (rc < 0 || number == 0)
+        return rc;
+    /* The run's own texts say where it sent; the definition may have changed since. */
+    enum dest_fate fate = FATE_UNKNOWN;
+    rc = load_run_texts(run, number, err);
+    if (rc == 0)
+        rc = run_prepare_texts(run, err);
+    if (rc == 0)
+        rc = points_there_still(run, buf_z(&signature), err);
+    if (rc == 0)
+        rc = ask_fate(run, buf_z(&token), &fate, err);
+    if (rc == 0 && fate == FATE_UNKNOWN)
+        rc = error_set(err, ERR_UNKNOWN, EIO,
+                       "the destination cannot tell; \"reset\" gives the question up");
+    run_close_handles(run);
+    if (rc < 0)
+        return error_wrap(err, "the outcome of run %llu is not known yet",
+                          (unsigned long long)number);
+    run_log(run, "run %llu was %s by the destination", (unsigned long long)number,
+            fate == FATE_COMMITTED ? "committed" : "not committed");
+    return ledger_settle(run->catalog, run->before.uid, number, fate == FATE_COMMITTED, err);
+}
+
+/* A segment of the last run, which the ledger takes for interrupted: the run was cut off just
+ * before it asked for the commit, or the catalogue has lost that it did. The destination knows.
+ */
+static int
+check_interrupted(struct run *run, struct error *err)
+{
+    const struct sync_record *before = &run->before;
+    AUTO_BUF struct buf path = BUF_INIT(512), token = BUF_INIT(256);
+    uint64_t number = before->last_run;
+    enum dest_fate fate = FATE_UNKNOWN;
+    buf_addf(&path, "syncs/%s/state-%llu", before->uid, (unsigned long long)number);
+    buf_addf(&token, "%s:%llu", before->uid, (unsigned long long)number);
+    if (number <= before->last_done || faccessat(run->state_fd, buf_z(&path), F_OK, 0) < 0)
+        return 0;
+    int rc = load_run_texts(run, number, err);
+    if (rc == 0)
+        rc = run_prepare_texts(run, err);
+    const struct driver *driver = rc < 0 ? NULL : run->dest_connection->driver;
+    if (!driver || !driver->dest_commit || !driver->dest_resolve) {
+        error_clear(err); /* only a suspicion, and nobody can be asked */
+        return 0;
+    }
+    rc = ask_fate(run, buf_z(&token), &fate, err);
+    run_close_handles(run);
+    if (rc < 0)
+        return error_wrap(err,
+                          "run %llu was interrupted, and whether it was committed must "
+                          "be asked",
+                          (unsigned long long)number);
+    if (fate == FATE_COMMITTED)
+        return error_set(err, ERR_INTERNAL, EIO,
+                         "the destination has committed run %llu, and the catalogue has "
+                         "forgotten what it delivered (was it damaged?): put it right, or "
+                         "write \"baseline\" or \"reset\"",
+                         (unsigned long long)number);
+    unlinkat(run->state_fd, buf_z(&path), 0);
+    return 0;
+}
+
+static void
+begin_earlier(const struct run *run, struct run *earlier)
+{
+    run_init(earlier);
+    earlier->catalog = run->catalog;
+    earlier->state_fd = run->state_fd;
+    earlier->name = run->name;
+    earlier->dir = run->dir;
+}
+
+/* Each question in a run of its own, so that this one starts clean. */
+int
+settle_earlier(struct run *run, struct error *err)
+{
+    struct run earlier;
+    begin_earlier(run, &earlier);
+    int rc = ledger_load_sync(run->catalog, run->dir, &earlier.before, err);
+    if (rc == 0)
+        rc = resolve(&earlier, err);
+    if (rc == 0)
+        rc = ledger_close_books(run->catalog, earlier.before.uid, err);
+    run_done(&earlier);
+    if (rc < 0)
+        return rc;
+    begin_earlier(run, &earlier);
+    rc = ledger_load_sync(run->catalog, run->dir, &earlier.before, err);
+    if (rc == 0 && !earlier.before.reset && run->verb != VERB_BASELINE)
+        rc = check_interrupted(&earlier, err);
+    run_done(&earlier);
+    return rc;
+}

@@ -1,0 +1,9 @@
+/*
+ * Before a run: what earlier ones left open. A run whose commit was never answered, or that the
+ * catalogue takes for interrupted although its segment is there: the destination is asked.
+ */
+#pragma once
+
+#include "run/run.h"
+
+int settle_earlier(struct run *run, struct error *err);
