@@ -12,6 +12,7 @@
 #include "base/reach.h"
 #include "postgres/fail.h"
 #include "postgres/local.h"
+#include "postgres/ranges.h"
 
 #define OPTION(member) offsetof(struct pg_options, member)
 
@@ -27,6 +28,8 @@ const struct option pg_option_table[] = {
     {"password", OPT_SECRET, 0, OPTION(password), NULL, NULL, "password of the role"},
     {"connect_timeout", OPT_INT, 0, OPTION(connect_timeout), "10", NULL,
      "seconds to wait for a connection"},
+    {"readers", OPT_INT, 0, OPTION(readers), "1", NULL,
+     "connections that read one large table side by side, on one snapshot"},
     {0},
 };
 
@@ -54,6 +57,9 @@ pg_check(const void *connection, struct error *err)
     if (o->connect_timeout < 1 || o->connect_timeout > 3600)
         return error_set(err, ERR_CONFIG, EINVAL,
                          "\"connect_timeout\" is not between 1 and 3600");
+    if (o->readers < 1 || o->readers > PG_READERS_MAX)
+        return error_set(err, ERR_CONFIG, EINVAL, "\"readers\" is not between 1 and %d",
+                         PG_READERS_MAX);
     if (!given(o->dsn))
         return pg_local_check(o, NULL, err);
     /* libpq's own words may repeat the text, and with it a password. */

@@ -20,7 +20,7 @@
 
 struct pg_options {
     char *dsn, *host, *dbname, *user, *sslmode, *password;
-    int64_t port, connect_timeout;
+    int64_t port, connect_timeout, readers;
 };
 
 extern const struct option pg_option_table[];

@@ -14,20 +14,27 @@
 #include "base/utf8.h"
 #include "postgres/columns.h"
 #include "postgres/connect.h"
+#include "postgres/fail.h"
 #include "postgres/name.h"
+#include "postgres/ranges.h"
 #include "postgres/types.h"
 
 struct source {
     struct pg_link link;
+    const struct pg_options *options;
     struct arena arena; /* as long as the handle */
-    struct buf from;    /* what stands after FROM */
-    bool is_query;      /* and not a table */
+    const char *sync;
+    struct buf from;     /* what stands after FROM */
+    size_t table_length; /* of the table's name at its beginning */
+    bool is_query;       /* and not a table */
     struct pg_columns columns;
     struct buf select;      /* the statement that will be read */
+    size_t plain_length;    /* of it without its order */
     enum value_type *types; /* of the projection */
     struct value *values;
     size_t n;
-    bool check_utf8; /* a SQL_ASCII database stores and sends any bytes */
+    struct pg_ranges *_Atomic ranges; /* NULL: one connection reads all */
+    bool check_utf8;                  /* a SQL_ASCII database stores and sends any bytes */
 };
 
 static int
@@ -53,6 +60,7 @@ set_from(struct source *s, const struct model *model, struct error *err)
         if (rc)
             return rc;
         pg_name_add(&s->link, &s->from, &name);
+        s->table_length = s->from.n;
         buf_adds(&s->from, " AS model");
         pg_name_done(&name);
     }
@@ -68,11 +76,15 @@ pg_source_open(const void *connection, const struct model *model, void **ret, st
     struct source *s = calloc(1, sizeof *s);
     if (!s)
         return no_memory(err);
+    s->options = connection;
+    s->sync = arena_strdup(&s->arena, model->sync);
     int rc = pg_connect(&s->link, connection, model->sync, err);
+    if (!rc && !s->sync)
+        rc = no_memory(err);
     if (!rc)
         rc = set_from(s, model, err);
     if (!rc)
-        rc = pg_run(&s->link, err, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY");
+        rc = pg_run(&s->link, err, "%s", pg_begin_reading);
     if (rc) {
         pg_source_close(s);
         return rc;
@@ -89,6 +101,7 @@ pg_source_close(void *handle)
     struct source *s = handle;
     if (!s)
         return;
+    pg_ranges_close(s->ranges);
     pg_disconnect(&s->link);
     buf_done(&s->from);
     buf_done(&s->select);
@@ -101,6 +114,9 @@ pg_source_cancel(void *handle)
 {
     struct source *s = handle;
     pg_cancel(&s->link);
+    struct pg_ranges *ranges = atomic_load(&s->ranges);
+    if (ranges)
+        pg_ranges_cancel(ranges);
 }
 
 /* ---- describe ---- */
@@ -253,6 +269,24 @@ set_projection(struct source *s, const struct projection *p, struct error *err)
     return s->select.failed ? no_memory(err) : 0;
 }
 
+/* Ranges need the order of one integer, and a table: of a query each range might run it whole.
+ */
+static int
+plan_ranges(struct source *s, const struct projection *p, int64_t rows, struct error *err)
+{
+    const struct pg_column *column = find(s, p->columns[p->order[0]]);
+    enum value_type type = column ? pg_value_type(column->type) : V_TEXT;
+    if (s->is_query || p->norder != 1 || type != V_INT)
+        return 0;
+    AUTO_FREE char *table = strndup(buf_z(&s->from), s->table_length);
+    struct pg_ranges *ranges = NULL;
+    int rc = table ? pg_ranges_open(&s->link, s->options, s->sync, table,
+                                    p->columns[p->order[0]], rows, &ranges, err)
+                   : no_memory(err);
+    atomic_store(&s->ranges, ranges);
+    return rc;
+}
+
 int
 pg_source_plan(void *handle, const struct projection *projection, bool want_order,
                struct source_plan *ret, struct error *err)
@@ -284,7 +318,8 @@ pg_source_plan(void *handle, const struct projection *projection, bool want_orde
         s->select.p[plain] = '\0';
     }
     ret->rows = plan_rows(buf_z(&plan));
-    return 0;
+    s->plain_length = plain;
+    return ret->ordered ? plan_ranges(s, projection, ret->rows, err) : 0;
 }
 
 /* ---- read ---- */
@@ -331,9 +366,15 @@ pg_source_read(void *handle, source_row_fn row, void *arg, struct error *err)
     struct source *s = handle;
     struct reading reading = {.source = s, .row = row, .arg = arg};
     AUTO_BUF struct buf sql = BUF_INIT(BUF_NO_MAX);
+    if (s->ranges) {
+        s->select.p[s->plain_length] = '\0';
+        return pg_ranges_read(s->ranges, s->select.p, take_line, &reading, err);
+    }
     buf_addf(&sql, "COPY (%s) TO STDOUT", buf_z(&s->select));
     if (sql.failed)
         return no_memory(err);
     int rc = pg_copy_out(&s->link, buf_z(&sql), take_line, &reading, err);
+    if (rc && err->kind == ERR_DATA && pg_blames_data(&s->link))
+        return error_wrap(err, "after row %llu", (unsigned long long)reading.rows);
     return rc ? rc : pg_run(&s->link, err, "COMMIT");
 }

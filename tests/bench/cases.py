@@ -44,6 +44,7 @@ class Bench:
         self.samples, self.notes = {"floor": [], "retlfs": []}, {}
         self.mount = Mount()
         self.mount.connect("pg", pg.connection)
+        self.mount.connect("two", {**pg.connection, "readers": 2})
 
     def close(self):
         self.mount.close()
@@ -76,8 +77,8 @@ class Bench:
             config={"source": source, "destination": destination, "identifier": identifier},
             mappings=[(c, c) for c in COLUMNS], mode=mode)
 
-    def pg_sync(self, model="model", mode="mirror", identifier="id"):
-        return self.sync({"connection": "pg", "table": model}, {"connection": "pg", "object": "target"}, mode, identifier)
+    def pg_sync(self, model="model", mode="mirror", identifier="id", source="pg"):
+        return self.sync({"connection": source, "table": model}, {"connection": "pg", "object": "target"}, mode, identifier)
 
     # ---- floors ----
 
@@ -148,12 +149,14 @@ def first_populated(bench, turn):
     bench.retlfs(sync.run)
 
 
-def unchanged(bench, turn):
-    if not turn:
-        delivered(bench)
-    bench.floor(bench.copy)
-    bench.retlfs(bench.run.run)
-    assert int(bench.run.summary()["unchanged"]) == bench.rows
+def unchanged(source):
+    def work(bench, turn):
+        if not turn:
+            delivered(bench, source=source)
+        bench.floor(bench.copy)
+        bench.retlfs(bench.run.run)
+        assert int(bench.run.summary()["unchanged"]) == bench.rows
+    return work
 
 
 def one_percent(mode):
@@ -234,7 +237,8 @@ class Case:
 
 
 CASES = [
-    Case("unchanged", "psql COPY to /dev/null", unchanged, equal),
+    Case("unchanged", "psql COPY to /dev/null", unchanged("pg"), equal),
+    Case("unchanged, two readers", "psql COPY to /dev/null", unchanged("two"), equal),
     Case("1 % changed, upsert", "psql COPY to /dev/null", one_percent("upsert"), equal),
     Case("1 % changed, mirror", "psql COPY to /dev/null", one_percent("mirror"), equal),
     Case("uuid without index, unchanged", "psql COPY to /dev/null", no_order, lambda b: equal(b, "unordered")),

@@ -162,7 +162,7 @@ static void
 test_half_way(void)
 {
     const char *got = read_query("SELECT 1 / (5 - g) FROM generate_series(1, 9) AS g");
-    CHECK_MSG(strstr(got, "error: data: division by zero") != NULL,
+    CHECK_MSG(strstr(got, "error: data: after row 4: division by zero") != NULL,
               "an error half way is an error");
 }
 
@@ -374,6 +374,157 @@ test_stop(void)
     driver_postgres.source_close(handle);
 }
 
+/* ---- several connections, side by side ---- */
+
+static struct drive_source
+side_by_side(const char *name, int readers)
+{
+    struct drive_source s = table(name);
+    AUTO_FREE char *number = NULL;
+    if (asprintf(&number, "%d", readers) < 0)
+        exit(1);
+    s.connection = drive_options(driver_postgres.options, driver_postgres.options_size, &arena,
+                                 "dbname", "postgres", "readers", number, NULL);
+    s.order = "id";
+    return s;
+}
+
+static void *
+open_side_by_side(const char *name, int readers)
+{
+    struct drive_source s = side_by_side(name, readers);
+    struct model model = {.sync = "cancel-me", .table = name};
+    struct schema schema;
+    struct source_plan plan;
+    struct error err = ERROR_INIT;
+    void *handle = NULL;
+    const char *columns[] = {"id", "v"};
+    struct projection p = {.columns = columns,
+                           .n = 2,
+                           .order = (size_t[]){0},
+                           .order_class = (enum key_class[]){KEY_INT},
+                           .norder = 1};
+    if (driver_postgres.source_open(s.connection, &model, &handle, &err) ||
+        driver_postgres.source_describe(handle, &schema, &err) ||
+        driver_postgres.source_plan(handle, &p, true, &plan, &err))
+        printf("Bail out! %s\n", err.text);
+    CHECK(plan.ordered);
+    return handle;
+}
+
+#define CONNECTED                                                                              \
+    "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'retlfs/cancel-me'"
+
+struct counted {
+    uint64_t rows, stop_at;
+    const char *do_at; /* SQL */
+    const char *said;
+};
+
+static int
+count_rows(void *arg, const struct value *values, struct error *err)
+{
+    struct counted *c = arg;
+    if (++c->rows == c->stop_at && c->do_at)
+        c->said = ask(c->do_at);
+    return 0;
+}
+
+/* The rows of the tables below, in the order of their key. */
+static void
+same_rows(const char *name)
+{
+    struct drive_source one = side_by_side(name, 1);
+    AUTO_FREE char *want = drive_read(&one);
+    for (int readers = 2; readers <= 5; readers += 3) {
+        struct drive_source many = side_by_side(name, readers);
+        AUTO_FREE char *got = drive_read(&many);
+        printf("# %s by %d\n", name, readers);
+        CHECK_MSG(strcmp(want, got) == 0, "the same rows in the same order");
+    }
+}
+
+static void
+test_side_by_side(void)
+{
+    /* Dense here, sparse there, the ends of the type, and what no range holds. */
+    sql("CREATE TABLE skewed (id bigint UNIQUE, v text)");
+    sql("INSERT INTO skewed SELECT g, 'v' || g FROM generate_series(-1000, 150000) AS g");
+    sql("INSERT INTO skewed SELECT g::bigint * 1000000007, NULL FROM generate_series(1000, "
+        "60000) AS "
+        "g");
+    sql("INSERT INTO skewed VALUES (-9223372036854775808, 'least'), (9223372036854775807, "
+        "'most'),"
+        " (NULL, 'none'), (NULL, 'no')");
+    same_rows("skewed"); /* nothing is known of it yet but its size */
+    sql("VACUUM ANALYZE skewed");
+    same_rows("skewed");
+    sql("CREATE TABLE parts (id int PRIMARY KEY, v text) PARTITION BY RANGE (id)");
+    sql("CREATE TABLE part1 PARTITION OF parts FOR VALUES FROM (0) TO (100000)");
+    sql("CREATE TABLE part2 PARTITION OF parts DEFAULT");
+    sql("INSERT INTO parts SELECT g, repeat('x', g % 300) FROM generate_series(1, 250000) AS "
+        "g");
+    sql("ANALYZE parts");
+    same_rows("parts");
+    sql("CREATE TABLE lines (id smallint PRIMARY KEY, v text)");
+    sql("INSERT INTO lines SELECT g, 'v' FROM generate_series(-30000, 30000) AS g");
+    sql("ANALYZE lines");
+    same_rows("lines"); /* too few for it */
+
+    void *handle = open_side_by_side("skewed", 3);
+    struct counted c = {.stop_at = 5000, .do_at = CONNECTED};
+    struct error err = ERROR_INIT;
+    /* What comes while it is read does not belong to it. */
+    sql("INSERT INTO skewed VALUES (-5000, 'late'), (1000000, 'late')");
+    CHECK(driver_postgres.source_read(handle, count_rows, &c, &err) == 0);
+    CHECK_TEXT(c.said, "3\n");
+    CHECK(c.rows == 151001 + 59001 + 4);
+    driver_postgres.source_close(handle);
+    CHECK(wait_until(CONNECTED, "0\n"));
+
+    sql("CREATE VIEW looked AS SELECT * FROM skewed");
+    handle = open_side_by_side("looked", 3);
+    CHECK_TEXT(ask(CONNECTED), "1\n");
+    driver_postgres.source_close(handle);
+}
+
+static int
+cancel_itself(void *arg, const struct value *values, struct error *err)
+{
+    driver_postgres.source_cancel(arg);
+    return 0;
+}
+
+static void
+test_side_by_side_ends(void)
+{
+    struct error err = ERROR_INIT;
+    void *handle = open_side_by_side("skewed", 4);
+    CHECK(driver_postgres.source_read(handle, stop_at_once, NULL, &err) == -E2BIG);
+    CHECK_TEXT(err.text, "enough");
+    driver_postgres.source_close(handle);
+    CHECK(wait_until(CONNECTED, "0\n"));
+
+    handle = open_side_by_side("skewed", 4);
+    error_clear(&err);
+    CHECK(driver_postgres.source_read(handle, cancel_itself, handle, &err) == -ECANCELED);
+    CHECK(err.kind == ERR_CANCELLED);
+    driver_postgres.source_close(handle);
+    CHECK(wait_until(CONNECTED, "0\n"));
+
+    /* One of the connections is lost: the whole is, and never a smaller model. */
+    handle = open_side_by_side("skewed", 4);
+    struct counted c = {.stop_at = 2000,
+                        .do_at = "SELECT pg_terminate_backend(max(pid)) FROM pg_stat_activity"
+                                 " WHERE application_name = 'retlfs/cancel-me'"};
+    error_clear(&err);
+    CHECK(driver_postgres.source_read(handle, count_rows, &c, &err) < 0);
+    CHECK(err.kind == ERR_UNREACHABLE && c.rows < 210000);
+    printf("# %s\n", err.text);
+    driver_postgres.source_close(handle);
+    CHECK(wait_until(CONNECTED, "0\n"));
+}
+
 int
 main(void)
 {
@@ -392,6 +543,8 @@ main(void)
     test_cancel();
     test_killed();
     test_stop();
+    test_side_by_side();
+    test_side_by_side_ends();
     close_server();
     return tap_done();
 }
