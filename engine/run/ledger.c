@@ -48,8 +48,12 @@ ledger_load_uid(struct catalog *c, const char *uid, struct sync_record *ret, str
         rc = sql_next(&r.rows, err);
     if (rc <= 0)
         return rc < 0 ? rc : error_set(err, ERR_CONFIG, ENOENT, "the sync is gone");
-    json_auto_t *json = json_loads(sql_text(&r.rows, 1), 0, NULL);
-    rc = json ? sync_record_from_json(json, ret, err) : damaged(uid, err);
+    json_auto_t *json = NULL;
+    rc = ledger_parse(sql_text(&r.rows, 1), &json);
+    if (rc == 0)
+        rc = sync_record_from_json(json, ret, err);
+    else
+        rc = rc == -ENOMEM ? no_memory(err) : damaged(uid, err);
     if (rc < 0)
         forget(ret);
     ret->last_run = (uint64_t)sql_int(&r.rows, 0);
@@ -91,9 +95,9 @@ static char *
 run_text(const struct run_record *run, const struct sync_record *after)
 {
     json_auto_t *json = json_object();
-    json_object_set_new(json, "run", run_record_to_json(run));
-    if (after)
-        json_object_set_new(json, "after", sync_record_to_json(after));
+    if (json_object_set_new(json, "run", run_record_to_json(run)) < 0 ||
+        (after && json_object_set_new(json, "after", sync_record_to_json(after)) < 0))
+        return NULL;
     return json_dumps(json, JSON_COMPACT);
 }
 
@@ -320,9 +324,14 @@ end_left_run(struct catalog *c, const struct left_run *left, bool committed, con
              struct error *err)
 {
     AUTO_ARENA struct arena arena = ARENA_INIT;
-    json_auto_t *json = json_loads(left->summary, 0, NULL);
+    json_auto_t *json = NULL;
     struct run_record run;
-    bool readable = read_left_run(left, json, &arena, &run) == 0;
+    int unread = ledger_parse(left->summary, &json);
+    if (unread != -ENOMEM)
+        unread = read_left_run(left, json, &arena, &run);
+    if (unread == -ENOMEM)
+        return no_memory(err);
+    bool readable = unread == 0;
     if (committed && !readable)
         return damaged(left->uid, err);
     struct sync_record after = {.model_rows = -1};

@@ -87,13 +87,46 @@ static const struct number total_numbers[] = {
     {NULL, 0},
 };
 
+/* Memory was out since begin_whole(): a record that lacks a part would be taken for a whole
+ * one, and a sync without its signature for one that never ran. */
+static _Thread_local bool lost;
+
+static void
+put(json_t *to, const char *name, json_t *value)
+{
+    if (json_object_set_new(to, name, value) < 0)
+        lost = true;
+}
+
+static void
+append(json_t *to, json_t *value)
+{
+    if (json_array_append_new(to, value) < 0)
+        lost = true;
+}
+
+static void
+begin_whole(void)
+{
+    lost = false;
+}
+
+static json_t *
+whole(json_t *json)
+{
+    if (!lost)
+        return json;
+    json_decref(json);
+    return NULL;
+}
+
 static void
 put_numbers(json_t *to, const void *from, const struct number *numbers)
 {
     for (; numbers->name; numbers++) {
         uint64_t v;
         memcpy(&v, (const char *)from + numbers->offset, sizeof v);
-        json_object_set_new(to, numbers->name, json_integer((json_int_t)v));
+        put(to, numbers->name, json_integer((json_int_t)v));
     }
 }
 
@@ -104,6 +137,17 @@ get_numbers(const json_t *from, void *to, const struct number *numbers)
         uint64_t v = (uint64_t)json_integer_value(json_object_get(from, numbers->name));
         memcpy((char *)to + numbers->offset, &v, sizeof v);
     }
+}
+
+int
+ledger_parse(const char *text, json_t **ret)
+{
+    /* Jansson takes a token that it has no memory for to be a wrong one. */
+    for (int tries = 0; tries < 2; tries++)
+        if ((*ret = json_loads(text, 0, NULL)))
+            return 0;
+    AUTO_FREE char *probe = malloc(strlen(text) + 4096);
+    return probe ? -EUCLEAN : -ENOMEM;
 }
 
 /* Jansson writes no bytes that are not UTF-8, and a peer's words or a process's name may hold
@@ -122,7 +166,7 @@ readable(const char *text)
             n = 1;
         }
     }
-    return json_stringn_nocheck(buf_z(&out), out.n);
+    return out.failed ? NULL : json_stringn_nocheck(buf_z(&out), out.n);
 }
 
 json_t *
@@ -135,14 +179,18 @@ ledger_text_to_json(const char *text)
 static void
 put_text(json_t *to, const char *name, const char *text)
 {
-    json_object_set_new(to, name, ledger_text_to_json(text));
+    put(to, name, ledger_text_to_json(text));
 }
 
 /* In arena; NULL when it is not there. */
 static const char *
 get_text(const json_t *from, const char *name, struct arena *arena)
 {
-    return arena_strdup(arena, json_string_value(json_object_get(from, name)));
+    const char *text = json_string_value(json_object_get(from, name));
+    const char *copy = arena_strdup(arena, text);
+    if (text && !copy)
+        lost = true;
+    return copy;
 }
 
 /* ---- the mapping a state was made with ---- */
@@ -156,20 +204,20 @@ meta_to_json(const struct chg_meta *meta)
         json_t *field = json_object();
         put_text(field, "name", f->name);
         put_text(field, "source", f->source);
-        json_object_set_new(field, "type", json_integer(f->type));
+        put(field, "type", json_integer(f->type));
         put_text(field, "native", f->native);
-        json_array_append_new(fields, field);
+        append(fields, field);
     }
     for (size_t i = 0; i < meta->nkey; i++) {
         json_t *part = json_object();
         put_text(part, "name", meta->key_names[i]);
-        json_object_set_new(part, "field", json_integer((json_int_t)meta->key[i]));
-        json_object_set_new(part, "class", json_integer(meta->key_class[i]));
-        json_array_append_new(key, part);
+        put(part, "field", json_integer((json_int_t)meta->key[i]));
+        put(part, "class", json_integer(meta->key_class[i]));
+        append(key, part);
     }
     json_t *json = json_object();
-    json_object_set_new(json, "fields", fields);
-    json_object_set_new(json, "key", key);
+    put(json, "fields", fields);
+    put(json, "key", key);
     put_text(json, "source_driver", meta->source_driver);
     return json;
 }
@@ -179,6 +227,7 @@ meta_from_json(const json_t *json, struct arena *arena)
 {
     const json_t *fields = json_object_get(json, "fields"), *key = json_object_get(json, "key");
     struct chg_meta *meta = arena_alloc(arena, sizeof *meta);
+    lost = lost || !meta;
     if (!meta)
         return NULL;
     meta->nfields = json_array_size(fields);
@@ -188,8 +237,10 @@ meta_from_json(const json_t *json, struct arena *arena)
     meta->key_names = arena_alloc(arena, (meta->nkey + 1) * sizeof *meta->key_names);
     meta->key_class = arena_alloc(arena, (meta->nkey + 1) * sizeof *meta->key_class);
     meta->source_driver = (char *)get_text(json, "source_driver", arena);
-    if (!meta->fields || !meta->key || !meta->key_names || !meta->key_class)
+    if (!meta->fields || !meta->key || !meta->key_names || !meta->key_class) {
+        lost = true;
         return NULL;
+    }
     for (size_t i = 0; i < meta->nfields; i++) {
         const json_t *field = json_array_get(fields, i);
         meta->fields[i] = (struct chg_field){
@@ -217,11 +268,12 @@ meta_from_json(const json_t *json, struct arena *arena)
 json_t *
 schedule_record_to_json(const struct schedule_record *r)
 {
+    begin_whole();
     json_t *json = json_object();
     put_text(json, "text", r->text);
     put_numbers(json, r, schedule_numbers);
-    json_object_set_new(json, "paused", json_boolean(r->paused));
-    return json;
+    put(json, "paused", json_boolean(r->paused));
+    return whole(json);
 }
 
 static void
@@ -243,8 +295,8 @@ plan_to_json(const struct plan_record *plan)
     put_text(json, "mode", plan->mode);
     put_text(json, "full", plan->why_full);
     put_text(json, "held", plan->held);
-    json_object_set_new(json, "fresh", json_boolean(plan->fresh));
-    json_object_set_new(json, "rekeyed", json_boolean(plan->rekeyed));
+    put(json, "fresh", json_boolean(plan->fresh));
+    put(json, "rekeyed", json_boolean(plan->rekeyed));
     put_numbers(json, plan, plan_numbers);
     put_numbers(json, &plan->counts, count_numbers);
     return json;
@@ -254,6 +306,7 @@ static struct plan_record *
 plan_from_json(const json_t *json, struct arena *arena)
 {
     struct plan_record *plan = arena_alloc(arena, sizeof *plan);
+    lost = lost || !plan;
     if (!plan)
         return NULL;
     plan->id = get_text(json, "id", arena);
@@ -273,26 +326,28 @@ plan_from_json(const json_t *json, struct arena *arena)
 json_t *
 sync_record_to_json(const struct sync_record *record)
 {
+    begin_whole();
     json_t *json = json_object();
     put_text(json, "signature", record->signature);
     put_text(json, "reset", record->reset);
     json_t *segments = json_array();
     for (size_t i = 0; i < record->nsegments; i++)
-        json_array_append_new(segments, json_string_nocheck(record->segments[i]));
-    json_object_set_new(json, "segments", segments);
-    json_object_set_new(json, "meta", record->meta ? meta_to_json(record->meta) : json_null());
-    json_object_set_new(json, "plan", record->plan ? plan_to_json(record->plan) : json_null());
+        append(segments, json_string_nocheck(record->segments[i]));
+    put(json, "segments", segments);
+    put(json, "meta", record->meta ? meta_to_json(record->meta) : json_null());
+    put(json, "plan", record->plan ? plan_to_json(record->plan) : json_null());
     put_numbers(json, record, sync_numbers);
     json_t *totals = json_object();
     put_numbers(totals, &record->totals, total_numbers);
-    json_object_set_new(json, "totals", totals);
-    return json;
+    put(json, "totals", totals);
+    return whole(json);
 }
 
 int
 sync_record_from_json(const json_t *json, struct sync_record *record, struct error *err)
 {
     struct arena *arena = &record->arena;
+    begin_whole();
     record->signature = get_text(json, "signature", arena);
     record->reset = get_text(json, "reset", arena);
     const json_t *segments = json_object_get(json, "segments");
@@ -300,15 +355,19 @@ sync_record_from_json(const json_t *json, struct sync_record *record, struct err
     record->segments = arena_alloc(arena, (record->nsegments + 1) * sizeof *record->segments);
     bool good = record->segments != NULL;
     for (size_t i = 0; good && i < record->nsegments; i++) {
-        record->segments[i] =
-            arena_strdup(arena, json_string_value(json_array_get(segments, i)));
+        const char *name = json_string_value(json_array_get(segments, i));
+        record->segments[i] = arena_strdup(arena, name);
         good = record->segments[i] != NULL;
+        lost = lost || (name && !good);
     }
+    lost = lost || !record->segments;
     const json_t *meta = json_object_get(json, "meta"), *plan = json_object_get(json, "plan");
     record->meta = json_is_object(meta) ? meta_from_json(meta, arena) : NULL;
     record->plan = json_is_object(plan) ? plan_from_json(plan, arena) : NULL;
     good = good && !json_is_object(meta) == !record->meta &&
            !json_is_object(plan) == !record->plan;
+    if (lost)
+        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
     if (!good)
         return error_set(err, ERR_INTERNAL, EUCLEAN,
                          "the ledger's record of the sync is damaged");
@@ -317,7 +376,7 @@ sync_record_from_json(const json_t *json, struct sync_record *record, struct err
         get_numbers(json, record, sync_numbers);
     schedule_record_from_json(json_object_get(json, "schedule"), arena, &record->schedule);
     get_numbers(json_object_get(json, "totals"), &record->totals, total_numbers);
-    return 0;
+    return lost ? error_set(err, ERR_INTERNAL, ENOMEM, "out of memory") : 0;
 }
 
 /* ---- runs ---- */
@@ -339,12 +398,13 @@ put_time(json_t *to, const char *name, usec_t t)
 {
     AUTO_BUF struct buf text = BUF_INIT(64);
     clock_format(t, &text);
-    json_object_set_new(to, name, t ? json_string_nocheck(buf_z(&text)) : json_null());
+    put(to, name, t ? json_string_nocheck(buf_z(&text)) : json_null());
 }
 
 json_t *
 run_record_to_json(const struct run_record *r)
 {
+    begin_whole();
     json_t *json = json_object(), *by = json_object();
     put_numbers(json, r, run_numbers);
     put_text(json, "verb", r->verb);
@@ -352,28 +412,28 @@ run_record_to_json(const struct run_record *r)
     put_text(json, "outcome", outcomes[r->outcome]);
     put_time(json, "started", r->started);
     put_time(json, "ended", r->ended);
-    json_object_set_new(json, "seconds",
-                        r->ended ? json_real((double)(r->ended - r->started) / 1e6)
-                                 : json_null());
+    put(json, "seconds",
+        r->ended ? json_real((double)(r->ended - r->started) / 1e6) : json_null());
     put_text(json, "full", r->why_full);
     put_numbers(json, &r->counts, count_numbers);
     put_text(json, "error", r->error);
     put_text(json, "plan", r->plan);
     put_text(json, "plan_verb", r->plan_verb);
-    json_object_set_new(by, "uid", json_integer((json_int_t)r->who.uid));
-    json_object_set_new(by, "pid", json_integer((json_int_t)r->who.pid));
+    put(by, "uid", json_integer((json_int_t)r->who.uid));
+    put(by, "pid", json_integer((json_int_t)r->who.pid));
     put_text(by, "command", r->command);
-    json_object_set_new(json, "by", by);
-    json_object_set_new(json, "started_usec", json_integer(r->started));
-    json_object_set_new(json, "ended_usec", json_integer(r->ended));
+    put(json, "by", by);
+    put(json, "started_usec", json_integer(r->started));
+    put(json, "ended_usec", json_integer(r->ended));
     put_text(json, "token", r->token);
-    return json;
+    return whole(json);
 }
 
 int
 run_record_from_json(const json_t *json, struct arena *arena, struct run_record *r)
 {
     *r = (struct run_record){0};
+    begin_whole();
     get_numbers(json, r, run_numbers);
     get_numbers(json, &r->counts, count_numbers);
     r->verb = get_text(json, "verb", arena);
@@ -393,5 +453,7 @@ run_record_from_json(const json_t *json, struct arena *arena, struct run_record 
     for (size_t i = 0; outcome && i < sizeof outcomes / sizeof *outcomes; i++)
         if (strcmp(outcome, outcomes[i]) == 0)
             r->outcome = (enum run_outcome)i;
+    if (lost)
+        return -ENOMEM;
     return outcome ? 0 : -EIO;
 }

@@ -13,5 +13,7 @@ int sync_record_from_json(const json_t *json, struct sync_record *record, struct
 json_t *run_record_to_json(const struct run_record *record);
 int run_record_from_json(const json_t *json, struct arena *arena, struct run_record *record);
 
+/* -EUCLEAN: it is no JSON; -ENOMEM. */
+int ledger_parse(const char *text, json_t **ret);
 /* A string, whatever bytes it holds; null for NULL. */
 json_t *ledger_text_to_json(const char *text);
