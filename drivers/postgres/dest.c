@@ -8,6 +8,9 @@
 #include "postgres/marker.h"
 #include "postgres/types.h"
 
+/* The server's limit; seq and op stand beside the fields in the stage. */
+enum { FIELDS_MAX = 1600 - 2 };
+
 int
 pg_dest_no_memory(struct error *err)
 {
@@ -129,6 +132,10 @@ may_merge(const struct pg_dest *d)
 static int
 load_table(struct pg_dest *d, struct error *err)
 {
+    if (d->target.nfields > FIELDS_MAX)
+        return error_set(err, ERR_CONFIG, E2BIG,
+                         "at most %d fields can be delivered to a table, not %zu", FIELDS_MAX,
+                         d->target.nfields);
     int rc = pg_table_load(&d->link, d->target.object, &d->arena, &d->table, err);
     if (!rc && d->table.exists)
         rc = pg_table_check(&d->table, &d->target, d->columns, err);

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 static bool
 class_is(const char *sqlstate, const char *prefix)
 {
@@ -12,13 +14,15 @@ class_is(const char *sqlstate, const char *prefix)
 }
 
 /* Errors that a row can be guilty of: cardinality (21), data (22), constraints (23), WITH CHECK
- * OPTION (44), an index entry that is too long (54000), RAISE in a trigger (P0, or a code of
- * the user's own: the standard leaves the classes from I on free, PostgreSQL has XX there). */
+ * OPTION (44), an index entry that is too long (54000), a document nested too deeply (54001),
+ * RAISE in a trigger (P0, or a code of the user's own: the standard leaves the classes from I
+ * on free, PostgreSQL has XX there). */
 static bool
 is_about_data(const char *s)
 {
     return class_is(s, "21") || class_is(s, "22") || class_is(s, "23") || class_is(s, "44") ||
-           strcmp(s, "54000") == 0 || (s[0] >= 'I' && s[0] <= 'Z' && !class_is(s, "XX"));
+           strcmp(s, "54000") == 0 || strcmp(s, "54001") == 0 ||
+           (s[0] >= 'I' && s[0] <= 'Z' && !class_is(s, "XX"));
 }
 
 bool
@@ -70,6 +74,7 @@ add_words(struct error *err, const char *before, const char *words, size_t n, co
         at--; /* rather lose a character than cut one */
     err->text[at] = '\0';
     snprintf(err->text + at, max - at, "%s", after);
+    utf8_clean(err->text);
 }
 
 static void

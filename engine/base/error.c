@@ -19,6 +19,7 @@ format_text(struct error *err, const char *format, va_list ap)
     int n = vsnprintf(err->text, sizeof err->text, format, ap);
     if (n >= (int)sizeof err->text)
         cut(err->text, sizeof err->text);
+    utf8_clean(err->text);
 }
 
 int
@@ -63,6 +64,7 @@ error_wrap(struct error *err, const char *format, ...)
     int more = snprintf(err->text + n, sizeof err->text - n, ": %s", old);
     if (more >= (int)(sizeof err->text - n))
         cut(err->text, sizeof err->text);
+    utf8_clean(err->text + n);
     return -err->errnum;
 }
 

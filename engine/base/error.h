@@ -40,7 +40,8 @@ struct error {
     }
 
 /* Sets *err (never NULL) and returns -errnum, so `return error_set(err, ERR_DATA, EINVAL, …)`.
- * A text that is too long is cut at a UTF-8 boundary. */
+ * A text that is too long is cut at a UTF-8 boundary; names and values in it cannot make it
+ * more than one line, nor hurt a terminal (utf8_clean). */
 int error_set(struct error *err, enum error_kind kind, int errnum, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 

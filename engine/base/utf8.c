@@ -96,3 +96,33 @@ utf8_cut(const char *p, size_t n, size_t max)
         max--;
     return max;
 }
+
+/* Of more than one byte: C1, line and paragraph separator, embeddings and overrides of
+ * direction. */
+static bool
+controls(const unsigned char *p, size_t size)
+{
+    if (size == 2)
+        return p[0] == 0xC2 && p[1] < 0xA0;
+    return size == 3 && p[0] == 0xE2 &&
+           ((p[1] == 0x80 && p[2] >= 0xA8 && p[2] <= 0xAE) ||
+            (p[1] == 0x81 && p[2] >= 0xA6 && p[2] <= 0xA9));
+}
+
+void
+utf8_clean(char *z)
+{
+    size_t n = strlen(z), size;
+    for (size_t at = 0; at < n; at += size) {
+        size = utf8_character(z + at, n - at);
+        if (z[at] == '\t') {
+            z[at] = ' ';
+        } else if (size == 0) {
+            size = 1;
+            z[at] = '?';
+        } else if (size == 1 ? (z[at] < ' ' || z[at] == 0x7F)
+                             : controls((unsigned char *)z + at, size)) {
+            memset(z + at, '?', size);
+        }
+    }
+}

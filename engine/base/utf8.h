@@ -20,6 +20,10 @@ size_t utf8_check(const char *p, size_t n);
 /* How many of the first n bytes may be shown without cutting a character; at most max. */
 size_t utf8_cut(const char *p, size_t n, size_t max);
 
+/* Makes words of others fit for a line on a terminal, in place: each byte of what controls it,
+ * ends the line, turns the direction of writing or is no UTF-8 becomes '?', a tab a blank. */
+void utf8_clean(char *z);
+
 /* A byte that is not the first of its character. */
 static inline bool
 utf8_continues(char c)

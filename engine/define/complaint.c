@@ -14,21 +14,6 @@ enum {
     MASK_LENGTH = 3,      /* "***", whatever is behind it: not even the length is told */
 };
 
-/* One line of UTF-8, whatever it was and wherever it had to be cut. */
-static void
-make_clean(char *z)
-{
-    size_t n = strlen(z);
-    for (size_t i = 0; i < n; i++)
-        if (z[i] == '\t')
-            z[i] = ' ';
-        else if ((unsigned char)z[i] < ' ' || z[i] == 0x7F)
-            z[i] = '?';
-    bool cut;
-    for (size_t at = 0; (at += utf8_span((struct str){z + at, n - at}, &cut)) < n;)
-        z[at] = '?';
-}
-
 unsigned
 text_line(struct str text, size_t at)
 {
@@ -53,7 +38,7 @@ plain_excerpt(struct complaint *c, struct str line, size_t column)
     for (size_t i = 0; i < n; i++)
         c->excerpt[i] = line.p[from + i] ? line.p[from + i] : '?';
     c->excerpt[n] = '\0';
-    make_clean(c->excerpt);
+    utf8_clean(c->excerpt);
     c->caret = (unsigned)(column - from + 1);
 }
 
@@ -128,7 +113,7 @@ masked_excerpt(struct complaint *c, struct str line, size_t column, bool value)
     c->excerpt[n] = '\0';
     if (at == line.n && column >= line.n)
         c->caret = (unsigned)n + 1;
-    make_clean(c->excerpt);
+    utf8_clean(c->excerpt);
     if (c->caret == 0) /* the fault is behind what fits */
         c->excerpt[0] = '\0';
 }
@@ -191,9 +176,9 @@ complain(struct complaint *c, const struct text_file *f, size_t at, const char *
     va_end(ap);
     if (hint)
         snprintf(c->hint, sizeof c->hint, "%s", hint);
-    make_clean(c->file);
-    make_clean(c->text);
-    make_clean(c->hint);
+    utf8_clean(c->file);
+    utf8_clean(c->text);
+    utf8_clean(c->hint);
     if (f->text.p)
         place(c, f, at);
     return -EINVAL;

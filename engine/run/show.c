@@ -6,6 +6,7 @@
 #include <jansson.h>
 
 #include "base/cleanup.h"
+#include "base/utf8.h"
 #include "run/engine_private.h"
 
 /* ---- what happens now ---- */
@@ -81,6 +82,18 @@ key_values(struct buf *out, const char *key, const char *lines)
         buf_addf(out, "%s: %.*s\n", key, (int)n, lines);
         lines += n + (lines[n] == '\n');
     }
+}
+
+/* A line, whatever stands in the text. */
+static void
+key_text(struct buf *out, const char *key, const char *text)
+{
+    buf_addf(out, "%s: ", key);
+    size_t at = out->n;
+    buf_adds(out, text);
+    if (!out->failed)
+        utf8_clean(out->p + at);
+    buf_addc(out, '\n');
 }
 
 static void
@@ -164,8 +177,8 @@ show_status(const struct sync_view *v, const struct activity *a, struct buf *out
         key_values(out, "reason", "the end of the last run could not be written");
     key_values(out, "note", v->notes);
     add_activity(out, a);
-    buf_addf(out, "mode: %s\nsource: %s\ndestination: %s\n", v->mode, v->source,
-             v->destination);
+    buf_addf(out, "mode: %s\nsource: %s\n", v->mode, v->source);
+    key_text(out, "destination", v->destination);
     if (v->ready)
         add_next_run(out, v);
     add_schedule(out, v);

@@ -43,8 +43,10 @@ make_raw(struct str rest, struct buf *file)
 static struct str
 take_part(struct str *rest)
 {
-    if (rest->n < 2)
+    if (rest->n < 2) {
+        rest->n = 0;
         return (struct str){"", 0};
+    }
     size_t n = (uint8_t)rest->p[0] | (size_t)(uint8_t)rest->p[1] << 8;
     n = n < rest->n - 2 ? n : rest->n - 2;
     struct str part = {rest->p + 2, n};

@@ -1,5 +1,7 @@
 /* Values as text, packed records, keys. */
 #include "base/cleanup.h"
+#include "base/error.h"
+#include "base/utf8.h"
 #include "base/value.h"
 #include "driver.h"
 #include "random.h"
@@ -223,6 +225,36 @@ test_key_hostile(void)
     CHECK_MSG(safe, "random bytes as keys do no harm");
 }
 
+/* Words of others on a terminal: one line, as long as before. */
+static void
+test_clean(void)
+{
+    static const char *const texts[][2] = {
+        {"", ""},
+        {"a\tb\nc\r\x1b[31m\x7f", "a b?c??[31m?"},
+        {"\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80\xE2\x80\x8D",
+         "\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80\xE2\x80\x8D"},
+        {"\xC2\x9B"
+         "1m\xC2\xA0",
+         "??1m\xC2\xA0"},
+        {"x\xE2\x80\xA8y\xE2\x80\xAEz\xE2\x81\xA9", "x???y???z???"},
+        {"\xFF\xC3(\xE2\x82", "?"
+                              "?("
+                              "?"
+                              "?"},
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        char z[64];
+        snprintf(z, sizeof z, "%s", texts[i][0]);
+        utf8_clean(z);
+        CHECK_TEXT(z, texts[i][1]);
+    }
+    struct error err = ERROR_INIT;
+    error_set(&err, ERR_DATA, EINVAL, "no \"%s\"", "x\nstate: ready");
+    error_wrap(&err, "table %s", "\x1b[2J");
+    CHECK_TEXT(err.text, "table ?[2J: no \"x?state: ready\"");
+}
+
 static void
 test_names(void)
 {
@@ -247,5 +279,6 @@ main(void)
     test_key_order_random();
     test_key_hostile();
     test_names();
+    test_clean();
     return tap_done();
 }
