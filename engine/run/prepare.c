@@ -18,12 +18,16 @@ no_memory(struct error *err)
 
 /* ---- what the delivered state hangs on ---- */
 
+/* NULL: memory is out. */
 static json_t *
 json_names(const char *const *names, size_t n)
 {
     json_t *list = json_array();
-    for (size_t i = 0; i < n; i++)
-        json_array_append_new(list, json_string_nocheck(names[i]));
+    for (size_t i = 0; list && i < n; i++)
+        if (json_array_append_new(list, json_string_nocheck(names[i])) < 0) {
+            json_decref(list);
+            return NULL;
+        }
     return list;
 }
 
@@ -43,16 +47,25 @@ run_place(const struct connection *connection, struct arena *arena, struct error
 const char *
 run_signature(const struct definition *def, const char *place, struct arena *arena)
 {
-    json_t *fields = json_array();
-    for (size_t i = 0; i < def->nidentifier; i++)
-        json_array_append_new(fields, json_string_nocheck(def->mappings[def->key[i]].field));
+    const char **fields = arena_alloc(arena, (def->nidentifier + 1) * sizeof *fields);
+    for (size_t i = 0; fields && i < def->nidentifier; i++)
+        fields[i] = def->mappings[def->key[i]].field;
     json_auto_t *signature = json_object();
-    json_object_set_new(signature, "destination", json_string_nocheck(def->dest_connection));
-    json_object_set_new(signature, "place", ledger_text_to_json(place));
-    json_object_set_new(signature, "object",
-                        def->object ? json_string_nocheck(def->object) : json_null());
-    json_object_set_new(signature, "identifier", json_names(def->identifier, def->nidentifier));
-    json_object_set_new(signature, "key", fields);
+    const struct {
+        const char *name;
+        json_t *value;
+    } members[] = {
+        {"destination", json_string_nocheck(def->dest_connection)},
+        {"place", ledger_text_to_json(place)},
+        {"object", def->object ? json_string_nocheck(def->object) : json_null()},
+        {"identifier", json_names(def->identifier, def->nidentifier)},
+        {"key", fields ? json_names(fields, def->nidentifier) : NULL},
+    };
+    bool whole = true; /* what lacks a member would be that of another destination */
+    for (size_t i = 0; i < sizeof members / sizeof *members; i++)
+        whole = json_object_set_new(signature, members[i].name, members[i].value) == 0 && whole;
+    if (!whole)
+        return NULL;
     AUTO_FREE char *text = json_dumps(signature, JSON_COMPACT | JSON_SORT_KEYS);
     return text ? arena_strdup(arena, text) : NULL;
 }
@@ -105,16 +118,19 @@ describe_change(const json_t *was, const json_t *is, const char *member, struct 
 const char *
 run_other_place(const char *signature, const char *other, struct arena *arena)
 {
-    json_auto_t *a = json_loads(signature, 0, NULL), *b = json_loads(other, 0, NULL);
+    json_auto_t *a = NULL, *b = NULL;
     AUTO_BUF struct buf change = BUF_INIT(4096);
+    if (ledger_parse(signature, &a) == -ENOMEM || ledger_parse(other, &b) == -ENOMEM)
+        return "out of memory";
     if (!other_place(a, b))
         return NULL;
     describe_change(a, b, "place", &change);
-    return arena_strdup(arena, buf_z(&change));
+    const char *text = arena_strdup(arena, buf_z(&change));
+    return text ? text : "out of memory";
 }
 
-/* "identifier changed: a → b" and the like. True when the two signatures differ. */
-static bool
+/* "identifier changed: a → b" and the like. 1: the two signatures differ. */
+static int
 compare_signatures(const char *before, const char *now, struct buf *out)
 {
     static const struct {
@@ -126,15 +142,20 @@ compare_signatures(const char *before, const char *now, struct buf *out)
         {"place", "destination changed"}, /* under the same name */
         {"object", "object changed"},
     };
-    json_auto_t *a = json_loads(before, 0, NULL), *b = json_loads(now, 0, NULL);
-    bool differ = false, renamed = false;
+    json_auto_t *a = NULL, *b = NULL;
+    int differ = 0, rc = ledger_parse(before, &a);
+    bool renamed = false;
+    if (rc == 0)
+        rc = ledger_parse(now, &b);
+    if (rc < 0)
+        return rc;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         const char *member = parts[i].member;
         bool place = strcmp(member, "place") == 0;
         if (place ? renamed || !other_place(a, b)
                   : json_equal(json_object_get(a, member), json_object_get(b, member)))
             continue;
-        differ = true;
+        differ = 1;
         renamed = renamed || strcmp(member, "destination") == 0;
         AUTO_BUF struct buf change = BUF_INIT(4096);
         describe_change(a, b, member, &change);
@@ -146,7 +167,9 @@ compare_signatures(const char *before, const char *now, struct buf *out)
 bool
 run_same_object(const char *signature, const char *other)
 {
-    json_auto_t *a = json_loads(signature, 0, NULL), *b = json_loads(other, 0, NULL);
+    json_auto_t *a = NULL, *b = NULL;
+    if (ledger_parse(signature, &a) < 0 || ledger_parse(other, &b) < 0)
+        return true; /* rather held than created twice */
     bool renamed =
         !json_equal(json_object_get(a, "destination"), json_object_get(b, "destination"));
     return !(renamed && other_place(a, b)) &&
@@ -206,25 +229,34 @@ compare_types(const struct chg_meta *before, const struct chg_meta *now, struct 
         }
 }
 
+/* All that is known without the model's types. */
+static int
+find_reasons(const struct sync_record *before, const struct definition *def, const char *place,
+             struct buf *why)
+{
+    AUTO_ARENA struct arena scratch = ARENA_INIT;
+    int rc = 0;
+    if (before->reset) {
+        add_reason(why, "%s", before->reset);
+    } else if (!before->signature) {
+        add_reason(why, "first run");
+    } else {
+        const char *signature = run_signature(def, place, &scratch);
+        rc = signature ? compare_signatures(before->signature, signature, why) : -ENOMEM;
+        if (def->mode == MODE_FULL)
+            add_reason(why, "mode full");
+        if (def->mode != MODE_INSERT && before->meta)
+            compare_mappings(before->meta, def, why);
+    }
+    return rc < 0 ? rc : 0;
+}
+
 const char *
 run_why_full(const struct sync_record *before, const struct definition *def, const char *place,
              struct arena *arena)
 {
     AUTO_BUF struct buf why = BUF_INIT(64 * 1024);
-    AUTO_ARENA struct arena scratch = ARENA_INIT;
-    if (before->reset) {
-        add_reason(&why, "%s", before->reset);
-    } else if (!before->signature) {
-        add_reason(&why, "first run");
-    } else {
-        const char *signature = run_signature(def, place, &scratch);
-        if (signature)
-            compare_signatures(before->signature, signature, &why);
-        if (def->mode == MODE_FULL)
-            add_reason(&why, "mode full");
-        if (def->mode != MODE_INSERT && before->meta)
-            compare_mappings(before->meta, def, &why);
-    }
+    find_reasons(before, def, place, &why);
     return why.n ? arena_strdup(arena, buf_z(&why)) : NULL;
 }
 
@@ -247,15 +279,20 @@ decide_full(struct run *run, struct error *err)
 {
     struct sync_record *before = &run->before;
     AUTO_BUF struct buf why = BUF_INIT(64 * 1024);
-    const char *known = run_why_full(before, run->def, run->place, &run->arena);
-    if (known)
-        buf_adds(&why, known);
+    int rc = find_reasons(before, run->def, run->place, &why);
+    if (rc < 0 && rc != -ENOMEM)
+        return error_set(err, ERR_INTERNAL, EUCLEAN,
+                         "the ledger's record of the sync is damaged");
     run->signature = run_signature(run->def, run->place, &run->arena);
-    if (!run->signature)
+    if (rc < 0 || !run->signature)
         return no_memory(err);
-    AUTO_BUF struct buf ignored = BUF_INIT(64 * 1024); /* known has it */
-    run->fresh = before->reset || !before->signature ||
-                 compare_signatures(before->signature, run->signature, &ignored);
+    AUTO_BUF struct buf ignored = BUF_INIT(64 * 1024); /* why has it */
+    rc = before->reset || !before->signature
+             ? 1
+             : compare_signatures(before->signature, run->signature, &ignored);
+    if (rc < 0)
+        return no_memory(err);
+    run->fresh = rc == 1;
     if (!run->fresh && before->meta) {
         run->fresh = key_types_differ(before->meta, run->meta);
         if (run->fresh)
@@ -265,6 +302,8 @@ decide_full(struct run *run, struct error *err)
     }
     if (run->rows == VERB_FULL)
         add_reason(&why, "asked for");
+    if (why.failed && why.n == 0) /* a reason that was not told would be none */
+        return no_memory(err);
     if (run->rows == VERB_RETRY) {
         if (run->fresh)
             return error_set(err, ERR_CONFIG, EINVAL,
@@ -273,7 +312,7 @@ decide_full(struct run *run, struct error *err)
         buf_clear(&why); /* what is due for other reasons stays due */
     }
     run->why_full = why.n ? arena_strdup(&run->arena, buf_z(&why)) : NULL;
-    return 0;
+    return why.n && !run->why_full ? no_memory(err) : 0;
 }
 
 /* ---- definition and connections ---- */
@@ -283,8 +322,10 @@ load_connection(struct run *run, const char *name, struct connection **ret, stru
 {
     AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
     int rc = catalog_connection_text(run->catalog, name, &text);
-    if (rc < 0)
+    if (rc == -ENOENT)
         return error_set(err, ERR_CONFIG, ENOEXEC, "connection \"%s\" does not exist", name);
+    if (rc < 0)
+        return error_set_errno(err, ERR_INTERNAL, -rc, "cannot read connection \"%s\"", name);
     struct complaint complaint = {0};
     if (connection_parse(name, buf_str(&text), ret, &complaint) < 0)
         return error_set(err, ERR_CONFIG, ENOEXEC, "connections/%s.json:%u: %s", name,
