@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +27,7 @@
 #include "mount.h"
 #include "options.h"
 
-enum { EXIT_UNREADABLE = 2, CHECK_TEXT_MAX = 64 * 1048576 };
+enum { EXIT_UNREADABLE = 2, CHECK_TEXT_MAX = 64 * 1048576, LARGE_BLOCK = 512 * 1024 };
 static const long FUSE_MAGIC = 0x65735546;
 
 static const char help_text[] =
@@ -337,6 +338,9 @@ run(struct options *o)
         return fail(&err);
     signal(SIGPIPE, SIG_IGN);
     umask(0);
+    /* What a run sorts in goes back to the system when it ends. Left alone, malloc learns to
+     * keep blocks of that size, once for each thread that ever ran something. */
+    mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK);
     log_open(o->debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, false);
     return o->foreground ? serve(o, mountpoint, -1) : serve_in_background(o, mountpoint);
 }
