@@ -347,6 +347,19 @@ carry_out(struct engine *e, const struct sync_view *view, node_id id,
                      ticket, err);
 }
 
+/* A definition that could not be read a while ago, for want of memory or of a sound disk, is
+ * read again before anything is refused for it. */
+static struct sync_view *
+look(struct engine *e, node_id sync)
+{
+    struct sync_view *view = registry_view(e, sync);
+    if (!view || view->ready)
+        return view;
+    sync_view_unref(view);
+    registry_refresh(e, sync);
+    return registry_view(e, sync);
+}
+
 int
 sync_trigger(struct engine *e, node_id sync, struct str text, bool nowait,
              const struct caller *who, verb_done_fn done, void *arg, struct ticket **ret,
@@ -356,7 +369,7 @@ sync_trigger(struct engine *e, node_id sync, struct str text, bool nowait,
     strip_comments(text, &command);
     if (command.failed)
         return error_set(err, ERR_CONFIG, EINVAL, "a command has at most 4096 bytes");
-    struct sync_view *view = registry_view(e, sync);
+    struct sync_view *view = look(e, sync);
     if (!view)
         return error_set(err, ERR_CONFIG, ENOENT, "the sync is gone");
     struct ticket *ticket = make_ticket(e, done, arg);
