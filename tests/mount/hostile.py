@@ -345,7 +345,7 @@ class Hostile(MountTest):
         line = self.mount.data / "huge.csv"
         with open(line, "wb") as f:
             f.write(b"id,v\n1,")
-            for _ in range(600):
+            for _ in range(1100):
                 f.write(b"x" * (1 << 20))
         for driver in "csv", "jsonl":
             self.mount.connect(self.name, {"driver": driver, "path": str(line)})
