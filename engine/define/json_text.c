@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/utf8.h"
+#include "define/json_parse.h"
 
 enum { NESTING_MAX = 64 };
 
@@ -367,8 +368,6 @@ complain_parser(const struct text_file *f, const json_error_t *e, struct complai
     size_t at = e->position > 0 ? (size_t)e->position : 0;
     if (at > f->text.n)
         at = f->text.n;
-    if (json_error_code(e) == json_error_out_of_memory)
-        return complain_memory(c, f);
     if (json_error_code(e) != json_error_duplicate_key)
         return complain(c, f, at ? at - 1 : 0, NULL, "a value is out of range");
     /* the place is behind the key; its opening quote is the last one without a backslash */
@@ -396,9 +395,13 @@ json_open(const struct text_file *f, bool final, struct json_node *root, struct 
         return v;
     }
     json_error_t e;
-    json_t *json = json_loadb(f->text.p, f->text.n, JSON_REJECT_DUPLICATES, &e);
+    bool no_memory;
+    json_t *json = json_parse(f->text, JSON_REJECT_DUPLICATES, &e, &no_memory);
     if (!json) {
-        complain_parser(f, &e, c);
+        if (no_memory)
+            complain_memory(c, f);
+        else
+            complain_parser(f, &e, c);
         return TEXT_BROKEN;
     }
     size_t at = (size_t)((const char *)memchr(f->text.p, '{', f->text.n) - f->text.p);
@@ -413,7 +416,7 @@ key_is(struct str text, size_t from, size_t to, const char *key)
     struct str raw = {text.p + from, to - from};
     if (!memchr(raw.p, '\\', raw.n))
         return str_is((struct str){raw.p + 1, raw.n - 2}, key);
-    json_t *decoded = json_loadb(raw.p, raw.n, JSON_DECODE_ANY, NULL);
+    json_t *decoded = json_parse(raw, JSON_DECODE_ANY, NULL, NULL);
     bool is = decoded && strcmp(json_string_value(decoded), key) == 0;
     json_decref(decoded);
     return is;

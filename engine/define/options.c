@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/reach.h"
+#include "define/json_parse.h"
 #include "define/words.h"
 
 #define ALLOWED_SECRET                                                                         \
@@ -34,10 +35,12 @@ option_default(const struct option *o)
     bool bare = o->type == OPT_BOOL || o->type == OPT_INT || o->type == OPT_TYPES;
     struct buf text = BUF_INIT(0);
     buf_addf(&text, bare ? "%s" : "\"%s\"", o->default_text);
-    json_t *json = text.failed ? NULL : json_loadb(text.p, text.n, JSON_DECODE_ANY, NULL);
+    bool no_memory = text.failed;
+    json_t *json =
+        no_memory ? NULL : json_parse(buf_str(&text), JSON_DECODE_ANY, NULL, &no_memory);
     buf_done(&text);
     /* a lone quote or backslash is meant as it stands */
-    return json || bare ? json : json_pack("s", o->default_text);
+    return json || bare || no_memory ? json : json_pack("s", o->default_text);
 }
 
 /* ---- one value ---- */

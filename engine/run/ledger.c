@@ -242,7 +242,9 @@ static int
 note_unresolved(struct catalog *c, const struct left_run *left, const char *why,
                 struct error *err)
 {
-    json_auto_t *json = json_loads(left->summary, 0, NULL);
+    json_auto_t *json = NULL;
+    if (ledger_parse(left->summary, &json) == -ENOMEM)
+        return no_memory(err);
     if (!json || json_object_get(json, "unresolved"))
         return 0;
     json_object_set_new(json, "unresolved", ledger_text_to_json(why));
@@ -409,7 +411,9 @@ ledger_unresolved(struct catalog *c, const char *uid, uint64_t *number, struct b
     if (rc == 1) {
         *number = left.number;
         buf_addf(token, "%s:%llu", left.uid, (unsigned long long)left.number);
-        json_auto_t *json = signature ? json_loads(left.summary, 0, NULL) : NULL;
+        json_auto_t *json = NULL;
+        if (signature && ledger_parse(left.summary, &json) == -ENOMEM)
+            return no_memory(err);
         const json_t *after = json_object_get(json, "after");
         const char *text = json_string_value(json_object_get(after, "signature"));
         if (text)
@@ -446,7 +450,8 @@ ledger_drop_unresolved(struct catalog *c, const char *uid, struct error *err)
 static json_t *
 run_json(const struct sql_rows *r, int summary, int phase)
 {
-    json_auto_t *json = json_loads(sql_text(r, summary), 0, NULL);
+    json_auto_t *json = NULL;
+    ledger_parse(sql_text(r, summary), &json);
     json_t *run = json_object_get(json, "run");
     if (strcmp(sql_text(r, phase), "committing") == 0) {
         json_object_set_new(run, "outcome", json_string(run_outcome_name(RUN_UNRESOLVED)));

@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/utf8.h"
+#include "define/json_parse.h"
 
 struct number {
     const char *name;
@@ -142,12 +143,11 @@ get_numbers(const json_t *from, void *to, const struct number *numbers)
 int
 ledger_parse(const char *text, json_t **ret)
 {
-    /* Jansson takes a token that it has no memory for to be a wrong one. */
-    for (int tries = 0; tries < 2; tries++)
-        if ((*ret = json_loads(text, 0, NULL)))
-            return 0;
-    AUTO_FREE char *probe = malloc(strlen(text) + 4096);
-    return probe ? -EUCLEAN : -ENOMEM;
+    bool no_memory;
+    *ret = json_parse(str_of(text), 0, NULL, &no_memory);
+    if (*ret)
+        return 0;
+    return no_memory ? -ENOMEM : -EUCLEAN;
 }
 
 /* Jansson writes no bytes that are not UTF-8, and a peer's words or a process's name may hold

@@ -1,0 +1,12 @@
+/*
+ * Reading JSON with jansson when memory may run out. The library's own loader leaves out the
+ * bytes of a string that it had no memory for and says nothing: a path would lose a slash.
+ */
+#pragma once
+
+#include <jansson.h>
+
+#include "base/buf.h"
+
+/* As json_loadb. NULL: it is no JSON, or memory was out (*no_memory, which may be NULL). */
+json_t *json_parse(struct str text, size_t flags, json_error_t *e, bool *no_memory);
