@@ -87,8 +87,11 @@ enum { TREE_MODE = 1, TREE_UID = 2, TREE_GID = 4, TREE_MTIME = 8, TREE_ATIME = 1
 int tree_set(struct engine *e, node_id id, unsigned what, const struct node *to,
              struct node *ret);
 /* Removes a name. A checked file's accepted text stays as a tombstone until replaced. The node
- * itself lives on (tree_get, tree_read, tree_write) until tree_forget. */
-int tree_unlink(struct engine *e, node_id parent, const char *name, const struct caller *who);
+ * itself lives on (tree_get, tree_read, tree_write) until tree_forget. `with_refused`: what was
+ * refused under the name goes with it, though not by the process that was refused: an editor
+ * that failed first removes its attempt and then puts the old file back. */
+int tree_unlink(struct engine *e, node_id parent, const char *name, bool with_refused,
+                const struct caller *who);
 /* Removes a directory without user files. A sync: EBUSY while it runs; its delivered state is
  * kept under its name for 30 days. */
 int tree_rmdir(struct engine *e, node_id parent, const char *name, const struct caller *who);

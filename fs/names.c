@@ -327,8 +327,9 @@ names_unlink(struct fs *fs, struct inode *dir, const char *name, const struct ca
     pthread_mutex_lock(&fs->names);
     struct node n;
     int r = tree_lookup(fs->engine, dir->node, name, &n);
+    /* In syncs/ who removes one by one will come to NAME.rej; config/ does not show it. */
     if (r == 0)
-        r = tree_unlink(fs->engine, dir->node, name, who);
+        r = tree_unlink(fs->engine, dir->node, name, dir->view, who);
     if (r == 0)
         lost_name(fs, n.id);
     pthread_mutex_unlock(&fs->names);

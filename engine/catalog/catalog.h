@@ -157,7 +157,8 @@ int ctree_read(struct catalog *c, node_id id, struct buf *out);
 int ctree_write(struct catalog *c, node_id id, struct str text);
 int ctree_set(struct catalog *c, node_id id, unsigned what, const struct node *to,
               struct node *ret);
-int ctree_unlink(struct catalog *c, node_id parent, const char *name, const struct caller *who);
+int ctree_unlink(struct catalog *c, node_id parent, const char *name, bool with_refused,
+                 const struct caller *who);
 int ctree_rmdir(struct catalog *c, node_id parent, const char *name, const struct caller *who);
 int ctree_rename(struct catalog *c, node_id parent, const char *name, node_id new_parent,
                  const char *new_name, bool noreplace, const struct caller *who,

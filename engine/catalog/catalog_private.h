@@ -183,9 +183,8 @@ int doc_put_back(struct catalog *c, node_id dir, const char *name, const struct 
                  struct error *err);
 /* NAME.rej goes by the user's hand, and with it the complaint. */
 int doc_forget_refusal(struct catalog *c, node_id dir, const char *rej_name, struct error *err);
-/* The name is removed, and with it what was refused under it: not by the process that was, for
- * an editor that failed first removes its attempt and then puts the old file back. */
-int doc_unlink(struct catalog *c, const struct node *n, const char *name,
+/* The name is removed; `with_refused` as for tree_unlink. */
+int doc_unlink(struct catalog *c, const struct node *n, const char *name, bool with_refused,
                const struct caller *who, struct error *err);
 /* Everything about a directory that is a sync no longer. */
 int doc_drop_all(struct catalog *c, node_id dir, struct error *err);

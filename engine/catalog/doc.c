@@ -264,12 +264,12 @@ doc_forget_refusal(struct catalog *c, node_id dir, const char *rej_name, struct 
 }
 
 int
-doc_unlink(struct catalog *c, const struct node *n, const char *name, const struct caller *who,
-           struct error *err)
+doc_unlink(struct catalog *c, const struct node *n, const char *name, bool with_refused,
+           const struct caller *who, struct error *err)
 {
     const struct refusal *refused = find_refusal(c, n->parent, name);
     int rc = doc_leave(c, n, name, who, err);
-    if (rc == 0 && !(refused && who && refused->pid == who->pid))
+    if (rc == 0 && with_refused && !(refused && who && refused->pid == who->pid))
         rc = drop_refused(c, n->parent, name, err);
     return rc;
 }

@@ -264,8 +264,8 @@ ctree_set(struct catalog *c, node_id id, unsigned what, const struct node *to, s
 /* ---- removing ---- */
 
 static int
-unlink_name(struct catalog *c, node_id parent, const char *name, const struct caller *who,
-            struct error *err)
+unlink_name(struct catalog *c, node_id parent, const char *name, bool with_refused,
+            const struct caller *who, struct error *err)
 {
     struct sql *q = &c->writer;
     struct node n;
@@ -278,7 +278,7 @@ unlink_name(struct catalog *c, node_id parent, const char *name, const struct ca
     if (rc == 0 && name_is_refused_text(place, name))
         rc = doc_forget_refusal(c, parent, name, err);
     else if (rc == 0 && name_kind(place, name) != TEXT_PLAIN)
-        rc = doc_unlink(c, &n, name, who, err);
+        rc = doc_unlink(c, &n, name, with_refused, who, err);
     if (rc == 0)
         rc = note_plain(c, place, parent, name, err);
     if (rc == 0)
@@ -287,10 +287,11 @@ unlink_name(struct catalog *c, node_id parent, const char *name, const struct ca
 }
 
 int
-ctree_unlink(struct catalog *c, node_id parent, const char *name, const struct caller *who)
+ctree_unlink(struct catalog *c, node_id parent, const char *name, bool with_refused,
+             const struct caller *who)
 {
     struct error err = ERROR_INIT;
-    return IN_TRANSACTION(c, &err, unlink_name(c, parent, name, who, &err));
+    return IN_TRANSACTION(c, &err, unlink_name(c, parent, name, with_refused, who, &err));
 }
 
 int

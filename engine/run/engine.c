@@ -207,9 +207,10 @@ trigger_set_attributes(struct engine *e, node_id sync, unsigned what, const stru
 }
 
 int
-tree_unlink(struct engine *e, node_id parent, const char *name, const struct caller *who)
+tree_unlink(struct engine *e, node_id parent, const char *name, bool with_refused,
+            const struct caller *who)
 {
-    return ctree_unlink(e->catalog, parent, name, who);
+    return ctree_unlink(e->catalog, parent, name, with_refused, who);
 }
 
 int

@@ -188,18 +188,38 @@ class Edits(MountTest):
             os.unlink(self.made.path / name)
         self.restore()
 
-    def test_removing_a_file_forgets_what_was_refused(self):
-        """But not for the process that was refused: editors remove their failed attempt."""
+    def test_removing_a_file(self):
+        """What was refused stays to be seen, and to be removed by those who remove one by one; in
+        config/, where it is not seen, it goes along, but not by the process that was refused:
+        editors remove their failed attempt."""
+        view = str(self.mount.point / "config/syncs" / self.name)
         self.assertEqual(run("echo bogus > $f", self.path, "mode", "").returncode, 1)
+        done = run("rm $f && rm $f.rej", self.path, "mode", "")
+        self.assertEqual((done.returncode, done.stdout, self.left(), self.made.read("error")), (0, "", ["mode"], ""))
+        self.made.write("mode", BASE["mode"])
+        self.assertEqual(run("echo bogus > $f", view, "mode", "").returncode, 1)
         self.assertEqual(self.left(), ["mode.rej"])
-        self.assertEqual(run("rm $f", self.path, "mode", "").returncode, 0)
+        self.assertEqual(run("rm $f", view, "mode", "").returncode, 0)
         self.assertEqual((self.left(), self.made.read("error")), (["mode"], ""))
         self.made.write("mode", BASE["mode"])
-        with self.assertRaises(OSError):
-            self.made.write("mode", "bogus")
-        os.unlink(self.made.path / "mode")
+        with self.assertRaises(OSError), open(view + "/mode", "w") as out:
+            out.write("bogus")
+        os.unlink(view + "/mode")
         self.assertEqual(self.left(), ["mode", "mode.rej"])
         self.restore()
+
+    def test_rm_r(self):
+        """All of a sync goes, refused texts too, without a word; for other tools as well."""
+        for line in "rm -r gone", "python3 -c 'import shutil; shutil.rmtree(\"gone\")'", "find gone -depth -user root -delete":
+            with self.subTest(line=line):
+                made = self.mount.sync("gone").define()
+                for name, text in BASE.items():
+                    made.write(name, text)
+                for file, _, text, _ in BAD:
+                    run("cat $new > $f", str(made.path), file, text)
+                done = run(line, str(self.mount.point / "syncs"), "", "")
+                self.assertEqual((done.returncode, done.stdout), (0, ""))
+                self.assertFalse(made.path.exists())
 
     def test_shell(self):
         """What only shells do: >>, tee -a, noclobber, an empty redirection, jq into the file."""

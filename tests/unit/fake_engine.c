@@ -238,7 +238,8 @@ tree_set(struct engine *e, node_id id, unsigned what, const struct node *to, str
 }
 
 int
-tree_unlink(struct engine *e, node_id parent, const char *name, const struct caller *who)
+tree_unlink(struct engine *e, node_id parent, const char *name, bool with_refused,
+            const struct caller *who)
 {
     LOCKED;
     struct fake_node *f = child(e, parent, name);

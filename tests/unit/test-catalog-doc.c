@@ -90,7 +90,7 @@ test_accept_and_refuse(void)
 
     CHECK(put(s, "config.json", bad_config) == -EINVAL);
     ntold = 0;
-    CHECK(ctree_unlink(c, s, "config.json.rej", &me) == 0);
+    CHECK(ctree_unlink(c, s, "config.json.rej", false, &me) == 0);
     CHECK(was_told(s));
     CHECK_TEXT(error_of(s), "");
     CHECK_TEXT(config_in_force(s), good_config);
@@ -114,7 +114,7 @@ test_editor_restores(void)
     CHECK(put(s, "config.json", bad_config) == -EINVAL);
     CHECK(cdoc_abandon(c, s, "config.json", id_of(s, "config.json")) == 0);
     CHECK_TEXT(config_in_force(s), good_config);
-    CHECK(ctree_unlink(c, s, "config.json", &me) == 0);
+    CHECK(ctree_unlink(c, s, "config.json", false, &me) == 0);
     CHECK(mv(s, "config.json~", s, "config.json") == 0);
     CHECK_TEXT(config_in_force(s), good_config);
     CHECK_TEXT(get(s, "config.json.rej"), bad_config);
@@ -138,7 +138,7 @@ test_tombstones(void)
     n.mode = 0640;
     n.mtime = (struct timespec){1000, 5};
     ctree_set(c, id_of(s, "config.json"), TREE_MODE | TREE_MTIME, &n, &m);
-    CHECK(ctree_unlink(c, s, "config.json", &me) == 0);
+    CHECK(ctree_unlink(c, s, "config.json", false, &me) == 0);
     CHECK(was_told(s));
     CHECK(strstr(log_of(s), "removed config.json") != NULL);
     CHECK_TEXT(config_in_force(s), "(none)");
@@ -162,7 +162,7 @@ test_tombstones(void)
     ctree_forget(c, made);
     /* A handle whose file was unlinked or replaced writes into nothing. */
     node_id old = id_of(s, "config.json");
-    CHECK(ctree_unlink(c, s, "config.json", &me) == 0);
+    CHECK(ctree_unlink(c, s, "config.json", false, &me) == 0);
     CHECK(cdoc_commit(c, s, "config.json", old, STR("{"), &me, &complaint) == 0);
     CHECK(put(s, "config.json", good_config) == 0);
     CHECK(cdoc_commit(c, s, "config.json", old, STR("{"), &me, &complaint) == 0);
@@ -198,7 +198,7 @@ test_rename_onto(void)
     CHECK(put(NODE_CONNECTIONS, "crm.json", good_connection) == 0);
     CHECK(put(s, "mode", "mirror\n") == -EINVAL);
     CHECK(put(s, "mode", "insert\n") == 0);
-    CHECK(ctree_unlink(c, NODE_CONNECTIONS, "crm.json", &me) == 0);
+    CHECK(ctree_unlink(c, NODE_CONNECTIONS, "crm.json", false, &me) == 0);
     CHECK(put(s, "mode", "mirror\n") == 0); /* nobody knows any more */
 }
 
@@ -270,8 +270,8 @@ test_syncs(void)
     put(s, "mode", "upsert");
     put(s, "config.json", bad_config);
     CHECK(ctree_rmdir(c, NODE_SYNCS, "sync", &me) == -ENOTEMPTY);
-    ctree_unlink(c, s, "mode", &me);
-    ctree_unlink(c, s, "config.json", &me);
+    ctree_unlink(c, s, "mode", false, &me);
+    ctree_unlink(c, s, "config.json", false, &me);
     CHECK(exists(s, "config.json.rej")); /* does not count */
     busy_dir = s;
     CHECK(ctree_rmdir(c, NODE_SYNCS, "sync", &me) == -EBUSY);
@@ -305,7 +305,7 @@ test_syncs(void)
     CHECK(strcmp(again, first) != 0);
 
     /* After 30 days the state is as good as gone. */
-    ctree_unlink(c, t, "config.json", &me);
+    ctree_unlink(c, t, "config.json", false, &me);
     CHECK(ctree_rmdir(c, NODE_SYNCS, "renamed", &me) == 0);
     later = clock_now() + INT64_C(31) * 86400 * 1000000;
     clock_replace(now_later);

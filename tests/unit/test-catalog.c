@@ -309,9 +309,9 @@ test_tree(void)
     CHECK(ctree_set(c, 999999, TREE_MODE, &n, &m) == -ENOENT);
 
     /* Unlinked, it lives on until it is forgotten. */
-    CHECK(ctree_unlink(c, a, "sub", &me) == -EISDIR);
-    CHECK(ctree_unlink(c, a, "plain", &me) == 0);
-    CHECK(ctree_unlink(c, a, "plain", &me) == -ENOENT);
+    CHECK(ctree_unlink(c, a, "sub", false, &me) == -EISDIR);
+    CHECK(ctree_unlink(c, a, "plain", false, &me) == 0);
+    CHECK(ctree_unlink(c, a, "plain", false, &me) == -ENOENT);
     CHECK(!exists(a, "plain"));
     CHECK(ctree_write(c, id, STR("still")) == 0);
     buf_clear(&names);
@@ -327,7 +327,7 @@ test_tree(void)
 
     node_id old = id;
     CHECK(make(a, "gone", NODE_FILE, &id) == 0 && id > old);
-    ctree_unlink(c, a, "gone", &me);
+    ctree_unlink(c, a, "gone", false, &me);
     reopen(); /* nobody can hold it open any more */
     CHECK(ctree_get(c, id, &n) == -ENOENT);
     CHECK(ctree_get(c, sub, &n) == 0);
@@ -428,7 +428,7 @@ test_limits(void)
     make(a, "big2", NODE_FILE, &id);
     CHECK(ctree_write(c, id, (struct str){big.p, 10001}) == -EDQUOT);
     CHECK_TEXT(get(a, "big2"), "");
-    CHECK(ctree_unlink(c, a, "big", &me) == 0);
+    CHECK(ctree_unlink(c, a, "big", false, &me) == 0);
     reopen(); /* purges it */
     CHECK(ctree_write(c, id, (struct str){big.p, 10001}) == 0);
     settings.bytes_max = 0;

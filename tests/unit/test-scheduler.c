@@ -24,7 +24,7 @@ remove_sync(const char *name, node_id id)
 {
     static const char *const files[] = {"config.json", "mappings.csv", "mode", "schedule"};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-        tree_unlink(engine, id, files[i], &me);
+        tree_unlink(engine, id, files[i], false, &me);
     CHECK(tree_rmdir(engine, NODE_SYNCS, name, &me) == 0);
 }
 
