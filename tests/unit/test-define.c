@@ -618,20 +618,19 @@ test_directory(void)
     struct error err = ERROR_INIT;
     AUTO_BUF struct buf out = BUF_INIT(0);
     AUTO_FREE char *want = NULL;
-    CHECK(
-        asprintf(&want,
-                 "%s/connections/crm.json:1:1: error: \"path\" is missing\n"
-                 "  { \"driver\": *** }\n"
-                 "  ^\n"
-                 "the file to open\n"
-                 "%s/syncs/a: error: mappings.csv is missing\n"
-                 "%s/syncs/a/config.json:2:34: error: connection \"crm\" is not in order: "
-                 "see connections/crm.json\n"
-                 "    \"destination\": { \"connection\": \"crm\", \"object\": \"o\" },\n"
-                 "                                   ^\n"
-                 "%s/syncs/a/mapings.csv: note: not a file that is read: did you mean "
-                 "\"mappings.csv\"?\n",
-                 dir, dir, dir, dir) > 0);
+    CHECK(asprintf(&want,
+                   "%s/connections/crm.json:1:1: error: \"path\" is missing\n"
+                   "  { \"driver\": *** }\n"
+                   "  ^\n"
+                   "the file to open\n"
+                   "%s/syncs/a: error: mappings.csv is missing\n"
+                   "%s/syncs/a/config.json:2:34: error: connection \"crm\" is not in order: "
+                   "see connections/crm.json\n"
+                   "    \"destination\": { \"connection\": \"crm\", \"object\": \"o\" },\n"
+                   "                                   ^\n"
+                   "%s/syncs/a/mapings.csv: note: not a file that is read: did you mean "
+                   "\"mappings.csv\"?\n",
+                   dir, dir, dir, dir) > 0);
     CHECK(check_directory(dir, &out, &checked, &err) == 3);
     CHECK_TEXT(buf_z(&out), want);
     CHECK(checked == 4);
