@@ -178,6 +178,18 @@ release_writer(struct catalog *c)
     pthread_mutex_unlock(&c->write_lock);
 }
 
+/* Without memory not even a rollback is certain; a connection that is closed holds no
+ * transaction. */
+static void
+abandon(struct catalog *c)
+{
+    if (!c->writer.db || sqlite3_get_autocommit(c->writer.db))
+        return;
+    sqlite3_exec(c->writer.db, "ROLLBACK", NULL, NULL, NULL);
+    if (!sqlite3_get_autocommit(c->writer.db))
+        sql_close(&c->writer); /* opened again by the next that writes */
+}
+
 int
 catalog_begin(struct catalog *c, struct error *err)
 {
@@ -192,6 +204,7 @@ catalog_begin(struct catalog *c, struct error *err)
     if (rc == 0)
         rc = sql_exec(&c->writer, err, "BEGIN IMMEDIATE", "");
     if (rc < 0) {
+        abandon(c);
         release_writer(c);
         return rc;
     }
@@ -210,8 +223,7 @@ finish(struct catalog *c, bool committed)
         c->changed = (__typeof__(c->changed)){0};
     } else {
         c->writer.in_transaction = false;
-        if (!sqlite3_get_autocommit(c->writer.db))
-            sqlite3_exec(c->writer.db, "ROLLBACK", NULL, NULL, NULL);
+        abandon(c);
         c->changed.n = 0;
     }
     VEC_EACH (&changed, dir)
