@@ -215,8 +215,10 @@ OPEN(open64)
 OPENAT(openat)
 OPENAT(openat64)
 
-/* ---- memory ---- */
+/* ---- memory: only where it is asked for, since LeakSanitizer loses sight of what malloc gave
+ * to the dynamic linker ---- */
 
+#ifdef INJECT_MEMORY
 REAL(void *, malloc, size_t)
 REAL(void *, realloc, void *, size_t)
 REAL(void *, calloc, size_t, size_t)
@@ -238,6 +240,7 @@ calloc(size_t n, size_t size)
 {
     return strikes(COUNT_MEMORY, "calloc", NULL) ? NULL : get_calloc()(n, size);
 }
+#endif
 
 /* ---- time ---- */
 

@@ -28,7 +28,7 @@ class World:
     def __init__(self, rng):
         self.pg = Postgres()
         self.mount = Mount(expect="^retlfs: |^fuse: |memory", start=False)
-        self.injector = Injector(self.mount.dir / "control", self.mount.state)
+        self.injector = Injector(self.mount.dir / "control", self.mount.state, memory=True)
         self.mount.env.update(self.injector.env)
         self.mount.start()
         self.lite, self.source = Sqlite(self.mount.data / "dest.db"), Sqlite(self.mount.data / "source.db")

@@ -22,8 +22,8 @@ class Injector:
     LAYOUT = "IIIIQQQq512s"
     SIZE = struct.calcsize(LAYOUT)
 
-    def __init__(self, control, below):
-        library = Path(binary()).resolve().parents[1] / "tests/faults/inject.so"
+    def __init__(self, control, below, memory=False):
+        library = Path(binary()).resolve().parents[1] / ("tests/faults/inject%s.so" % ("-memory" if memory else ""))
         if not library.exists():
             skip("%s is not built" % library)
         with open(control, "wb") as file:

@@ -4,6 +4,7 @@ stay to be seen; in `mirror` a row of somebody else's stands at the destination 
 run, so that a delete that the model does not justify (or a silent full run, which would be held
 for it) shows."""
 
+import errno
 import time
 
 from retlfs import Sqlite, errno_name
@@ -67,6 +68,9 @@ class Subject:
     def run(self, verb="run"):
         began = time.monotonic()
         code = self.sync.trigger(verb)
+        while code == errno.EBUSY:  # its schedule was first
+            self.sync.trigger("wait")
+            code = self.sync.trigger(verb)
         assert code == 0, "%s: %s gave %s\n%s\n%s" % (
             self.name, verb, errno_name(code), self.sync.read("error"), self.sync.read("status"))
         self.usual = time.monotonic() - began
