@@ -87,13 +87,14 @@ ask_bounds(struct pg_link *link, const char *table, const char *key, struct buf 
                                      : pg_ask(link, buf_z(&sql), 0, NULL, out, err);
 }
 
-/* Each of the n - 1 parts between the values is cut into `parts` more. */
+/* The parts between the values are cut on until there are about as many as wanted. */
 static int
-cut(struct pg_ranges *r, const char *values, size_t parts, struct error *err)
+cut(struct pg_ranges *r, const char *values, size_t wanted, struct error *err)
 {
     size_t n = 1;
     for (const char *p = values; *p; p++)
         n += *p == ' ';
+    size_t parts = 1 + wanted / n;
     r->bounds = calloc(n * parts, sizeof *r->bounds);
     if (!r->bounds)
         return no_memory(err);
@@ -195,11 +196,7 @@ pg_ranges_open(struct pg_link *link, const struct pg_options *options, const cha
     r->lanes[0].link = link;
     pg_add_name(link, &r->key, key);
     int64_t ranges = rows / ROWS_A_RANGE < RANGES_MAX ? rows / ROWS_A_RANGE : RANGES_MAX;
-    size_t have = 1;
-    for (const char *p = buf_z(&values); *p; p++)
-        have += *p == ' ';
-    rc =
-        r->key.failed ? no_memory(err) : cut(r, buf_z(&values), 1 + (size_t)ranges / have, err);
+    rc = r->key.failed ? no_memory(err) : cut(r, buf_z(&values), (size_t)ranges, err);
     if (!rc)
         rc = open_lanes(r, link, options, sync, err);
     if (rc || r->nlanes < 2)

@@ -8,7 +8,6 @@ harm: nothing twice, no delete that the model does not justify, never a silent f
 
 $FAULT_COUNT (or N): how many damaged files are tried."""
 
-import argparse
 import errno
 import os
 import random
@@ -20,7 +19,7 @@ import time
 from collections import Counter
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from faults import Injector
+from faults import Injector, begin, campaign
 from retlfs import Mount, Postgres, Sqlite, StartError, errno_name
 from subject import Subject
 
@@ -324,19 +323,11 @@ def clock(args, rng, results):
         world.close()
 
 
-def on_alarm(*_):
-    raise AssertionError("it hangs")
-
-
 def main():
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    options.add_argument("--count", type=int, default=int(os.environ.get("FAULT_COUNT", "24")))
-    options.add_argument("--seed", default=os.environ.get("SEED") or str(time.time_ns() % 10**9))
+    options = campaign(__doc__, 24)
     options.add_argument("--only", default="", help="files, two_daemons, changed_ends or clock")
     options.add_argument("--verbose", action="store_true", help="tell what was said of each damage")
-    args = options.parse_args()
-    print("seed", args.seed, flush=True)
-    signal.signal(signal.SIGALRM, on_alarm)
+    args = begin(options)
     results = Counter()
     for part in files, two_daemons, changed_ends, clock:
         if args.only in part.__name__:

@@ -9,7 +9,6 @@ nothing lost, no full run, and the delivered state knows it.
 
 $FAULT_COUNT (or N) faults are taken of all there are; 0: all of them."""
 
-import argparse
 import errno
 import json
 import os
@@ -19,11 +18,10 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from faults import CHANGES, FAIL_ON, FAIL_ONCE, READS, Injector
+from faults import CHANGES, FAIL_ON, FAIL_ONCE, READS, Injector, begin, campaign
 from retlfs import Mount, Sqlite, StartError, errno_name
 from subject import Subject
 
@@ -261,19 +259,11 @@ class hint:
             print("FAILED: " + self.context, flush=True)
 
 
-def on_alarm(*_):
-    raise AssertionError("it hangs")
-
-
 def main():
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    options.add_argument("--count", type=int, default=int(os.environ.get("FAULT_COUNT", "60")))
-    options.add_argument("--seed", default=os.environ.get("SEED") or str(time.time_ns() % 10**9))
+    options = campaign(__doc__, 60)
     options.add_argument("--only", default="", help="injected or tmpfs")
     options.add_argument("--doing", choices=DOINGS, help="only faults while that is done")
-    args = options.parse_args()
-    print("seed", args.seed, flush=True)
-    signal.signal(signal.SIGALRM, on_alarm)
+    args = begin(options)
     results = Counter()
     for part in injected, full_tmpfs:
         if args.only in part.__name__:

@@ -7,17 +7,15 @@ run goes well and is exact, or says that memory was out, and the next one is exa
 
 $FAULT_COUNT (or N) places are taken of all there are; 0: all of them."""
 
-import argparse
 import os
 import random
 import re
 import signal
 import sys
-import time
 from collections import Counter
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from faults import FAIL_ON, FAIL_ONCE, MEMORY, Injector
+from faults import FAIL_ON, FAIL_ONCE, MEMORY, Injector, begin, campaign
 from retlfs import Mount, Postgres, Sqlite, errno_name
 from subject import Subject
 
@@ -71,17 +69,9 @@ def one(world, subject, action, at, context, untold):
     return code if hits else "not reached"
 
 
-def on_alarm(*_):
-    raise AssertionError("it hangs")
-
-
 def main():
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    options.add_argument("--count", type=int, default=int(os.environ.get("FAULT_COUNT", "60")))
-    options.add_argument("--seed", default=os.environ.get("SEED") or str(time.time_ns() % 10**9))
-    args = options.parse_args()
-    print("seed", args.seed, flush=True)
-    signal.signal(signal.SIGALRM, on_alarm)
+    options = campaign(__doc__, 60)
+    args = begin(options)
     rng, results, untold = random.Random(args.seed), Counter(), Counter()
     world = World(rng)
     try:

@@ -9,7 +9,6 @@ run, and the delivered state knows it.
 
 $FAULT_COUNT is the usual count."""
 
-import argparse
 import os
 import random
 import re
@@ -21,7 +20,7 @@ from collections import Counter
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
 os.environ.pop("RETLFS_TEST_PG", None)  # the server is stopped here: one of our own
-from faults import Cut, PostgresProxy
+from faults import Cut, PostgresProxy, begin, campaign
 from retlfs import ROOT, Mount, Postgres, Sqlite, errno_name, wait_for
 from subject import Subject
 
@@ -297,19 +296,11 @@ def learn(world, subject):
     subject.bytes = {p: p.bytes for p in subject.proxies}
 
 
-def on_alarm(*_):
-    raise AssertionError("a run hangs")
-
-
 def main():
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    options.add_argument("--count", type=int, default=int(os.environ.get("FAULT_COUNT", "14")))
+    options = campaign(__doc__, 14)
     options.add_argument("--rows", type=int, default=2000)
-    options.add_argument("--seed", default=os.environ.get("SEED") or str(time.time_ns() % 10**9))
     options.add_argument("--only", default="")
-    args = options.parse_args()
-    print("seed", args.seed, flush=True)
-    signal.signal(signal.SIGALRM, on_alarm)
+    args = begin(options)
     rng = random.Random(args.seed)
     world = World(rng, args.rows)
     tried, failed, messages, seconds = Counter(), Counter(), Counter(), Counter()

@@ -1,14 +1,40 @@
 """What the campaigns of tests/faults share: a TCP proxy that cuts connections where it is told to,
 and the injector (tests/faults/inject.c) that is preloaded into the daemon."""
 
+import argparse
 import mmap
 import os
+import signal
 import socket
 import struct
 import threading
+import time
 from pathlib import Path
 
 from retlfs import binary, skip
+
+# ---- beginning a campaign ----
+
+
+def on_alarm(*_):
+    raise AssertionError("it hangs")
+
+
+def campaign(doc, count):
+    """The options that all have; the others are added by the campaign."""
+    options = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawTextHelpFormatter)
+    options.add_argument("--count", type=int, default=int(os.environ.get("FAULT_COUNT", count)))
+    options.add_argument("--seed", default=os.environ.get("SEED") or str(time.time_ns() % 10**9))
+    return options
+
+
+def begin(options):
+    """What was asked for; the seed is told, and whatever hangs ends by an alarm."""
+    args = options.parse_args()
+    print("seed", args.seed, flush=True)
+    signal.signal(signal.SIGALRM, on_alarm)
+    return args
+
 
 # ---- the injector ----
 

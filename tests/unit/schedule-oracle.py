@@ -121,11 +121,11 @@ def main():
     seed = int(os.environ.get("SEED", random.SystemRandom().randrange(1 << 32)))
     count = int(sys.argv[2]) if len(sys.argv) > 2 else 3000
     print("SEED=%d" % seed)
-    todo = list(cases(random.Random(seed), count))
-    lines = "".join("%d\t%s %s\n" % (after, cron[0], name) for cron, name, _, after in todo)
+    chosen = list(cases(random.Random(seed), count))
+    lines = "".join("%d\t%s %s\n" % (after, cron[0], name) for cron, name, _, after in chosen)
     done = subprocess.run([sys.argv[1], "answer"], input=lines, text=True, capture_output=True, check=True)
     bad = judged = 0
-    for (cron, name, zone, after), got in zip(todo, done.stdout.splitlines(), strict=True):
+    for (cron, name, zone, after), got in zip(chosen, done.stdout.splitlines(), strict=True):
         want = oracle(cron, zone, after)
         if got.startswith("refused"):
             if want is not None or "never comes" not in got:
