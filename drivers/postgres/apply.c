@@ -97,20 +97,66 @@ overriding(const struct pg_dest *d)
     return "";
 }
 
-/* "a" = s.f1, …; false when the identifier is all there is. */
-static bool
-add_assignments(struct pg_dest *d, struct buf *sql, const char *before)
+/* SET "a" = s.f1, … */
+static void
+add_assignments(struct pg_dest *d, struct buf *sql)
 {
-    bool any = false;
+    const char *before = " SET ";
     for (size_t i = 0; i < d->target.nfields; i++) {
         if (d->is_key[i])
             continue;
-        buf_adds(sql, any ? ", " : before);
-        any = true;
+        buf_adds(sql, before);
+        before = ", ";
         add_name(d, sql, i);
         buf_addf(sql, " = s.f%zu", i);
     }
-    return any;
+}
+
+static bool
+has_more_than_key(const struct pg_dest *d)
+{
+    size_t i = 0;
+    while (i < d->target.nfields && d->is_key[i])
+        i++;
+    return i < d->target.nfields;
+}
+
+static bool
+is_readable(const struct pg_dest *d)
+{
+    size_t i = 0;
+    while (i < d->target.nfields && d->table.more[d->columns[i]].readable)
+        i++;
+    return i == d->target.nfields;
+}
+
+/* Rows that stand there to the byte already are not written again: no new row version, no
+ * trigger. Equality would not do: 1.0 = 1.00, and json has none. */
+static void
+add_differs(struct pg_dest *d, struct buf *sql)
+{
+    if (!is_readable(d))
+        return;
+    const char *separator = " AND ROW(";
+    for (size_t i = 0; i < d->target.nfields; i++) {
+        const struct pg_table_column *more = &d->table.more[d->columns[i]];
+        if (d->is_key[i])
+            continue;
+        buf_addf(sql, "%st.", separator);
+        add_name(d, sql, i);
+        if (more->domain) /* staged as its base type, and only one type can be compared */
+            buf_addf(sql, "::%s", more->bare);
+        separator = ", ";
+    }
+    /* The casts keep the parser from taking it for one comparison a column. */
+    separator = ")::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW(";
+    for (size_t i = 0; i < d->target.nfields; i++) {
+        if (d->is_key[i])
+            continue;
+        buf_addf(sql, "%ss.f%zu", separator, i);
+        separator = ", ";
+    }
+    buf_adds(sql, ")::pg_catalog.record");
 }
 
 /* MERGE, which needs no unique index. Empty when there is nothing it could do. */
@@ -122,14 +168,20 @@ add_merge(struct pg_dest *d, struct buf *sql, char of, const struct range *range
     add_filter(d, sql, of, range);
     buf_adds(sql, ") AS s ON ");
     add_match(d, sql);
-    bool any = add_assignments(d, sql, " WHEN MATCHED THEN UPDATE SET ");
+    bool more = has_more_than_key(d);
+    if (more) {
+        buf_adds(sql, " WHEN MATCHED");
+        add_differs(d, sql);
+        buf_adds(sql, " THEN UPDATE");
+        add_assignments(d, sql);
+    }
     if (of == 'u') {
         buf_adds(sql, " WHEN NOT MATCHED THEN INSERT (");
         add_columns(d, sql);
         buf_addf(sql, ")%s VALUES (", overriding(d));
         add_values(d, sql);
         buf_addc(sql, ')');
-    } else if (!any) {
+    } else if (!more) {
         buf_clear(sql);
     }
 }
@@ -137,15 +189,15 @@ add_merge(struct pg_dest *d, struct buf *sql, char of, const struct range *range
 static void
 add_update(struct pg_dest *d, struct buf *sql, char of, const struct range *range)
 {
-    buf_addf(sql, "UPDATE %s AS t", d->table.relation);
-    if (!add_assignments(d, sql, " SET ")) {
-        buf_clear(sql);
+    if (!has_more_than_key(d))
         return;
-    }
+    buf_addf(sql, "UPDATE %s AS t", d->table.relation);
+    add_assignments(d, sql);
     buf_adds(sql, " FROM pg_temp.retlfs_stage AS s");
     add_filter(d, sql, of, range);
     buf_adds(sql, " AND ");
     add_match(d, sql);
+    add_differs(d, sql);
 }
 
 static void

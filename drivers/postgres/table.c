@@ -32,7 +32,8 @@ static const char columns_sql[] =
     "SELECT a.attname, b.oid, pg_catalog.format_type(a.atttypid, a.atttypmod),"
     " pg_catalog.format_type(b.oid, -1), a.attnotnull OR b.typnotnull,"
     " a.atthasdef OR a.attidentity <> '' OR b.typdefault, a.attgenerated <> '',"
-    " a.attidentity = 'a', b.oid <> a.atttypid"
+    " a.attidentity = 'a', b.oid <> a.atttypid,"
+    " pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT')"
     " FROM pg_catalog.pg_attribute AS a CROSS JOIN LATERAL ("
     "WITH RECURSIVE up AS (SELECT t.oid, t.typtype, t.typbasetype, t.typnotnull,"
     " t.typdefault IS NOT NULL AS typdefault FROM pg_catalog.pg_type AS t"
@@ -72,6 +73,7 @@ load_columns(struct pg_link *link, const char *oid, struct arena *arena, struct 
             .bare = arena_strdup(arena, PQgetvalue(res, i, 3)),
             .always = is_true(res, i, 7),
             .domain = is_true(res, i, 8),
+            .readable = is_true(res, i, 9),
         };
         if (!t->columns[i].name || !t->columns[i].native || !t->more[i].bare)
             return no_memory(err);

@@ -9,7 +9,8 @@ struct pg_table_column {
     Oid type;         /* base type of a domain */
     const char *bare; /* its name without modifier, fit for a cast */
     bool domain;
-    bool always; /* GENERATED ALWAYS AS IDENTITY */
+    bool always;   /* GENERATED ALWAYS AS IDENTITY */
+    bool readable; /* we may SELECT it */
 };
 
 struct pg_table {

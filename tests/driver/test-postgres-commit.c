@@ -183,6 +183,10 @@ test_privileges(void)
     CHECK(starts(run(s), "error: config: permission denied for table t"));
     sql("GRANT UPDATE ON t TO writer");
     CHECK_TEXT(run(s), "");
+    sql("REVOKE SELECT ON t FROM writer; GRANT SELECT (id) ON t TO writer");
+    s.rows = "u i:1|t:b|n";
+    CHECK_TEXT(run(s), "");
+    CHECK_TEXT(ask("SELECT name FROM t WHERE id = 1"), "b\n");
 }
 
 static void
