@@ -137,15 +137,41 @@ flush(struct pg_link *link, struct error *err)
     return more < 0 ? pg_fail(link, NULL, err) : 0;
 }
 
+/* In the middle of a message there is no way on, and none back. */
+static int
+starved(struct pg_link *link, struct error *err)
+{
+    pg_cancel(link);
+    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+}
+
+/* Takes in what has come. A lost connection is no error here: what came before it is still to
+ * be asked for, the server's last words perhaps. */
+static int
+take_in(struct pg_link *link, bool *lost, struct error *err)
+{
+    *lost = !PQconsumeInput(link->conn);
+    return *lost && PQstatus(link->conn) == CONNECTION_OK ? starved(link, err) : 0;
+}
+
+/*
+ * Until libpq has a whole result. A message that it has no memory for is to libpq one whose end
+ * has not come (the start of a COPY is), and waiting for that end would be waiting for ever;
+ * nothing but malloc's errno tells the two apart.
+ */
 static int
 next_result(struct pg_link *link, PGresult **ret, struct error *err)
 {
     int rc = flush(link, err);
-    while (!rc && PQisBusy(link->conn)) {
-        rc = wait_for(link, POLLIN, 0, err);
-        /* A lost connection is a result too, with the server's last words if it had any. */
-        if (!rc && !PQconsumeInput(link->conn))
+    for (bool lost = false; !rc && !lost;) {
+        errno = 0;
+        if (!PQisBusy(link->conn))
             break;
+        if (errno == ENOMEM)
+            return starved(link, err);
+        rc = wait_for(link, POLLIN, 0, err);
+        if (!rc)
+            rc = take_in(link, &lost, err);
     }
     if (rc)
         return rc;
@@ -167,7 +193,7 @@ collect(struct pg_link *link, PGresult **ret, struct error *err)
     AUTO_RESULT PGresult *kept = NULL;
     bool failed = false;
     for (;;) {
-        PGresult *res;
+        PGresult *res = NULL;
         int rc = next_result(link, &res, err);
         if (rc && !failed)
             return rc;
@@ -184,7 +210,9 @@ collect(struct pg_link *link, PGresult **ret, struct error *err)
         ExecStatusType status = PQresultStatus(res);
         failed = status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK;
     }
-    if (failed || !kept)
+    if (!failed && !kept) /* not even an error: that is how libpq gives up the start of a COPY */
+        return starved(link, err);
+    if (failed)
         return pg_fail(link, kept, err);
     if (ret)
         *ret = TAKE(kept);
@@ -413,9 +441,10 @@ free_line(char **line)
 static int
 copy_lines(struct pg_link *link, pg_line_fn line, void *arg, struct error *err)
 {
-    bool lost = false; /* what came before is still to be read, an error perhaps */
+    bool lost = false;
     for (;;) {
         __attribute__((cleanup(free_line))) char *text = NULL;
+        errno = 0;
         int n = PQgetCopyData(link->conn, &text, 1);
         int rc = 0;
         if (n == -1)
@@ -424,10 +453,12 @@ copy_lines(struct pg_link *link, pg_line_fn line, void *arg, struct error *err)
             return pg_fail(link, NULL, err);
         if (n > 0)
             rc = line(arg, text, (size_t)n - (text[n - 1] == '\n'), err);
+        else if (errno == ENOMEM)
+            rc = starved(link, err);
         else if (lost)
             rc = pg_fail(link, NULL, err);
         else if (!(rc = wait_for(link, POLLIN, 0, err)))
-            lost = !PQconsumeInput(link->conn);
+            rc = take_in(link, &lost, err);
         if (rc)
             return rc;
     }

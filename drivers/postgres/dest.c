@@ -316,13 +316,14 @@ pg_dest_apply(void *handle, dest_verdict_fn verdict, void *arg, struct error *er
     return rc || !d->staging || d->session.dry ? rc : pg_apply(d, verdict, arg, err);
 }
 
-/* What the server did when the answer to COMMIT does not come, nobody knows. */
+/* What the server did when no answer of its own to COMMIT is there, nobody knows: it did not
+ * come, or there was no memory to read it. */
 static int
 commit(struct pg_dest *d, struct error *err)
 {
     AUTO_RESULT PGresult *res = NULL;
     int rc = pg_exec(&d->link, "COMMIT", 0, NULL, &res, err);
-    if (rc && !pg_alive(&d->link)) {
+    if (rc && (!pg_alive(&d->link) || !d->link.sqlstate[0])) {
         err->kind = ERR_UNKNOWN;
         return error_wrap(err, "the answer to COMMIT was lost");
     }
