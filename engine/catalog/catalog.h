@@ -34,7 +34,7 @@ struct catalog_settings {
 };
 
 enum {
-    CATALOG_FORMAT = 3,
+    CATALOG_FORMAT = 4,
     CATALOG_FILE_MAX = 16 * 1024 * 1024, /* a plain file */
     CATALOG_LINK_MAX = 4095,
     CATALOG_SYNC_NODES = 1000, /* below one sync */
@@ -95,18 +95,21 @@ int catalog_expired_sync(struct catalog *c, struct buf *out);
 /* Forgets a removed sync: runs, log, history. One that stands in syncs/ is left alone. */
 int catalog_drop_sync(struct catalog *c, const char *uid);
 /* The texts in force (accepted, and standing under their name), copied into arena, and which of
- * config.json, mappings.csv and mode have a .rej. -ENOENT: not a sync. */
+ * config.json, mappings.csv and mode have a .rej. -ENOENT: not a sync; -EUCLEAN: one is
+ * damaged, *err says which. */
 int catalog_sync_texts(struct catalog *c, node_id dir, struct sync_texts *ret,
-                       struct arena *arena, bool rejected[3]);
-/* The schedule in force (p = NULL: none), copied into arena, and whether it has a .rej. */
+                       struct arena *arena, bool rejected[3], struct error *err);
+/* The schedule in force (p = NULL: none), copied into arena, and whether it has a .rej.
+ * -EUCLEAN as above. */
 int catalog_sync_schedule(struct catalog *c, node_id dir, struct str *ret, struct arena *arena,
-                          bool *rejected);
+                          bool *rejected, struct error *err);
 /* Of a sync's `trigger`, as in engine.h; -ENOENT: not a sync. */
 int catalog_trigger_attributes(struct catalog *c, node_id dir, struct node *ret);
 int catalog_set_trigger_attributes(struct catalog *c, node_id dir, unsigned what,
                                    const struct node *to);
-/* The accepted text of connections/NAME.json. -ENOENT. */
-int catalog_connection_text(struct catalog *c, const char *name, struct buf *out);
+/* The accepted text of connections/NAME.json. -ENOENT; -EUCLEAN as above. */
+int catalog_connection_text(struct catalog *c, const char *name, struct buf *out,
+                            struct error *err);
 
 struct catalog_connection {
     const char *name;

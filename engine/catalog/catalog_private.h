@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "catalog/catalog.h"
+#include "catalog/intact.h"
 
 enum { ROOT = 1 }; /* parent of the top directories; not in the table */
 
@@ -106,10 +107,11 @@ int node_page(struct sql *q, node_id parent, const char *after, struct named_nod
               struct error *err);
 /* 1 when the directory holds nothing but refused texts, else 0. */
 int node_is_empty(struct sql *q, node_id dir, struct error *err);
-/* Inserts; id is chosen when 0. *n gets id and times. */
+/* Inserts; *n gets id and times. */
 int node_insert(struct sql *q, const char *name, struct str data, struct node *n,
                 struct error *err);
 int node_set_data(struct sql *q, node_id id, struct str data, struct error *err);
+/* -EIO when it is damaged. */
 int node_data(struct sql *q, node_id id, struct buf *out, struct error *err);
 int node_unlink(struct sql *q, node_id id, struct error *err);
 int node_touch_dir(struct sql *q, node_id dir, struct error *err);
@@ -141,7 +143,7 @@ int sync_rename(struct catalog *c, node_id dir, const char *name, const struct c
                 struct error *err);
 
 /* The accepted text that stands under its name now, copied into arena; p stays NULL when there
- * is none. */
+ * is none. -EUCLEAN: see doc_damaged. */
 int text_in_force(struct sql *q, node_id dir, const char *name, struct arena *arena,
                   struct str *ret, struct error *err);
 int connection_in_force(struct sql *q, const char *name, struct buf *out, struct error *err);
@@ -166,6 +168,11 @@ int remove_dir(struct catalog *c, const struct node *n, const struct caller *who
 /* Tells about plain names that come and go in a sync, for the notes in its status. */
 int note_plain(struct catalog *c, enum place place, node_id dir, const char *name,
                struct error *err);
+
+/* doc.c */
+
+/* -EUCLEAN: what was accepted under that name is not what stands in the catalogue now. */
+int doc_damaged(struct sql *q, node_id dir, const char *name, struct error *err);
 
 /* doc.c: within a transaction */
 

@@ -99,9 +99,10 @@ add_history(struct catalog *c, node_id dir, const char *name, bool accepted, str
         return rc;
     struct str sync = {rc == 0 ? uid.p : NULL, uid.n}; /* NULL: connections */
     rc = sql_exec(q, err,
-                  "INSERT INTO history(sync, name, number, at, accepted, uid, text)"
-                  " VALUES(?1, ?2, 1 + coalesce((SELECT max(number) FROM history"
-                  " WHERE sync IS ?1 AND name = ?2), 0), ?3, ?4, ?5, ?6)",
+                  "INSERT INTO history(sync, name, number, at, accepted, uid, text, sum)"
+                  " SELECT ?1, ?2, next, ?3, ?4, ?5, ?6, checksum(?1, ?2, next, ?6)"
+                  " FROM (SELECT 1 + coalesce(max(number), 0) AS next FROM history"
+                  "  WHERE sync IS ?1 AND name = ?2)",
                   "stiiib", sync, name, clock_now(), (int64_t)accepted,
                   who ? (int64_t)who->uid : INT64_C(-1), text);
     if (rc < 0)
@@ -142,6 +143,17 @@ place_text(struct sql *q, node_id dir, const char *name, struct buf *out, struct
     rc = sql_one_str(q, err, out, "SELECT name FROM node WHERE id = ?1", "i", (int64_t)dir);
     buf_addf(out, "/%s", name);
     return rc;
+}
+
+int
+doc_damaged(struct sql *q, node_id dir, const char *name, struct error *err)
+{
+    AUTO_BUF struct buf place = BUF_INIT(600);
+    int rc = place_text(q, dir, name, &place, err);
+    if (rc < 0 && rc != -ENOENT)
+        return rc;
+    return error_set(err, ERR_INTERNAL, EUCLEAN,
+                     "%s is damaged in the catalogue: write the file again", buf_z(&place));
 }
 
 /* ---- refusing ---- */
@@ -289,8 +301,9 @@ doc_accept(struct catalog *c, node_id dir, const char *name, node_id id, struct 
         rc = 0;
     if (rc == 0)
         rc = sql_exec(q, err,
-                      "INSERT OR REPLACE INTO doc(dir, name, node, mode, uid, gid, mtime, text)"
-                      " SELECT ?1, ?2, ?3, mode, uid, gid, mtime, ?4 FROM node WHERE id = ?3",
+                      "INSERT OR REPLACE INTO doc(dir, name, node, mode, uid, gid, mtime,"
+                      " text, sum) SELECT ?1, ?2, ?3, mode, uid, gid, mtime, ?4,"
+                      " checksum(?1, ?2, ?4) FROM node WHERE id = ?3",
                       "itib", (int64_t)dir, name, (int64_t)id, text);
     /* An editor that was refused puts the old text back: that must not wipe the reason. */
     const struct refusal *refused = same && who ? find_refusal(c, dir, name) : NULL;
@@ -373,9 +386,16 @@ doc_leave(struct catalog *c, const struct node *n, const char *name, const struc
 static int
 carry_accepted(struct sql *q, node_id dir, const char *name, node_id id, struct error *err)
 {
-    int rc = sql_exec(q, err,
-                      "UPDATE node SET (mode, uid, gid, mtime, data) ="
-                      " (SELECT mode, uid, gid, mtime, text FROM doc"
+    int64_t intact = 0;
+    int rc = sql_one_int(q, err, &intact,
+                         "SELECT " INTACT_DOC " FROM doc WHERE dir = ?1 AND name = ?2", "it",
+                         (int64_t)dir, name);
+    if (rc == 0 && !intact)
+        rc = doc_damaged(q, dir, name, err);
+    if (rc == 0)
+        rc = sql_exec(q, err,
+                      "UPDATE node SET (mode, uid, gid, mtime, data, sum) ="
+                      " (SELECT mode, uid, gid, mtime, text, checksum(?3, text) FROM doc"
                       "  WHERE dir = ?1 AND name = ?2), ctime = ?4 WHERE id = ?3",
                       "itii", (int64_t)dir, name, (int64_t)id, now_ns());
     if (rc == 0)

@@ -1,6 +1,7 @@
 /* Nodes as rows: reading, inserting, where they stand and whether there is room. */
 #include "catalog/catalog_private.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -122,13 +123,17 @@ node_insert(struct sql *q, const char *name, struct str data, struct node *n, st
 {
     int64_t now = now_ns();
     int rc = sql_exec(q, err,
-                      "INSERT INTO node(id, parent, name, kind, mode, uid, gid, mtime, ctime,"
-                      " data) VALUES(nullif(?1, 0), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9)",
-                      "iitiiiiib", (int64_t)n->id, (int64_t)n->parent, name, (int64_t)n->kind,
+                      "INSERT INTO node(parent, name, kind, mode, uid, gid, mtime, ctime, data)"
+                      " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8)",
+                      "itiiiiib", (int64_t)n->parent, name, (int64_t)n->kind,
                       (int64_t)(n->mode & 07777), (int64_t)n->uid, (int64_t)n->gid, now, data);
     if (rc < 0)
         return rc;
     n->id = (node_id)sql_last_id(q);
+    rc = sql_exec(q, err, "UPDATE node SET sum = checksum(id, data) WHERE id = ?1", "i",
+                  (int64_t)n->id);
+    if (rc < 0)
+        return rc;
     n->size = data.n;
     n->mtime = n->ctime = n->atime = from_ns(now);
     return 0;
@@ -137,14 +142,32 @@ node_insert(struct sql *q, const char *name, struct str data, struct node *n, st
 int
 node_set_data(struct sql *q, node_id id, struct str data, struct error *err)
 {
-    return sql_exec(q, err, "UPDATE node SET data = ?2, mtime = ?3, ctime = ?3 WHERE id = ?1",
+    return sql_exec(q, err,
+                    "UPDATE node SET data = ?2, sum = checksum(id, ?2), mtime = ?3, ctime = ?3"
+                    " WHERE id = ?1",
                     "ibi", (int64_t)id, data, now_ns());
 }
 
 int
 node_data(struct sql *q, node_id id, struct buf *out, struct error *err)
 {
-    return sql_one_str(q, err, out, "SELECT data FROM node WHERE id = ?1", "i", (int64_t)id);
+    AUTO_ROWS struct sql_rows r = {0};
+    int rc =
+        sql_select(q, &r, err, "SELECT data, name, " INTACT_NODE " FROM node WHERE id = ?1",
+                   "i", (int64_t)id);
+    if (rc == 0)
+        rc = sql_next(&r, err);
+    if (rc <= 0)
+        return rc < 0 ? rc : -ENOENT;
+    if (!sql_int(&r, 2))
+        return error_set(err, ERR_INTERNAL, EIO,
+                         "\"%s\" (inode %" PRIu64 ") is damaged: write it again",
+                         sql_text(&r, 1), id);
+    struct str s = sql_str(&r, 0);
+    buf_add(out, s.p, s.n);
+    if (out->failed)
+        return error_set(err, ERR_LIMIT, EFBIG, "text is larger than %zu bytes", out->max);
+    return 0;
 }
 
 int

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/vec.h"
+#include "catalog/intact.h"
 
 static int
 errno_of(int code)
@@ -51,6 +52,8 @@ sql_open(struct sql *q, const char *path, struct error *err)
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
                 SQLITE_OPEN_EXRESCODE;
     int code = sqlite3_open_v2(path, &q->db, flags, NULL);
+    if (code == SQLITE_OK)
+        code = checksum_define(q->db);
     if (code != SQLITE_OK) {
         sql_error(q, code, err);
         sql_close(q);

@@ -64,8 +64,10 @@ sync_make(struct catalog *c, node_id dir, const char *name, const struct caller 
         char text[33];
         rc = make_uid(text, err);
         if (rc == 0)
-            rc = sql_exec(q, err, "INSERT INTO sync(uid, node, name) VALUES(?1, ?2, ?3)", "tit",
-                          text, (int64_t)dir, name);
+            rc = sql_exec(q, err,
+                          "INSERT INTO sync(uid, node, name, sum)"
+                          " VALUES(?1, ?2, ?3, checksum(?1, 0, '{}'))",
+                          "tit", text, (int64_t)dir, name);
     }
     if (rc == 0)
         rc = log_audit(c, dir, who, err, "made the sync%s",
@@ -169,18 +171,26 @@ catalog_set_trigger_attributes(struct catalog *c, node_id dir, unsigned what,
 
 /* ---- definitions ---- */
 
+/* 1 and the row with the text, 0 when there is none. */
+static int
+find_text(struct sql *q, struct sql_rows *r, node_id dir, const char *name, struct error *err)
+{
+    int rc = sql_select(q, r, err,
+                        "SELECT doc.text, " INTACT_DOC " FROM doc"
+                        " JOIN node ON node.id = doc.node WHERE doc.dir = ?1"
+                        " AND doc.name = ?2 AND node.parent = ?1 AND node.name = ?2",
+                        "it", (int64_t)dir, name);
+    if (rc == 0)
+        rc = sql_next(r, err);
+    return rc == 1 && !sql_int(r, 1) ? doc_damaged(q, dir, name, err) : rc;
+}
+
 int
 text_in_force(struct sql *q, node_id dir, const char *name, struct arena *arena,
               struct str *ret, struct error *err)
 {
     AUTO_ROWS struct sql_rows r = {0};
-    int rc = sql_select(q, &r, err,
-                        "SELECT doc.text FROM doc JOIN node ON node.id = doc.node"
-                        " WHERE dir = ?1 AND doc.name = ?2 AND node.parent = ?1"
-                        " AND node.name = ?2",
-                        "it", (int64_t)dir, name);
-    if (rc == 0)
-        rc = sql_next(&r, err);
+    int rc = find_text(q, &r, dir, name, err);
     if (rc <= 0)
         return rc;
     struct str s = sql_str(&r, 0);
@@ -220,10 +230,9 @@ read_texts(struct sql *q, node_id dir, struct sync_texts *ret, struct arena *are
 
 int
 catalog_sync_texts(struct catalog *c, node_id dir, struct sync_texts *ret, struct arena *arena,
-                   bool rejected[3])
+                   bool rejected[3], struct error *err)
 {
-    struct error err = ERROR_INIT;
-    return READING(c, q, &err, read_texts(q, dir, ret, arena, rejected, &err));
+    return READING(c, q, err, read_texts(q, dir, ret, arena, rejected, err));
 }
 
 static int
@@ -236,11 +245,10 @@ read_schedule(struct sql *q, node_id dir, struct str *ret, struct arena *arena, 
 
 int
 catalog_sync_schedule(struct catalog *c, node_id dir, struct str *ret, struct arena *arena,
-                      bool *rejected)
+                      bool *rejected, struct error *err)
 {
-    struct error err = ERROR_INIT;
     *ret = (struct str){0};
-    return READING(c, q, &err, read_schedule(q, dir, ret, arena, rejected, &err));
+    return READING(c, q, err, read_schedule(q, dir, ret, arena, rejected, err));
 }
 
 int
@@ -249,18 +257,19 @@ connection_in_force(struct sql *q, const char *name, struct buf *out, struct err
     char file[256];
     if (snprintf(file, sizeof file, "%s.json", name) >= (int)sizeof file)
         return -ENOENT;
-    return sql_one_str(q, err, out,
-                       "SELECT doc.text FROM doc JOIN node ON node.id = doc.node"
-                       " WHERE dir = ?1 AND doc.name = ?2 AND node.parent = ?1"
-                       " AND node.name = ?2",
-                       "it", (int64_t)NODE_CONNECTIONS, file);
+    AUTO_ROWS struct sql_rows r = {0};
+    int rc = find_text(q, &r, NODE_CONNECTIONS, file, err);
+    if (rc <= 0)
+        return rc < 0 ? rc : -ENOENT;
+    struct str s = sql_str(&r, 0);
+    buf_add(out, s.p, s.n);
+    return out->failed ? no_memory(err) : 0;
 }
 
 int
-catalog_connection_text(struct catalog *c, const char *name, struct buf *out)
+catalog_connection_text(struct catalog *c, const char *name, struct buf *out, struct error *err)
 {
-    struct error err = ERROR_INIT;
-    return READING(c, q, &err, connection_in_force(q, name, out, &err));
+    return READING(c, q, err, connection_in_force(q, name, out, err));
 }
 
 struct listing {

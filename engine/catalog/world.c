@@ -4,6 +4,7 @@
  */
 #include "catalog/catalog_private.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,6 +28,15 @@ world_forget(struct catalog *c)
     pthread_mutex_unlock(&c->world_lock);
 }
 
+/* What the catalogue says of itself in place of a text. */
+static int
+complain_of(const struct error *err, struct complaint *why)
+{
+    *why = (struct complaint){0};
+    snprintf(why->text, sizeof why->text, "%s", err->text);
+    return -EINVAL;
+}
+
 /* Always from the last commit: what a transaction may still undo must not be remembered.
  * -ENOENT: there is no such connection; -EINVAL: it is not in order, see *why. */
 static int
@@ -42,7 +52,7 @@ load_driver(struct catalog *c, const char *connection, const struct driver **ret
         catalog_read_end(c, q);
     }
     if (rc < 0)
-        return rc;
+        return rc == -EUCLEAN ? complain_of(&err, why) : rc;
     struct connection *parsed = NULL;
     rc = connection_parse(connection, buf_str(&text), &parsed, why);
     if (rc == 0)

@@ -5,13 +5,14 @@
 #include "run/ledger.h"
 
 #include "base/cleanup.h"
+#include "catalog/intact.h"
 #include "run/ledger_json.h"
 
 static int
 damaged(const char *uid, struct error *err)
 {
-    return error_set(err, ERR_INTERNAL, EUCLEAN, "the ledger's record of sync %s is damaged",
-                     uid);
+    return error_set(err, ERR_INTERNAL, EUCLEAN,
+                     "the ledger's record of sync %s is damaged: \"reset\" gives it up", uid);
 }
 
 static int
@@ -42,14 +43,15 @@ ledger_load_uid(struct catalog *c, const char *uid, struct sync_record *ret, str
     *ret = (struct sync_record){.model_rows = -1};
     snprintf(ret->uid, sizeof ret->uid, "%s", uid);
     AUTO_CATALOG_ROWS struct catalog_rows r = {0};
-    int rc =
-        catalog_select(c, &r, err, "SELECT last_run, data FROM sync WHERE uid = ?1", "t", uid);
+    int rc = catalog_select(c, &r, err,
+                            "SELECT last_run, data, " INTACT_SYNC " FROM sync WHERE uid = ?1",
+                            "t", uid);
     if (rc == 0)
         rc = sql_next(&r.rows, err);
     if (rc <= 0)
         return rc < 0 ? rc : error_set(err, ERR_CONFIG, ENOENT, "the sync is gone");
     json_auto_t *json = NULL;
-    rc = ledger_parse(sql_text(&r.rows, 1), &json);
+    rc = sql_int(&r.rows, 2) ? ledger_parse(sql_text(&r.rows, 1), &json) : -EUCLEAN;
     if (rc == 0)
         rc = sync_record_from_json(json, ret, err);
     else
@@ -84,9 +86,12 @@ write_sync(struct catalog *c, const char *uid, const struct sync_record *record,
     if (!text)
         return no_memory(err);
     return sql_exec(catalog_sql(c), err,
-                    "UPDATE sync SET data = CASE WHEN json_valid(data) THEN"
-                    " json_set(?2, '$.schedule', json_extract(data, '$.schedule'))"
-                    " ELSE ?2 END WHERE uid = ?1", /* damaged: what is forgotten is mended */
+                    "UPDATE sync SET (data, sum) ="
+                    " (SELECT text, checksum(uid, last_run, text) FROM (SELECT CASE WHEN"
+                    "  " INTACT_SYNC " AND json_valid(data)"
+                    "  THEN json_set(?2, '$.schedule', json_extract(data, '$.schedule'))"
+                    "  ELSE ?2 END AS text))" /* damaged: what is forgotten is mended */
+                    " WHERE uid = ?1",
                     "tt", uid, text);
 }
 
@@ -109,8 +114,8 @@ write_run(struct catalog *c, const char *uid, const struct run_record *run, cons
     if (!text)
         return no_memory(err);
     return sql_exec(catalog_sql(c), err,
-                    "UPDATE run SET phase = ?3, ended = ?4, summary = ?5"
-                    " WHERE sync = ?1 AND number = ?2",
+                    "UPDATE run SET phase = ?3, ended = ?4, summary = ?5,"
+                    " sum = checksum(sync, number, ?3, ?5) WHERE sync = ?1 AND number = ?2",
                     "titit", uid, (int64_t)run->number, phase, (int64_t)run->ended, text);
 }
 
@@ -134,12 +139,18 @@ ledger_begin_run(struct catalog *c, const char *uid, const struct run_record *ru
     int rc = catalog_begin(c, err);
     if (rc < 0)
         return rc;
-    rc = sql_exec(catalog_sql(c), err, "UPDATE sync SET last_run = ?2 WHERE uid = ?1", "ti",
-                  uid, (int64_t)run->number);
+    rc = sql_exec(catalog_sql(c), err,
+                  "UPDATE sync SET last_run = ?2, sum = checksum(uid, ?2, data)"
+                  " WHERE uid = ?1 AND " INTACT_SYNC,
+                  "ti", uid, (int64_t)run->number);
+    if (rc == 0 && sql_changes(catalog_sql(c)) == 0)
+        rc = damaged(uid, err);
     if (rc == 0)
         rc = sql_exec(catalog_sql(c), err,
                       "INSERT INTO run(sync, number, phase, token, started, summary, config,"
-                      " mappings, mode) VALUES(?1, ?2, 'active', ?3, ?4, ?5, ?6, ?7, ?8)",
+                      " mappings, mode, sum, texts_sum) VALUES(?1, ?2, 'active', ?3, ?4, ?5,"
+                      " ?6, ?7, ?8, checksum(?1, ?2, 'active', ?5),"
+                      " checksum(?1, ?2, ?6, ?7, ?8))",
                       "tititbbb", uid, (int64_t)run->number, run->token, (int64_t)run->started,
                       text, texts->config, texts->mappings, texts->mode);
     return end(c, rc, err);
@@ -220,7 +231,8 @@ find_run(struct catalog *c, const char *uid, const char *phase, struct left_run 
 {
     AUTO_CATALOG_ROWS struct catalog_rows r = {0};
     int rc = catalog_select(c, &r, err,
-                            "SELECT sync, number, started, summary FROM run WHERE phase = ?1"
+                            "SELECT sync, number, started, iif(" INTACT_RUN
+                            ", summary, '') FROM run WHERE phase = ?1"
                             " AND (?2 IS NULL OR sync = ?2) AND (sync, number) > (?3, ?4)"
                             " ORDER BY sync, number LIMIT 1",
                             "ttti", phase, uid, ret->uid, (int64_t)ret->number);
@@ -252,8 +264,9 @@ note_unresolved(struct catalog *c, const struct left_run *left, const char *why,
     if (!text)
         return no_memory(err);
     return sql_exec(catalog_sql(c), err,
-                    "UPDATE run SET summary = ?3 WHERE sync = ?1 AND number = ?2", "tit",
-                    left->uid, (int64_t)left->number, text);
+                    "UPDATE run SET summary = ?3, sum = checksum(sync, number, phase, ?3)"
+                    " WHERE sync = ?1 AND number = ?2",
+                    "tit", left->uid, (int64_t)left->number, text);
 }
 
 static int
@@ -300,9 +313,13 @@ ledger_store_schedule(struct catalog *c, const char *uid, const struct schedule_
     if (rc < 0)
         return rc;
     rc = sql_exec(catalog_sql(c), err,
-                  "UPDATE sync SET data = json_set(data, '$.schedule', json(?2))"
-                  " WHERE uid = ?1",
+                  "UPDATE sync SET (data, sum) ="
+                  " (SELECT text, checksum(uid, last_run, text)"
+                  "  FROM (SELECT json_set(data, '$.schedule', json(?2)) AS text))"
+                  " WHERE uid = ?1 AND " INTACT_SYNC,
                   "tt", uid, text);
+    if (rc == 0 && sql_changes(catalog_sql(c)) == 0)
+        rc = damaged(uid, err);
     return end(c, rc, err);
 }
 
@@ -468,11 +485,13 @@ ledger_run_summary(struct catalog *c, const char *uid, uint64_t number, struct b
     struct error err = ERROR_INIT;
     AUTO_CATALOG_ROWS struct catalog_rows r = {0};
     int rc = catalog_select(c, &r, &err,
-                            "SELECT summary, phase, coalesce(ended, started) FROM run"
-                            " WHERE sync = ?1 AND number = ?2",
+                            "SELECT summary, phase, coalesce(ended, started), " INTACT_RUN
+                            " FROM run WHERE sync = ?1 AND number = ?2",
                             "ti", uid, (int64_t)number);
     if (rc < 0 || sql_next(&r.rows, &err) != 1)
         return rc < 0 ? rc : -ENOENT;
+    if (!sql_int(&r.rows, 3))
+        return -EIO;
     json_auto_t *run = run_json(&r.rows, 0, 1);
     json_object_del(run, "token");
     json_object_del(run, "started_usec");
@@ -488,16 +507,19 @@ ledger_run_text(struct catalog *c, const char *uid, uint64_t number, const char 
                 struct buf *out)
 {
     struct error err = ERROR_INIT;
-    struct sql *q;
-    int rc = catalog_read(c, &q, &err);
-    if (rc < 0)
-        return rc;
-    rc = sql_one_str(q, &err, out,
-                     "SELECT CASE ?3 WHEN 'config' THEN config WHEN 'mappings' THEN mappings"
-                     " ELSE mode END FROM run WHERE sync = ?1 AND number = ?2",
-                     "tit", uid, (int64_t)number, which);
-    catalog_read_end(c, q);
-    return rc;
+    AUTO_CATALOG_ROWS struct catalog_rows r = {0};
+    int rc = catalog_select(c, &r, &err,
+                            "SELECT CASE ?3 WHEN 'config' THEN config WHEN 'mappings' THEN"
+                            " mappings ELSE mode END, " INTACT_RUN_TEXTS
+                            " FROM run WHERE sync = ?1 AND number = ?2",
+                            "tit", uid, (int64_t)number, which);
+    if (rc < 0 || sql_next(&r.rows, &err) != 1)
+        return rc < 0 ? rc : -ENOENT;
+    if (!sql_int(&r.rows, 1))
+        return -EIO;
+    struct str text = sql_str(&r.rows, 0);
+    buf_add(out, text.p, text.n);
+    return out->failed ? -EFBIG : 0;
 }
 
 int
@@ -508,11 +530,13 @@ ledger_load_run(struct catalog *c, const char *uid, uint64_t number, struct aren
     struct error err = ERROR_INIT;
     AUTO_CATALOG_ROWS struct catalog_rows r = {0};
     int rc = catalog_select(c, &r, &err,
-                            "SELECT summary, phase FROM run WHERE sync = ?1"
+                            "SELECT summary, phase, " INTACT_RUN " FROM run WHERE sync = ?1"
                             " AND (?2 = 0 OR number = ?2) ORDER BY number DESC LIMIT 1",
                             "ti", uid, (int64_t)number);
     if (rc < 0 || sql_next(&r.rows, &err) != 1)
         return rc < 0 ? rc : -ENOENT;
+    if (!sql_int(&r.rows, 2))
+        return -EUCLEAN;
     json_auto_t *run = run_json(&r.rows, 0, 1);
     return run_record_from_json(run, arena, ret);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "catalog/intact.h"
 
 bool
 left_out_file(const struct sync_record *sync, enum rows_of of, struct buf *out)
@@ -45,6 +46,10 @@ static int
 take_row(void *arg, const struct sql_rows *r, struct error *err)
 {
     struct left_out *l = arg;
+    if (!sql_int(r, 2))
+        return error_set(err, ERR_INTERNAL, EUCLEAN,
+                         "which rows were removed by hand is damaged: \"plan\" makes a new "
+                         "plan, \"reset\" forgets the rejected rows");
     left_out_set(l, (uint64_t)sql_int(r, 0));
     if (sql_int(r, 1) > l->at)
         l->at = sql_int(r, 1);
@@ -62,8 +67,9 @@ left_out_load(struct catalog *c, const char *uid, const char *file, uint64_t row
     if (rc < 0)
         return rc;
     rc = sql_query(catalog_sql(c), err, take_row, ret,
-                   "SELECT row, at FROM left_out WHERE sync = ?1 AND file = ?2", "tt", uid,
-                   file);
+                   "SELECT row, at, " INTACT_LEFT_OUT
+                   " FROM left_out WHERE sync = ?1 AND file = ?2",
+                   "tt", uid, file);
     catalog_rollback(c);
     return rc;
 }
@@ -79,7 +85,8 @@ left_out_add(struct catalog *c, const char *uid, const char *file, uint64_t row,
                       "tt", uid, file);
     if (rc == 0)
         rc = sql_exec(catalog_sql(c), err,
-                      "INSERT OR IGNORE INTO left_out(sync, file, row, at) VALUES(?1,?2,?3,?4)",
+                      "INSERT OR IGNORE INTO left_out(sync, file, row, at, sum)"
+                      " VALUES(?1, ?2, ?3, ?4, checksum(?1, ?2, ?3))",
                       "ttii", uid, file, (int64_t)row, clock_now());
     return rc;
 }

@@ -321,11 +321,11 @@ static int
 load_connection(struct run *run, const char *name, struct connection **ret, struct error *err)
 {
     AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
-    int rc = catalog_connection_text(run->catalog, name, &text);
+    int rc = catalog_connection_text(run->catalog, name, &text, err);
     if (rc == -ENOENT)
         return error_set(err, ERR_CONFIG, ENOEXEC, "connection \"%s\" does not exist", name);
     if (rc < 0)
-        return error_set_errno(err, ERR_INTERNAL, -rc, "cannot read connection \"%s\"", name);
+        return error_wrap(err, "connection \"%s\"", name);
     struct complaint complaint = {0};
     if (connection_parse(name, buf_str(&text), ret, &complaint) < 0)
         return error_set(err, ERR_CONFIG, ENOEXEC, "connections/%s.json:%u: %s", name,
@@ -384,9 +384,12 @@ run_prepare_definition(struct run *run, struct error *err)
 {
     static const char *const names[] = {"config.json", "mappings.csv", "mode"};
     bool rejected[3] = {false};
-    int rc = catalog_sync_texts(run->catalog, run->dir, &run->texts, &run->arena, rejected);
-    if (rc < 0)
+    int rc =
+        catalog_sync_texts(run->catalog, run->dir, &run->texts, &run->arena, rejected, err);
+    if (rc == -ENOENT)
         return error_set(err, ERR_CONFIG, ENOEXEC, "the sync is gone");
+    if (rc < 0)
+        return error_wrap(err, "not ready");
     for (size_t i = 0; i < 3; i++)
         if (rejected[i])
             return error_set(err, ERR_CONFIG, ENOEXEC,

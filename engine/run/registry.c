@@ -108,7 +108,7 @@ place_of(struct engine *e, const char *connection, struct arena *arena)
     struct connection *parsed = NULL;
     struct complaint complaint;
     struct error err = ERROR_INIT;
-    if (catalog_connection_text(e->catalog, connection, &text) < 0 ||
+    if (catalog_connection_text(e->catalog, connection, &text, &err) < 0 ||
         connection_parse(connection, buf_str(&text), &parsed, &complaint) < 0)
         return NULL;
     const char *place = run_place(parsed, arena, &err);
@@ -127,10 +127,12 @@ describe_definition(struct engine *e, node_id id, struct sync_view *v)
     AUTO_FREE struct complaints *complaints = calloc(1, sizeof *complaints);
     if (v->trouble)
         add_line(&reasons, "error: %s", v->trouble);
-    int rc = complaints ? catalog_sync_texts(e->catalog, id, &texts, &v->arena, rejected) : 0;
-    if (!complaints || rc < 0) {
+    struct error err = ERROR_INIT;
+    int rc = complaints ? catalog_sync_texts(e->catalog, id, &texts, &v->arena, rejected, &err)
+                        : error_set(&err, ERR_INTERNAL, ENOMEM, "out of memory");
+    if (rc < 0) {
         add_line(&reasons, "error: cannot read the definition: %s",
-                 strerror(rc < 0 ? -rc : ENOMEM));
+                 err.kind ? err.text : strerror(-rc));
         v->reasons = arena_strdup(&v->arena, buf_z(&reasons));
         return;
     }
@@ -201,8 +203,9 @@ build_view(struct engine *e, node_id id, struct sync_view **ret)
     describe_definition(e, id, v);
     scheduler_describe(e, id, v, &notes);
     ctree_list(e->catalog, id, NULL, note_unknown, &notes);
+    if (ledger_load_run(e->catalog, v->record.uid, 0, &v->arena, &v->last) == -EUCLEAN)
+        add_line(&notes, "the ledger's record of the newest run is damaged");
     v->notes = arena_strdup(&v->arena, buf_z(&notes));
-    ledger_load_run(e->catalog, v->record.uid, 0, &v->arena, &v->last);
     clock_gettime(CLOCK_REALTIME, &v->changed);
     if (!v->name || !v->mode || !v->source || !v->destination || !v->reasons || !v->notes ||
         !v->schedule || !v->trouble != !rc) {

@@ -48,21 +48,30 @@ plan_next(struct sync_view *v, const struct schedule *s)
         v->next_start = v->next_due + delay_of(v->record.uid, following - v->next_due);
 }
 
+static void
+not_ready(struct sync_view *v, const char *before, const char *reason)
+{
+    v->ready = false;
+    if (v->reasons)
+        v->reasons = arena_printf(&v->arena, "%s%s%s%s", v->reasons, *v->reasons ? "\n" : "",
+                                  before, reason);
+}
+
 void
 scheduler_describe(struct engine *e, node_id id, struct sync_view *v, struct buf *notes)
 {
     struct str text = {0};
     bool rejected = false;
+    struct error err = ERROR_INIT;
     v->schedule = "off";
-    if (catalog_sync_schedule(e->catalog, id, &text, &v->arena, &rejected) < 0)
+    int rc = catalog_sync_schedule(e->catalog, id, &text, &v->arena, &rejected, &err);
+    if (rc < 0 && err.kind)
+        not_ready(v, "error: ", err.text);
+    if (rc < 0)
         return;
-    if (rejected && v->reasons) {
-        v->ready = false;
-        v->reasons = arena_printf(&v->arena,
-                                  "%s%sschedule.rej holds a refused edit: mend schedule or "
-                                  "remove schedule.rej",
-                                  v->reasons, *v->reasons ? "\n" : "");
-    }
+    if (rejected)
+        not_ready(v, "",
+                  "schedule.rej holds a refused edit: mend schedule or remove schedule.rej");
     if (!text.p) /* no file is no change: what tools take away for a moment comes back */
         return;
     struct schedule schedule;

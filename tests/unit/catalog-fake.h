@@ -131,6 +131,20 @@ make_state(void)
     open_state();
 }
 
+/* Runs SQL on the closed catalogue. */
+static inline void
+tamper(const char *sql)
+{
+    sqlite3 *db;
+    char path[128];
+    c = catalog_close(c);
+    snprintf(path, sizeof path, "%s/catalogue.db", state_path);
+    if (sqlite3_open(path, &db) != SQLITE_OK ||
+        sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
+        CHECK_TEXT(sqlite3_errmsg(db), "no error");
+    sqlite3_close(db);
+}
+
 /* An empty state instead of the present one. */
 static inline void
 fresh_state(void)
@@ -223,7 +237,8 @@ config_in_force(node_id sync)
     AUTO_ARENA struct arena arena = ARENA_INIT;
     struct sync_texts texts = {0};
     bool rejected[3];
-    if (catalog_sync_texts(c, sync, &texts, &arena, rejected) < 0 || !texts.config.p)
+    struct error err = ERROR_INIT;
+    if (catalog_sync_texts(c, sync, &texts, &arena, rejected, &err) < 0 || !texts.config.p)
         return "(none)";
     snprintf(text, sizeof text, "%.*s", (int)texts.config.n, texts.config.p);
     return text;

@@ -73,7 +73,8 @@ test_accept_and_refuse(void)
     AUTO_ARENA struct arena arena = ARENA_INIT;
     struct sync_texts texts;
     bool rejected[3];
-    CHECK(catalog_sync_texts(c, s, &texts, &arena, rejected) == 0 && rejected[0] &&
+    struct error err = ERROR_INIT;
+    CHECK(catalog_sync_texts(c, s, &texts, &arena, rejected, &err) == 0 && rejected[0] &&
           !rejected[1] && !rejected[2] && !texts.mappings.p && !texts.mode.p);
 
     /* Another file's good edit leaves that reason alone; its own wipes it. */
@@ -231,8 +232,9 @@ test_connections(void)
     CHECK_TEXT(list[1].text.p, good_connection);
     CHECK(list[1].rejected);
     AUTO_BUF struct buf text = BUF_INIT(4096);
-    CHECK(catalog_connection_text(c, "draft", &text) == -ENOENT);
-    CHECK(catalog_connection_text(c, "shop", &text) == 0);
+    struct error err = ERROR_INIT;
+    CHECK(catalog_connection_text(c, "draft", &text, &err) == -ENOENT);
+    CHECK(catalog_connection_text(c, "shop", &text, &err) == 0);
     CHECK_TEXT(buf_z(&text), good_connection);
     CHECK(mv(NODE_CONNECTIONS, "shop.json", NODE_CONNECTIONS, "store.json") == 0);
     CHECK(!world.driver_of(world.arg, "shop"));

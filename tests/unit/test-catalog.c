@@ -3,7 +3,6 @@
 
 #include <pthread.h>
 #include <signal.h>
-#include <sqlite3.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
 
@@ -24,20 +23,6 @@ test_lock(void)
     reopen();
 }
 
-/* Runs SQL on the closed catalogue. */
-static void
-tamper(const char *sql)
-{
-    sqlite3 *db;
-    char path[128];
-    c = catalog_close(c);
-    snprintf(path, sizeof path, "%s/catalogue.db", state_path);
-    if (sqlite3_open(path, &db) != SQLITE_OK ||
-        sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
-        printf("# %s\n", sqlite3_errmsg(db));
-    sqlite3_close(db);
-}
-
 /* A state of the first format gets what the later ones added. */
 static void
 test_upgrade(void)
@@ -45,17 +30,27 @@ test_upgrade(void)
     struct node n;
     struct error err = ERROR_INIT;
     node_id kept = dir(NODE_SYNCS, "kept");
+    CHECK(put(kept, "mode", "upsert\n") == 0);
     CHECK(make(NODE_CONFIG, "README.md", NODE_FILE, NULL) == 0);
     CHECK(dir(NODE_CONFIG, "syncs-to-be") >= NODE_FIRST_FREE);
     tamper(
         "DELETE FROM node WHERE parent = 18 OR id = 18; ALTER TABLE node DROP COLUMN atime;"
         "ALTER TABLE sync DROP COLUMN trigger_mode; ALTER TABLE sync DROP COLUMN trigger_uid;"
-        "ALTER TABLE sync DROP COLUMN trigger_gid;"
+        "ALTER TABLE sync DROP COLUMN trigger_gid; ALTER TABLE node DROP COLUMN sum;"
+        "ALTER TABLE doc DROP COLUMN sum; ALTER TABLE history DROP COLUMN sum;"
+        "ALTER TABLE sync DROP COLUMN sum; ALTER TABLE run DROP COLUMN sum;"
+        "ALTER TABLE run DROP COLUMN texts_sum; ALTER TABLE left_out DROP COLUMN sum;"
         "UPDATE sqlite_sequence SET seq = 5000 WHERE name = 'node'; PRAGMA user_version = 1");
     CHECK(try_open(&c, &err) == 0);
     CHECK(dir(NODE_SYNCS, "made-later") == 5001);
     CHECK(ctree_get(c, NODE_CONFIG, &n) == 0 && n.kind == NODE_DIR);
     CHECK(ctree_lookup(c, NODE_SYNCS, "kept", &n) == 0 && n.id == kept);
+    struct sync_texts texts;
+    bool rejected[3];
+    AUTO_ARENA struct arena arena = ARENA_INIT;
+    CHECK(catalog_sync_texts(c, kept, &texts, &arena, rejected, &err) == 0);
+    CHECK_TEXT(texts.mode.p, "upsert\n");
+    CHECK_TEXT(get(kept, "mode"), "upsert\n");
     CHECK(ctree_lookup(c, NODE_CONFIG, "README.md", &n) == -ENOENT);
     CHECK(ctree_rmdir(c, 1, "config", &me) == -EPERM);
     fresh_state();
@@ -78,7 +73,7 @@ test_refused_states(void)
     struct error err = ERROR_INIT;
     tamper("PRAGMA user_version = 99");
     CHECK(try_open(&c, &err) == -EPROTONOSUPPORT);
-    CHECK(strstr(err.text, "newer retlfs (format 99, this one knows 3)") != NULL);
+    CHECK(strstr(err.text, "newer retlfs (format 99, this one knows 4)") != NULL);
     fresh_state();
 
     tamper("PRAGMA application_id = 5");
@@ -228,7 +223,8 @@ edit_and_ask(void *arg)
                           &who, &complaint);
         rc |= ctree_make(c, shared_sync, name, NODE_FILE, 0600, NULL, &who, &made);
         rc |= ctree_write(c, made.id, STR("text"));
-        rc |= catalog_sync_texts(c, shared_sync, &texts, &arena, rejected);
+        struct error err = ERROR_INIT;
+        rc |= catalog_sync_texts(c, shared_sync, &texts, &arena, rejected, &err);
         rc |= texts.mode.n == 0 || texts.mode.n > 7;
         world.driver_of(world.arg, "shop");
         rc |=

@@ -34,7 +34,8 @@ test_killed(void)
     fake_add("a", "Al", "x");
     node_id s = make_sync("killed", "\"id\"", THREE, "upsert", "");
     CHECK(trigger(s, "run") == 0);
-    spoil_while_stopped("UPDATE run SET phase = 'active'");
+    spoil_while_stopped("UPDATE run SET phase = 'active',"
+                        " sum = checksum(sync, number, 'active', summary)");
     CHECK(
         shows(s, SYNC_STATUS, "state: failed\nreason: interrupted: the daemon was stopped\n"));
 
@@ -78,6 +79,76 @@ test_damaged_sync(void)
     CHECK(trigger(s, "reset") == 0 && trigger(s, "run") == 0);
 }
 
+/* Records that read well but are not what was written: a bit that turned. */
+static void
+test_turned_bits(void)
+{
+    static const char *const turned[] = {
+        "UPDATE sync SET data = replace(data, '\"live_rows\":1', '\"live_rows\":3')"
+        " WHERE name = 'turned'",
+        "UPDATE sync SET data = replace(data, 'state-', 'stave-') WHERE name = 'turned'",
+        "UPDATE sync SET last_run = last_run + 64 WHERE name = 'turned'",
+        "UPDATE sync SET sum = NULL WHERE name = 'turned'",
+    };
+    fake_clear();
+    fake_add("a", "Al", "x");
+    node_id sound = make_sync("beside", "\"id\"", THREE, "mirror", "");
+    node_id s = make_sync("turned", "\"id\"", THREE, "mirror", "");
+    CHECK(trigger(sound, "run") == 0);
+    for (size_t i = 0; i < sizeof turned / sizeof *turned; i++) {
+        CHECK(trigger(s, "run") == 0);
+        spoil_while_stopped(turned[i]);
+        CHECK(trigger(s, "run") == ENOEXEC && fake.ntarget == 1);
+        CHECK(shows(s, SYNC_ERROR, "is damaged: \"reset\" gives it up"));
+        CHECK(trigger(sound, "run") == 0 && lines(sent(sound, 0)) == 0);
+        CHECK(trigger(s, "reset") == 0);
+        CHECK(shows(s, SYNC_STATUS, "next_run: full: reset"));
+    }
+    CHECK(trigger(s, "run") == 0);
+
+    /* found only when the run begins: it leaves nothing half done */
+    spoil("UPDATE sync SET data = replace(data, 'mirror', 'mirrop') || ' '"
+          " WHERE name = 'turned'");
+    CHECK(trigger(s, "run") == EIO);
+    CHECK(shows(s, SYNC_ERROR, "is damaged: \"reset\" gives it up"));
+    CHECK(trigger(s, "reset") == 0 && trigger(s, "run") == 0);
+}
+
+/* What a run was is only told when it is what was written. */
+static void
+test_turned_runs(void)
+{
+    struct timespec changed;
+    fake_clear();
+    fake_add("a", "Al", "x");
+    node_id s = make_sync("runs", "\"id\"", THREE, "upsert", "");
+    CHECK(trigger(s, "run") == 0);
+    spoil_while_stopped("UPDATE run SET summary = replace(summary, 'succeeded', 'cancelled'),"
+                        " mode = 'update'");
+    AUTO_BUF struct buf text = BUF_INIT(1 << 16);
+    CHECK(run_show(engine, s, 1, RUN_SUMMARY, &text, &changed) == -EIO);
+    CHECK(run_show(engine, s, 1, RUN_MODE, &text, &changed) == -EIO && text.n == 0);
+    CHECK(shows(s, SYNC_STATUS, "the ledger's record of the newest run is damaged"));
+    CHECK(trigger(s, "run") == 0 && lines(sent(s, 0)) == 0);
+    CHECK(run_show(engine, s, 2, RUN_SUMMARY, &text, &changed) == 0);
+}
+
+/* Nor are rows left out that nobody removed. */
+static void
+test_turned_left_out(void)
+{
+    fake_clear();
+    fake_add("a", "Al", "x");
+    fake_add("b", "Bo", "x");
+    node_id s = make_sync("left_out", "\"id\"", THREE, "upsert", "");
+    CHECK(trigger(s, "plan") == 0);
+    CHECK(sync_rows_remove(engine, s, ROWS_PENDING, 1u << ENTRY_INSERT, "a", &me) == 0);
+    spoil_while_stopped("UPDATE left_out SET row = 1 - row");
+    CHECK(trigger(s, "approve") == EIO && fake.ntarget == 0);
+    CHECK(shows(s, SYNC_ERROR, "which rows were removed by hand is damaged"));
+    CHECK(trigger(s, "plan") == 0 && trigger(s, "approve") == 0 && fake.ntarget == 2);
+}
+
 /* The answer to a commit was lost, and with it the destination. */
 static void
 test_unresolved(void)
@@ -101,7 +172,9 @@ test_unresolved(void)
           strstr(buf_z(&summary), "\"outcome\": \"unknown\""));
 
     /* the daemon was killed before it could say why */
-    spoil_while_stopped("UPDATE run SET summary = json_remove(summary, '$.unresolved')"
+    spoil_while_stopped("UPDATE run SET (summary, sum) = (SELECT text,"
+                        "  checksum(sync, number, phase, text) FROM (SELECT"
+                        "  json_remove(summary, '$.unresolved') AS text))"
                         " WHERE phase = 'committing'");
     CHECK(shows(s, SYNC_ERROR, "the daemon was stopped while the destination committed"));
     CHECK(trigger(s, "run") == EIO);
@@ -194,6 +267,9 @@ main(void)
     begin();
     test_killed();
     test_damaged_sync();
+    test_turned_bits();
+    test_turned_runs();
+    test_turned_left_out();
     test_unresolved();
     test_end_not_written();
     test_reset_beside_run();
