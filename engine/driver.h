@@ -94,6 +94,8 @@ struct projection {
 struct source_plan {
     bool ordered; /* rows come in key order (key_compare on key_add), NULLs anywhere;
                      true only if it costs no sort of the whole model */
+    bool guessed; /* as far as was looked: then a broken order is nobody's fault, but the model
+                     is read once more */
     int64_t rows; /* how many, exactly or about; -1 unknown */
     bool rows_exact;
 };

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/cleanup.h"
 #include "base/utf8.h"
 #include "base/vec.h"
 #include "driver.h"
@@ -258,34 +259,6 @@ csv_describe(void *handle, struct schema *ret, struct error *err)
     return 0;
 }
 
-static int
-csv_plan(void *handle, const struct projection *projection, bool want_order,
-         struct source_plan *ret, struct error *err)
-{
-    struct csv *c = handle;
-    struct schema ignored;
-    int rc = csv_describe(c, &ignored, err);
-    if (rc)
-        return rc;
-    c->nread = projection->n;
-    c->read = arena_alloc(&c->arena, c->nread * sizeof *c->read);
-    c->values = arena_alloc(&c->arena, c->nread * sizeof *c->values);
-    c->cells = arena_alloc(&c->arena, c->schema.n * sizeof *c->cells);
-    if (!c->read || !c->values || !c->cells)
-        return no_memory(err);
-    for (size_t i = 0; i < c->nread; i++) {
-        const char *name = projection->columns[i];
-        c->read[i] = find_column(c, name, strlen(name));
-        if (c->read[i] == SIZE_MAX)
-            return error_set(err, ERR_CONFIG, EINVAL, "no column \"%s\"", name);
-    }
-    int64_t rows =
-        c->sample ? (int64_t)((double)c->files.bytes / (double)c->sampled * (double)c->sample)
-                  : -1;
-    *ret = (struct source_plan){.ordered = false, .rows = rows};
-    return 0;
-}
-
 /* ---- rows ---- */
 
 static int
@@ -343,6 +316,109 @@ check_record(const struct csv *c, struct error *err)
     return error_set(err, ERR_DATA, EINVAL, "%s:%llu: %zu cells where there are %zu columns",
                      r->feed.file->path, (unsigned long long)r->line, r->cells.n, c->schema.n);
 }
+
+/* ---- the order ---- */
+
+enum {
+    LOOKS = 32,
+    LOOK_BYTES = 64 * 1024,
+    LOOK_WORTH = 4 << 20, /* what is smaller is sorted as soon as looked at */
+};
+
+/* Walks through records while they are within what is looked at. False: their keys descend. */
+static bool
+ascends(struct csv *c, const struct projection *p, struct buf *before, struct buf *key)
+{
+    struct error err = ERROR_INIT; /* of what is wrong reading will tell */
+    int rc;
+    while (c->reader.feed.pos < LOOK_BYTES && (rc = csv_reader_next(&c->reader, &err)) != 0) {
+        if (rc < 0 && err.kind != ERR_DATA)
+            return err.kind == ERR_LIMIT;
+        if (rc < 0)
+            csv_reader_skip(&c->reader);
+        if (rc < 0 || check_record(c, &err) || fill_values(c, &err))
+            continue;
+        buf_clear(key);
+        for (size_t i = 0; i < p->norder; i++)
+            key_add(key, p->order_class[i], &c->values[p->order[i]]);
+        if (key->failed || key_compare(buf_str(key), buf_str(before)) < 0)
+            return false;
+        struct buf swap = *before;
+        *before = *key;
+        *key = swap;
+    }
+    return true;
+}
+
+/* Looks at places spread over file i, its beginning and its end among them. */
+static bool
+file_ascends(struct csv *c, size_t i, const struct projection *p, struct buf *before,
+             struct buf *key)
+{
+    struct error ignored = ERROR_INIT;
+    off_t last = c->files.files[i].size - LOOK_BYTES;
+    off_t looks = last > 0 ? 2 + LOOKS / (off_t)c->files.n : 1;
+    if (read_first(c, i, &ignored) <= 0 || match_columns(c, c->cells, &ignored) ||
+        !ascends(c, p, before, key))
+        return false;
+    for (off_t look = 1; look < looks; look++) {
+        off_t at = last / (looks - 1) * look, seen = feed_offset(&c->reader.feed) - 1;
+        if (csv_reader_seek(&c->reader, at > seen ? at : seen, &ignored))
+            return false;
+        csv_reader_skip(&c->reader);
+        if (!ascends(c, p, before, key))
+            return false;
+    }
+    return true;
+}
+
+/*
+ * Do the rows seem to come in the order of the identifier? Files often are written so, and then
+ * they can be compared while they are read, without being sorted. What is appended to such a
+ * file would stand at its end.
+ */
+static bool
+seems_ordered(struct csv *c, const struct projection *p)
+{
+    AUTO_BUF struct buf before = BUF_INIT(BUF_NO_MAX), key = BUF_INIT(BUF_NO_MAX);
+    if (p->norder == 0 || c->files.bytes < LOOK_WORTH)
+        return false;
+    size_t i = 0;
+    while (i < c->files.n && file_ascends(c, i, p, &before, &key))
+        i++;
+    return i == c->files.n;
+}
+
+static int
+csv_plan(void *handle, const struct projection *projection, bool want_order,
+         struct source_plan *ret, struct error *err)
+{
+    struct csv *c = handle;
+    struct schema ignored;
+    int rc = csv_describe(c, &ignored, err);
+    if (rc)
+        return rc;
+    c->nread = projection->n;
+    c->read = arena_alloc(&c->arena, c->nread * sizeof *c->read);
+    c->values = arena_alloc(&c->arena, c->nread * sizeof *c->values);
+    c->cells = arena_alloc(&c->arena, c->schema.n * sizeof *c->cells);
+    if (!c->read || !c->values || !c->cells)
+        return no_memory(err);
+    for (size_t i = 0; i < c->nread; i++) {
+        const char *name = projection->columns[i];
+        c->read[i] = find_column(c, name, strlen(name));
+        if (c->read[i] == SIZE_MAX)
+            return error_set(err, ERR_CONFIG, EINVAL, "no column \"%s\"", name);
+    }
+    int64_t rows =
+        c->sample ? (int64_t)((double)c->files.bytes / (double)c->sampled * (double)c->sample)
+                  : -1;
+    bool ordered = want_order && seems_ordered(c, projection);
+    *ret = (struct source_plan){.ordered = ordered, .guessed = ordered, .rows = rows};
+    return 0;
+}
+
+/* ---- reading ---- */
 
 static int
 read_file(struct csv *c, size_t i, source_row_fn row, void *arg, struct error *err)
@@ -469,8 +545,10 @@ static const char csv_readme[] =
     "(size, modification time, inode) is an error. Replace files by renaming, and all at once\n"
     "where a model has several.\n"
     "\n"
-    "Limits: 65,536 columns, 512 MiB a row. Rows come in the files' order, so keys are sorted\n"
-    "by the engine.\n";
+    "Order: where the rows of large files seem to come in the order of the identifier, they\n"
+    "are compared while they are read; else, or when they turn out not to, the engine sorts.\n"
+    "\n"
+    "Limits: 65,536 columns, 512 MiB a row.\n";
 
 const struct driver driver_csv = {
     .name = "csv",

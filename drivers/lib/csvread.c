@@ -269,6 +269,15 @@ csv_reader_next(struct csv_reader *r, struct error *err)
     }
 }
 
+static void
+begin_at(struct csv_reader *r, size_t pos)
+{
+    r->feed.pos = pos;
+    r->next_line = 1;
+    r->high = false;
+    load_block(r, pos);
+}
+
 int
 csv_reader_open(struct csv_reader *r, const struct files *files, size_t i, struct error *err)
 {
@@ -277,13 +286,27 @@ csv_reader_open(struct csv_reader *r, const struct files *files, size_t i, struc
         rc = feed_more(&r->feed, err);
     if (rc)
         return rc;
-    struct feed *f = &r->feed;
-    if (!r->latin1 && f->end >= 3 && memcmp(f->p, "\xEF\xBB\xBF", 3) == 0)
-        f->pos = 3; /* byte order mark */
-    r->next_line = 1;
-    r->high = false;
-    load_block(r, f->pos);
+    const struct feed *f = &r->feed;
+    bool marked = !r->latin1 && f->end >= 3 && memcmp(f->p, "\xEF\xBB\xBF", 3) == 0;
+    begin_at(r, marked ? 3 : 0); /* byte order mark */
     return 0;
+}
+
+int
+csv_reader_seek(struct csv_reader *r, off_t offset, struct error *err)
+{
+    int rc = feed_seek(&r->feed, offset, err);
+    if (!rc)
+        begin_at(r, 0);
+    return rc;
+}
+
+void
+csv_reader_skip(struct csv_reader *r)
+{
+    const struct feed *f = &r->feed;
+    const char *end = memchr(f->p + f->pos, '\n', f->end - f->pos);
+    begin_at(r, end ? (size_t)(end - f->p) + 1 : f->end);
 }
 
 void

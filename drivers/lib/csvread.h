@@ -42,6 +42,12 @@ int csv_reader_open(struct csv_reader *r, const struct files *files, size_t i,
                     struct error *err);
 /* 1: r->cells hold the next record; 0: there is none; -errno. */
 int csv_reader_next(struct csv_reader *r, struct error *err);
+/* To look what is there: the window from this byte of the file (feed_seek), in which to skip to
+ * the next line. */
+int csv_reader_seek(struct csv_reader *r, off_t offset, struct error *err);
+/* Goes on behind the next newline of the window, also after an error. It may be one within a
+ * cell; lines are counted from there. */
+void csv_reader_skip(struct csv_reader *r);
 /* The record is an empty line. */
 static inline bool
 csv_reader_blank(const struct csv_reader *r)

@@ -132,7 +132,7 @@ feed_open(struct feed *f, const struct files *files, size_t i, struct error *err
         close(f->fd);
     f->file = &files->files[i];
     f->pos = f->end = 0;
-    f->eof = false;
+    f->eof = f->look = false;
     /* Not blocking, in case somebody put a pipe in the file's place. */
     f->fd = reach_open(f->file->path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
     if (f->fd < 0)
@@ -168,6 +168,8 @@ feed_more(struct feed *f, struct error *err)
 {
     if (f->cancelled && atomic_load_explicit(f->cancelled, memory_order_relaxed))
         return error_set(err, ERR_CANCELLED, ECANCELED, "cancelled");
+    if (f->look)
+        return error_set(err, ERR_LIMIT, EFBIG, "\"%s\" goes on", f->file->path);
     int rc = make_room(f, err);
     if (rc)
         return rc;
@@ -182,6 +184,24 @@ feed_more(struct feed *f, struct error *err)
     }
     memset(f->p + f->end, 0, FEED_SLACK);
     return f->eof ? check_open_file(f, err) : 0;
+}
+
+off_t
+feed_offset(const struct feed *f)
+{
+    return lseek(f->fd, 0, SEEK_CUR) - (off_t)(f->end - f->pos);
+}
+
+int
+feed_seek(struct feed *f, off_t offset, struct error *err)
+{
+    if (lseek(f->fd, offset, SEEK_SET) < 0)
+        return error_set_errno(err, ERR_REMOTE, errno, "cannot read \"%s\"", f->file->path);
+    f->pos = f->end = 0;
+    f->eof = f->look = false;
+    int rc = feed_more(f, err);
+    f->look = true;
+    return rc;
 }
 
 void

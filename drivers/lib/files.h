@@ -41,7 +41,8 @@ enum { FEED_SLACK = 64 };
 struct feed {
     char *p;
     size_t pos, end, cap;
-    bool eof; /* nothing follows end */
+    bool eof;  /* nothing follows end */
+    bool look; /* after feed_seek */
     int fd;
     const struct file_stamp *file;
     const atomic_bool *cancelled; /* NULL: never */
@@ -54,6 +55,11 @@ struct feed {
 
 /* Starts file i; the window's memory is kept from the file before. */
 int feed_open(struct feed *f, const struct files *files, size_t i, struct error *err);
+/* Which byte of the file pos is. */
+off_t feed_offset(const struct feed *f);
+/* To look what is there: fills the window from that byte of the file, for good. feed_more then
+ * fails with ERR_LIMIT. */
+int feed_seek(struct feed *f, off_t offset, struct error *err);
 /* Appends more to the window, which moves: only offsets from pos survive. ERR_LIMIT when what
  * is unparsed is beyond 512 MiB. Sets eof when there was no more. */
 int feed_more(struct feed *f, struct error *err);

@@ -441,6 +441,7 @@ run_open_source(struct run *run, struct error *err)
     if (rc < 0)
         return error_wrap(err, "source \"%s\"", def->source_connection);
     run->ordered = want_order && plan.ordered;
+    run->guessed = run->ordered && plan.guessed;
     atomic_store(&run->progress.total, plan.rows);
     atomic_store(&run->progress.total_exact, plan.rows_exact);
     return 0;

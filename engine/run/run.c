@@ -310,11 +310,12 @@ hold_second_creation(struct run *run)
 
 /* A destination that is not atomic keeps what it was sent. A mirror may still be held once the
  * model is read, and a held run sends nothing; what an insert had sent when the source failed
- * half way would be created again by the next run. */
+ * half way would be created again by the next run; and rows of one identifier are only seen
+ * side by side when the order is what it seems to be. */
 static bool
-waits_for_the_end(enum mode mode)
+waits_for_the_end(const struct run *run)
 {
-    return mode == MODE_MIRROR || mode == MODE_INSERT;
+    return run->def->mode == MODE_MIRROR || run->def->mode == MODE_INSERT || run->guessed;
 }
 
 static int
@@ -322,8 +323,7 @@ open_sender(struct run *run, struct error *err)
 {
     const struct driver *driver = run->dest_connection->driver;
     bool sends = run->verb != VERB_PLAN && run->verb != VERB_BASELINE && !run->held;
-    run->spools =
-        sends && !(driver->traits & TRAIT_ATOMIC) && waits_for_the_end(run->def->mode);
+    run->spools = sends && !(driver->traits & TRAIT_ATOMIC) && waits_for_the_end(run);
     run->live = sends && !run->spools;
     run->survey = run->def->mode == MODE_MIRROR && run->why_full && driver->dest_survey &&
                   run->def->foreign != FOREIGN_KEEP && run->verb != VERB_BASELINE &&
@@ -383,7 +383,9 @@ attempt(struct run *run, struct error *err)
 {
     int rc = read_and_send(run, err);
     if (rc < 0 && err->kind == ERR_ORDER) {
-        run_log(run, "%s: sorting here instead", err->text);
+        run_log(run, "%s: sorting here instead",
+                run->guessed ? "the rows are not in the order they seemed to be in"
+                             : err->text);
         error_clear(err);
         end_attempt(run);
         struct run_record *r = &run->record;

@@ -71,6 +71,7 @@ struct run {
     const char *held;     /* why a guard holds it, or NULL */
     bool fresh;           /* the delivered state does not count */
     bool ordered;         /* the source may be asked for key order, then: it gives it */
+    bool guessed;         /* …as far as it has looked */
     int dirfd;            /* this sync's directory */
     struct state state;
     struct chg *previous_rejected;

@@ -186,8 +186,8 @@ run(const struct drive_source *s, enum what what, struct buf *out, struct arena 
         struct source_plan plan;
         rc = s->driver->source_plan(handle, &p, s->order != NULL, &plan, err);
         if (!rc && what == PLAN)
-            buf_addf(out, "ordered=%d rows=%lld exact=%d", plan.ordered, (long long)plan.rows,
-                     plan.rows_exact);
+            buf_addf(out, "ordered=%d rows=%lld exact=%d%s", plan.ordered, (long long)plan.rows,
+                     plan.rows_exact, plan.guessed ? " guessed" : "");
         struct reading r = {.out = *out, .n = n};
         if (!rc && what == READ) {
             rc = s->driver->source_read(handle, take_row, &r, err);

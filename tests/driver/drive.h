@@ -24,7 +24,7 @@ struct drive_source {
 char *drive_read(const struct drive_source *s);
 /* The columns as "name type native" lines, likewise. */
 char *drive_describe(const struct drive_source *s);
-/* What source_plan said, as "ordered=0 rows=3 exact=1". */
+/* What source_plan said, as "ordered=0 rows=3 exact=1", and " guessed" behind a guess. */
 char *drive_plan(const struct drive_source *s);
 
 /* Appends one value as "i:1". */

@@ -273,6 +273,78 @@ test_globs(void)
     CHECK_TEXT(odd, "t:1\n");
 }
 
+/* Rows from..to of a file, their ids between the texts; `odd` stands in for the last one. */
+static void
+number_rows(const char *name, const char *header, const char *before, const char *after,
+            int from, int to, int odd)
+{
+    AUTO_BUF struct buf csv = BUF_INIT(BUF_NO_MAX);
+    buf_addf(&csv, "%s\n", header);
+    for (int i = from; i <= to; i++)
+        buf_addf(&csv, "%s%d%s", before, i == to ? odd : i, after);
+    drive_file(name_in(name), csv.p, csv.n);
+}
+
+static bool
+guessed(const char *pattern, const char *order)
+{
+    struct drive_source s = {.driver = &driver_csv,
+                             .connection =
+                                 drive_options(driver_csv.options, driver_csv.options_size,
+                                               &arena, "path", name_in(pattern), NULL),
+                             .order = order};
+    s.model.options = drive_options(driver_csv.source_options, driver_csv.source_options_size,
+                                    &arena, "types", "id:integer", NULL);
+    AUTO_FREE char *plan = drive_plan(&s);
+    bool yes = strstr(plan, " guessed") != NULL;
+    CHECK_MSG(strncmp(plan, yes ? "ordered=1" : "ordered=0", 9) == 0, plan);
+    return yes;
+}
+
+#define WORDS "some more words so that there are about ninety bytes to a row"
+
+/* Large files whose rows seem to come in the identifier's order are said to. */
+static void
+test_order(void)
+{
+    enum { MANY = 60000, LAST = MANY + 1000 };
+    static const char header[] = "id,a,b,c", other[] = "c,b,a,id";
+    static const char after[] = ",\"{\"\"tag\"\": 1}\",\"two\nlines, 1\"," WORDS "\n";
+    static const char before[] = "\"" WORDS "\",\"one\n2,3,4,5\",\"{}, {}, {}\",";
+    number_rows("o1.csv", header, "", after, 1, MANY, MANY);
+    CHECK(guessed("o1.csv", "id"));
+    CHECK(!guessed("o1.csv", NULL));
+    CHECK(guessed("o1.csv", "b,a")); /* always the same */
+    number_rows("p1.csv", header, "", after, 1, 1000, 1000);
+    CHECK(!guessed("p1.csv", "id")); /* not worth it */
+
+    /* what was looked at is read all the same */
+    struct drive_source s = {.driver = &driver_csv, .columns = "id", .order = "id"};
+    s.connection = drive_options(driver_csv.options, driver_csv.options_size, &arena, "path",
+                                 name_in("o1.csv"), NULL);
+    AUTO_FREE char *read = drive_read(&s);
+    size_t rows = 0;
+    for (const char *p = read; (p = strchr(p, '\n')); p++)
+        rows++;
+    CHECK(rows == MANY && strncmp(read, "t:1\nt:2\n", 8) == 0);
+
+    /* on in the next file, whose columns stand otherwise; back in a third one */
+    number_rows("o2.csv", other, before, "\n", MANY, LAST, LAST);
+    CHECK(guessed("o[0-9].csv", "id"));
+    number_rows("o3.csv", other, before, "\n", 2, 2, 2);
+    CHECK(!guessed("o[0-9].csv", "id"));
+    /* an older row at the end; numbers that get longer; as texts they descend */
+    number_rows("q.csv", header, "", after, 1, MANY, 7);
+    CHECK(!guessed("q.csv", "id"));
+    number_rows("q.csv", header, "", after, -MANY, 0, 0);
+    CHECK(guessed("q.csv", "id"));
+    number_rows("q.csv", "c,a,b,id", "", "," WORDS "," WORDS ",\n", -MANY, 0, 0);
+    CHECK(!guessed("q.csv", "c"));
+    /* rows that do not fit tell nothing */
+    number_rows("q.csv", header, "x", after, 1, MANY, 1);
+    CHECK(guessed("q.csv", "id"));
+}
+
 static int
 ignore_row(void *arg, const struct value *values, struct error *err)
 {
@@ -412,6 +484,7 @@ main(void)
     test_types();
     test_doubles();
     test_globs();
+    test_order();
     test_changed();
     test_random();
     test_cut();

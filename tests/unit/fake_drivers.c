@@ -78,6 +78,7 @@ source_plan(void *handle, const struct projection *projection, bool want_order,
             if (strcmp(projection->columns[i], names[c]) == 0)
                 s->at[i] = c;
     *ret = (struct source_plan){.ordered = fake.ordered && want_order,
+                                .guessed = fake.guessed,
                                 .rows = (int64_t)fake.nmodel,
                                 .rows_exact = true};
     return 0;

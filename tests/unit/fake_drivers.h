@@ -21,6 +21,7 @@ struct fake_world {
     struct fake_row model[FAKE_ROWS];
     size_t nmodel;
     bool ordered;      /* the source promises key order (and gives rows as they stand) */
+    bool guessed;      /* … and may be wrong in it */
     size_t fail_at;    /* the read fails before this row, from 1; 0: never */
     atomic_bool block; /* the read waits until cancelled or unblocked */
     bool bytes;        /* the model's city is of type bytes, no longer text */

@@ -159,6 +159,17 @@ test_not_atomic(void)
     CHECK(fake.ntarget == 0);
     fake.fail_at = 0;
     CHECK(trigger(s, "run") == 0 && fake.ntarget == MANY);
+
+    /* nor one whose rows are out of the order they seemed to be in, and so not seen to have
+     * the same identifier before one of them was sent */
+    fake_clear();
+    add_many();
+    fake_add(fake.model[0].cells[0], "another", "x");
+    fake.ordered = fake.guessed = true;
+    s = make_sync("guesses", "\"id\"", THREE, "upsert", "");
+    CHECK(trigger(s, "run") == EIO && shows(s, SYNC_STATUS, "rejected: 2"));
+    CHECK(fake.ntarget == MANY - 1 && !fake_find(fake.model[0].cells[0]));
+    CHECK(shows(s, SYNC_LOG, "not in the order they seemed to be in: sorting here instead"));
 }
 
 /* What is cancelled sends no more, though much may be queued. */
