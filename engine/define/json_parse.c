@@ -1,25 +1,58 @@
-/* See json_parse.h. Jansson takes its memory through a function of ours, which remembers for
- * each thread that it could give none. */
+/*
+ * See json_parse.h. Jansson's lexer drops the characters of a token that it has no memory for,
+ * and then reads behind the rest of them. So it takes its memory through functions of ours: the
+ * first allocation that fails is lent from what was set aside for that, so that the token at
+ * hand is whole, and the text ends there, so that no other one is begun.
+ */
 #include "define/json_parse.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 
-static _Thread_local bool refused;
+#include "base/cleanup.h"
+
+struct parsing {
+    struct str rest; /* of the text */
+    char *spare;
+    size_t nspare;
+    bool refused; /* memory was out, and `spare` is lent */
+};
+
+static _Thread_local struct parsing *parsing; /* of this thread; NULL: none */
 
 static void *
-remembering_malloc(size_t n)
+lending_malloc(size_t n)
 {
     void *p = malloc(n);
-    if (!p)
-        refused = true;
-    return p;
+    if (p || !parsing || parsing->refused)
+        return p;
+    parsing->refused = true;
+    return n <= parsing->nspare ? parsing->spare : NULL;
+}
+
+static void
+lending_free(void *p)
+{
+    if (!parsing || p != parsing->spare)
+        free(p);
 }
 
 static void
 set_up(void)
 {
-    json_set_alloc_funcs(remembering_malloc, free);
+    json_set_alloc_funcs(lending_malloc, lending_free);
+}
+
+/* json_load_callback_t; a byte a call, so that the end comes at once. */
+static size_t
+next_byte(void *to, size_t room, void *arg)
+{
+    struct parsing *p = arg;
+    if (p->refused || p->rest.n == 0)
+        return 0;
+    *(char *)to = *p->rest.p++;
+    p->rest.n--;
+    return 1;
 }
 
 json_t *
@@ -27,12 +60,21 @@ json_parse(struct str text, size_t flags, json_error_t *e, bool *no_memory)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, set_up);
-    refused = false;
-    json_t *json = json_loadb(text.p, text.n, flags, e);
+    /* No token is longer than the text, and the lexer doubles. */
+    struct parsing p = {.rest = text, .nspare = 2 * text.n + 64};
+    AUTO_FREE char *spare = p.spare = malloc(p.nspare);
+    json_t *json = NULL;
+    parsing = &p;
+    if (!spare)
+        p.refused = true;
+    else
+        json = json_load_callback(next_byte, &p, flags, e);
+    if (p.refused) {
+        json_decref(json);
+        json = NULL;
+    }
+    parsing = NULL;
     if (no_memory)
-        *no_memory = refused;
-    if (!refused)
-        return json;
-    json_decref(json);
-    return NULL;
+        *no_memory = p.refused;
+    return json;
 }
