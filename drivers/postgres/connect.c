@@ -438,6 +438,22 @@ free_line(char **line)
     PQfreemem(*line);
 }
 
+/*
+ * The server sends 8 KiB at a time, and to wake whoever sleeps for the next ones each time
+ * costs it more than the sending. A short rest lets rows gather in the socket, and the copy
+ * ends sooner.
+ */
+static int
+wait_for_rows(struct pg_link *link, struct error *err)
+{
+    static const struct timespec rest = {.tv_nsec = 250000};
+    struct pollfd rows = {.fd = PQsocket(link->conn), .events = POLLIN};
+    struct pollfd stop = {.fd = link->wake, .events = POLLIN};
+    if (poll(&rows, 1, 0) == 0)
+        ppoll(&stop, 1, &rest, NULL);
+    return wait_for(link, POLLIN, 0, err);
+}
+
 static int
 copy_lines(struct pg_link *link, pg_line_fn line, void *arg, struct error *err)
 {
@@ -457,7 +473,7 @@ copy_lines(struct pg_link *link, pg_line_fn line, void *arg, struct error *err)
             rc = starved(link, err);
         else if (lost)
             rc = pg_fail(link, NULL, err);
-        else if (!(rc = wait_for(link, POLLIN, 0, err)))
+        else if (!(rc = wait_for_rows(link, err)))
             rc = take_in(link, &lost, err);
         if (rc)
             return rc;
