@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/cancel.h"
 #include "base/error.h"
 #include "base/value.h"
 
@@ -81,6 +82,9 @@ struct model {
     const char *table; /* one of table and query, or neither (file sources) */
     const char *query;
     const void *options; /* the driver's struct filled from source_options, or NULL */
+    /* Opening ends within a second of its being set, with ERR_CANCELLED: there is no handle yet
+     * to call source_cancel with. May be NULL; not looked at once it is open. */
+    const atomic_bool *cancelled;
 };
 
 struct projection {
@@ -171,6 +175,7 @@ struct target {
     size_t nfields;
     const size_t *key; /* indices into fields; nkey = 0 without identifier */
     size_t nkey;
+    const atomic_bool *cancelled; /* as in struct model */
 };
 
 struct session {

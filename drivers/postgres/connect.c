@@ -92,11 +92,18 @@ cancelled(struct error *err)
     return error_set(err, ERR_CANCELLED, ECANCELED, "cancelled");
 }
 
+static bool
+is_cancelled(const struct pg_link *link)
+{
+    return atomic_load(&link->cancelled) || (link->opening && atomic_load(link->opening));
+}
+
 /* Until the socket is ready for `events`, cancelled, or the (monotonic) deadline; 0: no limit.
  */
 static int
 wait_for(struct pg_link *link, short events, usec_t deadline, struct error *err)
 {
+    enum { LISTEN_MS = 100 }; /* while nobody can wake us */
     struct pollfd fds[] = {
         {.fd = PQsocket(link->conn), .events = events},
         {.fd = link->wake, .events = POLLIN},
@@ -112,10 +119,12 @@ wait_for(struct pg_link *link, short events, usec_t deadline, struct error *err)
                                  "no answer from the server in time");
             timeout = (int)(left / 1000) + 1;
         }
+        if (link->opening && (timeout < 0 || timeout > LISTEN_MS))
+            timeout = LISTEN_MS;
         int n = poll(fds, 2, timeout);
         if (n < 0 && errno != EINTR)
             return error_set_errno(err, ERR_INTERNAL, errno, "cannot wait for the server");
-        if (atomic_load(&link->cancelled))
+        if (is_cancelled(link))
             return cancelled(err);
         if (n > 0)
             return 0;
@@ -320,9 +329,9 @@ set_up_session(struct pg_link *link, struct error *err)
 
 int
 pg_connect(struct pg_link *link, const struct pg_options *options, const char *sync,
-           struct error *err)
+           const atomic_bool *asked, struct error *err)
 {
-    *link = (struct pg_link){.wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    *link = (struct pg_link){.wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .opening = asked};
     pthread_mutex_init(&link->lock, NULL);
     if (link->wake < 0)
         return error_set_errno(err, ERR_INTERNAL, errno, "cannot make an event descriptor");
@@ -337,6 +346,12 @@ pg_connect(struct pg_link *link, const struct pg_options *options, const char *s
         return pg_fail(link, NULL, err);
     link->canceller = PQgetCancel(link->conn);
     return set_up_session(link, err);
+}
+
+void
+pg_opened(struct pg_link *link)
+{
+    link->opening = NULL;
 }
 
 void

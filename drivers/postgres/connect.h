@@ -2,9 +2,10 @@
  * One connection to a server: opening it, running statements, COPY in both directions, and the
  * server's errors as ours.
  *
- * Nothing here blocks inside libpq: every wait is a poll(2) of the socket and of an eventfd, so
- * that pg_cancel, from any thread, ends it at once, though the server may be out of reach.
- * After a cancel or a lost connection the link is of no more use and every call fails.
+ * Nothing here blocks inside libpq, but for the look-up of a host's name: every wait is a
+ * poll(2) of the socket and of an eventfd, so that pg_cancel, from any thread, ends it at once,
+ * though the server may be out of reach. After a cancel or a lost connection the link is of no
+ * more use and every call fails.
  */
 #pragma once
 
@@ -33,14 +34,18 @@ struct pg_link {
     int version; /* 150020 */
     int wake;    /* eventfd: readable after pg_cancel */
     atomic_bool cancelled;
-    pthread_mutex_t lock; /* guards `canceller` against pg_disconnect */
+    const atomic_bool *opening; /* while it is being opened: pg_cancel cannot be called yet, but
+                                   this may be set; else NULL */
+    pthread_mutex_t lock;       /* guards `canceller` against pg_disconnect */
     PGcancel *canceller;
     char sqlstate[6]; /* of the last error, "" when the server did not say */
 };
 
 /* Initialises the link before anything can fail: pg_disconnect is due in any case. */
 int pg_connect(struct pg_link *link, const struct pg_options *options, const char *sync,
-               struct error *err);
+               const atomic_bool *cancelled, struct error *err);
+/* From here on pg_cancel is what ends a wait, and `cancelled` is not looked at. */
+void pg_opened(struct pg_link *link);
 void pg_disconnect(struct pg_link *link);
 void pg_cancel(struct pg_link *link);
 /* cancel.c: takes about a second at most, whatever the server does; takes it over, NULL-safe.

@@ -66,13 +66,14 @@ pg_dest_open(const void *connection, const struct target *target, void **ret, st
     struct pg_dest *d = calloc(1, sizeof *d);
     if (!d)
         return pg_dest_no_memory(err);
-    int rc = pg_connect(&d->link, connection, target->sync, err);
+    int rc = pg_connect(&d->link, connection, target->sync, target->cancelled, err);
     if (!rc)
         rc = copy_target(d, target, err);
     if (rc) {
         pg_dest_close(d);
         return rc;
     }
+    pg_opened(&d->link);
     *ret = d;
     return 0;
 }

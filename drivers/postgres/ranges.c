@@ -127,18 +127,20 @@ static const char settings[] = "SET LOCAL enable_sort TO off";
 
 static int
 join_snapshot(struct lane *lane, const struct pg_options *options, const char *sync,
-              const char *snapshot, struct error *err)
+              const char *snapshot, const atomic_bool *cancelled, struct error *err)
 {
     AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
     lane->link = &lane->own;
     lane->open = true;
-    int rc = pg_connect(&lane->own, options, sync, err);
+    int rc = pg_connect(&lane->own, options, sync, cancelled, err);
     if (rc)
         return rc;
     pg_add_text(&lane->own, &text, snapshot);
     rc = pg_run(&lane->own, err, "%s", pg_begin_reading);
     rc = rc ? rc : pg_run(&lane->own, err, "SET TRANSACTION SNAPSHOT %s", buf_z(&text));
-    return rc ? rc : pg_run(&lane->own, err, "%s", settings);
+    rc = rc ? rc : pg_run(&lane->own, err, "%s", settings);
+    pg_opened(&lane->own);
+    return rc;
 }
 
 /* Where there are none to be had the transaction is over, and another one does as well: nothing
@@ -167,7 +169,8 @@ open_lanes(struct pg_ranges *r, struct pg_link *link, const struct pg_options *o
     rc = pg_run(link, err, "%s", settings);
     r->nlanes = 1;
     for (int64_t i = 1; !rc && i < options->readers; i++)
-        rc = join_snapshot(&r->lanes[r->nlanes++], options, sync, buf_z(&snapshot), err);
+        rc = join_snapshot(&r->lanes[r->nlanes++], options, sync, buf_z(&snapshot),
+                           &link->cancelled, err);
     return rc;
 }
 

@@ -78,7 +78,7 @@ pg_source_open(const void *connection, const struct model *model, void **ret, st
         return no_memory(err);
     s->options = connection;
     s->sync = arena_strdup(&s->arena, model->sync);
-    int rc = pg_connect(&s->link, connection, model->sync, err);
+    int rc = pg_connect(&s->link, connection, model->sync, model->cancelled, err);
     if (!rc && !s->sync)
         rc = no_memory(err);
     if (!rc)
@@ -89,6 +89,7 @@ pg_source_open(const void *connection, const struct model *model, void **ret, st
         pg_source_close(s);
         return rc;
     }
+    pg_opened(&s->link);
     const char *encoding = PQparameterStatus(s->link.conn, "server_encoding");
     s->check_utf8 = encoding && strcmp(encoding, "SQL_ASCII") == 0;
     *ret = s;

@@ -83,6 +83,7 @@ sqlite_dest_open(const void *connection, const struct target *target, void **ret
     if (!d)
         return no_memory(err);
     d->options = connection;
+    d->link.opening = target->cancelled;
     int rc = copy_target(d, target, err);
     if (!rc)
         rc = open_file(d, err);
@@ -90,6 +91,7 @@ sqlite_dest_open(const void *connection, const struct target *target, void **ret
         sqlite_dest_close(d);
         return rc;
     }
+    d->link.opening = NULL;
     *ret = d;
     return 0;
 }

@@ -7,6 +7,12 @@
 #include "base/clock.h"
 #include "base/reach.h"
 
+static bool
+is_cancelled(const struct link *l)
+{
+    return atomic_load(&l->cancelled) || (l->opening && atomic_load(l->opening));
+}
+
 /* Instead of sqlite3_busy_timeout, which no cancel can interrupt. */
 static int
 wait_for_lock(void *arg, int times)
@@ -15,8 +21,7 @@ wait_for_lock(void *arg, int times)
     struct link *l = arg;
     if (times == 0)
         l->waiting_since = clock_monotonic();
-    if (atomic_load(&l->cancelled) ||
-        clock_monotonic() - l->waiting_since >= l->busy_timeout * 1000)
+    if (is_cancelled(l) || clock_monotonic() - l->waiting_since >= l->busy_timeout * 1000)
         return 0;
     sqlite3_sleep(STEP_MS);
     return 1;
@@ -83,7 +88,7 @@ link_fail(struct link *l, int code, struct error *err)
         {SQLITE_MISMATCH, ERR_DATA, EINVAL},
         {SQLITE_TOOBIG, ERR_DATA, EINVAL},
     };
-    if (atomic_load(&l->cancelled))
+    if (is_cancelled(l))
         code = SQLITE_INTERRUPT;
     if ((code & 0xFF) == SQLITE_INTERRUPT)
         return error_set(err, ERR_CANCELLED, ECANCELED, "cancelled");

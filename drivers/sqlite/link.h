@@ -26,9 +26,11 @@ struct link {
     int64_t busy_timeout; /* ms */
     int64_t waiting_since;
     atomic_bool cancelled;
+    const atomic_bool *opening; /* as cancelled, while there is no handle to cancel; or NULL */
 };
 
-/* Opens `uri`; the link must not move afterwards. */
+/* Opens `uri`; the link must not move afterwards. The owner sets `opening` before, and to NULL
+ * once there is a handle. */
 int link_open(struct link *l, const char *uri, int flags, const struct sqlite_options *options,
               struct error *err);
 void link_close(struct link *l);

@@ -61,12 +61,14 @@ sqlite_source_open(const void *connection, const struct model *model, void **ret
         rc = error_set(err, ERR_CONFIG, EINVAL, "either a table or a query is needed");
     else
         rc = link_uri(&s->arena, options->path, "ro", &uri, err);
+    s->link.opening = model->cancelled;
     if (!rc && link_open(&s->link, uri, SQLITE_OPEN_READONLY, options, err))
         rc = error_wrap(err, "\"%s\"", options->path);
     if (rc) {
         sqlite_source_close(s);
         return rc;
     }
+    s->link.opening = NULL;
     *ret = s;
     return 0;
 }

@@ -24,6 +24,7 @@ struct complaint {
     char hint[ERROR_TEXT_MAX]; /* "allowed: connection, query, table"; "" when there is none */
     char excerpt[256];         /* the line itself, cut to what fits around the column; "" */
     unsigned caret;            /* column of the fault within excerpt, from 1; 0: none */
+    bool no_memory;            /* the text may be good: there was no memory to judge it */
 };
 
 /* "config.json:3:16: error: text\n  excerpt\n      ^\nhint\n": the text of `error` and
@@ -124,7 +125,8 @@ struct complaints {
 /* Parses all three texts together with what they say of each other and of the connections:
  * missing files, a connection that does not exist, a mode the destination cannot do, an
  * identifier that is not mapped plainly, a mode that needs an identifier, duplicate fields,
- * options no driver knows. *ret is NULL when complaints were added (the sync is not ready). */
+ * options no driver knows. *ret is NULL when complaints were added (the sync is not ready);
+ * -ENOMEM when one of them is for want of memory. */
 int definition_parse(const struct world *world, const struct sync_texts *texts,
                      struct definition **ret, struct complaints *complaints);
 struct definition *definition_free(struct definition *d); /* NULL-safe, returns NULL */
@@ -156,8 +158,8 @@ int connection_parse(const char *name, struct str text, struct connection **ret,
 void connection_mask(struct str text, struct buf *out);
 /* Reads the secrets (may run a command: never from a FUSE thread) into the options. The error
  * names the option and where it was to come from, never a value. One trailing newline is cut.
- */
-int connection_resolve(struct connection *c, struct error *err);
+ * cancelled MAY be NULL: it ends a command. */
+int connection_resolve(struct connection *c, const atomic_bool *cancelled, struct error *err);
 struct connection *connection_free(struct connection *c); /* wipes secrets; returns NULL */
 
 /* ---- what the mount shows of a driver ---- */

@@ -114,7 +114,8 @@ start(const char *const *argv, int out, pid_t *ret)
 /* Reads until the process has ended: a grandchild that keeps the pipe open is not waited for.
  * *ended and *status tell of the process, whatever is returned. */
 static int
-listen_to(pid_t pid, int fd, char *to, size_t *n, bool *ended, int *status, struct error *err)
+listen_to(pid_t pid, int fd, char *to, size_t *n, const atomic_bool *cancelled, bool *ended,
+          int *status, struct error *err)
 {
     usec_t deadline = clock_monotonic() + COMMAND_SECONDS * INT64_C(1000000);
     bool open = true;
@@ -127,6 +128,9 @@ listen_to(pid_t pid, int fd, char *to, size_t *n, bool *ended, int *status, stru
         open = open && rc == 0;
         if (*ended)
             return 0;
+        rc = cancel_check(cancelled, err);
+        if (rc < 0)
+            return rc;
         if (clock_monotonic() > deadline)
             return error_set(err, ERR_CONFIG, ETIMEDOUT, "no end after %d s", COMMAND_SECONDS);
         struct pollfd wait = {.fd = open ? fd : -1, .events = POLLIN};
@@ -145,7 +149,8 @@ judge_status(int status, struct error *err)
 }
 
 static int
-from_command(const char *const *argv, char *to, size_t *n, struct error *err)
+from_command(const char *const *argv, char *to, size_t *n, const atomic_bool *cancelled,
+             struct error *err)
 {
     int ends[2];
     if (!reach_may_command())
@@ -163,7 +168,7 @@ from_command(const char *const *argv, char *to, size_t *n, struct error *err)
 
     bool ended = false;
     int status = 0;
-    rc = listen_to(pid, out, to, n, &ended, &status, err);
+    rc = listen_to(pid, out, to, n, cancelled, &ended, &status, err);
     if (!ended) {
         kill(-pid, SIGKILL);
         while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
@@ -174,7 +179,8 @@ from_command(const char *const *argv, char *to, size_t *n, struct error *err)
 }
 
 static int
-resolve(struct connection *c, const struct secret *s, char *space, struct error *err)
+resolve(struct connection *c, const struct secret *s, char *space, const atomic_bool *cancelled,
+        struct error *err)
 {
     size_t n = 0;
     int rc;
@@ -183,7 +189,7 @@ resolve(struct connection *c, const struct secret *s, char *space, struct error 
     else if (s->file)
         rc = from_file(s->file, space, &n, err);
     else
-        rc = from_command(s->command, space, &n, err);
+        rc = from_command(s->command, space, &n, cancelled, err);
     if (rc)
         return rc;
     if (n > 0 && space[n - 1] == '\n')
@@ -198,7 +204,7 @@ resolve(struct connection *c, const struct secret *s, char *space, struct error 
 }
 
 int
-connection_resolve(struct connection *c, struct error *err)
+connection_resolve(struct connection *c, const atomic_bool *cancelled, struct error *err)
 {
     if (c->nsecrets == 0)
         return 0;
@@ -207,7 +213,7 @@ connection_resolve(struct connection *c, struct error *err)
         return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
     int rc = 0;
     for (size_t i = 0; i < c->nsecrets && rc == 0; i++) {
-        rc = resolve(c, &c->secrets[i], space, err);
+        rc = resolve(c, &c->secrets[i], space, cancelled, err);
         if (rc)
             error_wrap(err, "connection \"%s\": option \"%s\"", c->name, c->secrets[i].option);
     }

@@ -327,10 +327,13 @@ load_connection(struct run *run, const char *name, struct connection **ret, stru
     if (rc < 0)
         return error_wrap(err, "connection \"%s\"", name);
     struct complaint complaint = {0};
-    if (connection_parse(name, buf_str(&text), ret, &complaint) < 0)
+    rc = connection_parse(name, buf_str(&text), ret, &complaint);
+    if (rc == -ENOMEM)
+        return no_memory(err);
+    if (rc < 0)
         return error_set(err, ERR_CONFIG, ENOEXEC, "connections/%s.json:%u: %s", name,
                          complaint.line, complaint.text);
-    rc = connection_resolve(*ret, err);
+    rc = connection_resolve(*ret, &run->cancelled, err);
     return rc < 0 ? error_wrap(err, "connection \"%s\"", name) : 0;
 }
 
@@ -361,14 +364,16 @@ run_prepare_texts(struct run *run, struct error *err)
     if (!complaints)
         return no_memory(err);
     struct world world = catalog_world(run->catalog);
-    definition_parse(&world, &run->texts, &run->def, complaints);
+    int rc = definition_parse(&world, &run->texts, &run->def, complaints);
+    if (rc == -ENOMEM)
+        return no_memory(err);
     if (!run->def) {
         AUTO_BUF struct buf line = BUF_INIT(2048);
         if (complaints->n)
             complaint_line(&complaints->items[0], &line);
         return error_set(err, ERR_CONFIG, ENOEXEC, "not ready: %s", buf_z(&line));
     }
-    int rc = load_connection(run, run->def->source_connection, &run->source_connection, err);
+    rc = load_connection(run, run->def->source_connection, &run->source_connection, err);
     if (rc == 0)
         rc = load_connection(run, run->def->dest_connection, &run->dest_connection, err);
     if (rc < 0)
@@ -416,11 +421,15 @@ run_open_source(struct run *run, struct error *err)
         .table = def->table,
         .query = def->query,
         .options = def->source_options,
+        .cancelled = &run->cancelled,
     };
     int rc = driver->source_open(run->source_connection->options, &model, &run->source, err);
     if (rc < 0)
         return error_wrap(err, "source \"%s\"", def->source_connection);
     set_cancel_handle(run, &run->cancel_source, run->source);
+    rc = run_go_on(run, err); /* asked for before there was a handle to cancel */
+    if (rc < 0)
+        return rc;
 
     struct schema schema = {0};
     rc = driver->source_describe(run->source, &schema, err);
@@ -480,6 +489,7 @@ run_open_destination(struct run *run, struct error *err)
         .options = def->dest_options,
         .mode = def->mode,
         .create = def->create,
+        .cancelled = &run->cancelled,
     };
     int rc = target_fields(run, &target, err);
     if (rc < 0)
@@ -489,7 +499,7 @@ run_open_destination(struct run *run, struct error *err)
     if (rc < 0)
         return error_wrap(err, "destination \"%s\"", def->dest_connection);
     set_cancel_handle(run, &run->cancel_destination, run->destination);
-    return 0;
+    return run_go_on(run, err); /* asked for before there was a handle to cancel */
 }
 
 void

@@ -125,6 +125,31 @@ run_cancel(struct run *run)
         run->source_connection->driver->source_cancel(run->cancel_source);
     if (run->cancel_destination && run->dest_connection->driver->dest_cancel)
         run->dest_connection->driver->dest_cancel(run->cancel_destination);
+    if (run->inner)
+        run_cancel(run->inner);
+    pthread_mutex_unlock(&run->lock);
+}
+
+void
+run_enter(struct run *run, struct run *inner)
+{
+    inner->catalog = run->catalog;
+    inner->state_fd = run->state_fd;
+    inner->name = run->name;
+    inner->dir = run->dir;
+    inner->who = run->who;
+    inner->command = run->command;
+    pthread_mutex_lock(&run->lock);
+    run->inner = inner;
+    atomic_store(&inner->cancelled, atomic_load(&run->cancelled));
+    pthread_mutex_unlock(&run->lock);
+}
+
+void
+run_leave(struct run *run)
+{
+    pthread_mutex_lock(&run->lock);
+    run->inner = NULL;
     pthread_mutex_unlock(&run->lock);
 }
 
@@ -443,18 +468,14 @@ source_has_moved(struct run *run, struct error *err)
 {
     struct run again;
     run_init(&again);
-    again.catalog = run->catalog;
-    again.state_fd = run->state_fd;
-    again.name = run->name;
-    again.dir = run->dir;
+    run_enter(run, &again);
     again.verb = VERB_PLAN;
     again.rechecks = true;
     again.rows = plan_rows(run->before.plan);
-    again.who = run->who;
-    again.command = run->command;
     again.sort_memory = run->sort_memory;
     again.started = run->started;
     int rc = run_execute(&again, err);
+    run_leave(run);
     bool same = rc == 0 && again.record.plan && strcmp(again.record.plan, run->plan_asked) == 0;
     char now[PLAN_ID_LENGTH + 1] = "";
     if (rc == 0 && again.record.plan)

@@ -50,9 +50,10 @@ struct run {
     struct progress progress;
     atomic_bool cancelled;
     usec_t started;
-    pthread_mutex_t lock; /* guards the two handles below against being closed */
+    pthread_mutex_t lock; /* guards the three below against being closed */
     void *cancel_source;  /* what cancel may poke */
     void *cancel_destination;
+    struct run *inner; /* that this one is waiting for: it is cancelled with it */
 
     /* the run's own */
     struct arena arena;
@@ -104,6 +105,10 @@ void run_init(struct run *run);
 void run_done(struct run *run);
 /* Any thread: asks it to stop. A driver may ask its peer to stop too, and wait for it. */
 void run_cancel(struct run *run);
+/* `inner`, initialised, is of the same sync, for the same person, and is cancelled with `run`
+ * until run_leave. */
+void run_enter(struct run *run, struct run *inner);
+void run_leave(struct run *run);
 /* 0, or ERR_CANCELLED once it was asked to stop. */
 int run_go_on(const struct run *run, struct error *err);
 

@@ -120,34 +120,28 @@ check_interrupted(struct run *run, struct error *err)
     return 0;
 }
 
-static void
-begin_earlier(const struct run *run, struct run *earlier)
-{
-    run_init(earlier);
-    earlier->catalog = run->catalog;
-    earlier->state_fd = run->state_fd;
-    earlier->name = run->name;
-    earlier->dir = run->dir;
-}
-
 /* Each question in a run of its own, so that this one starts clean. */
 int
 settle_earlier(struct run *run, struct error *err)
 {
     struct run earlier;
-    begin_earlier(run, &earlier);
+    run_init(&earlier);
+    run_enter(run, &earlier);
     int rc = ledger_load_sync(run->catalog, run->dir, &earlier.before, err);
     if (rc == 0)
         rc = resolve(&earlier, err);
     if (rc == 0)
         rc = ledger_close_books(run->catalog, earlier.before.uid, err);
+    run_leave(run);
     run_done(&earlier);
     if (rc < 0)
         return rc;
-    begin_earlier(run, &earlier);
+    run_init(&earlier);
+    run_enter(run, &earlier);
     rc = ledger_load_sync(run->catalog, run->dir, &earlier.before, err);
     if (rc == 0 && !earlier.before.reset && run->verb != VERB_BASELINE)
         rc = check_interrupted(&earlier, err);
+    run_leave(run);
     run_done(&earlier);
     return rc;
 }

@@ -56,6 +56,76 @@ test_place(void)
     free(port);
 }
 
+static bool
+ends_in_time(pthread_t thread)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 30;
+    return pthread_timedjoin_np(thread, NULL, &until) == 0;
+}
+
+/* On a free port of this machine. */
+static int
+listen_somewhere(char port[8])
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof at;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK(bind(fd, (struct sockaddr *)&at, n) == 0 && listen(fd, 8) == 0);
+    CHECK(getsockname(fd, (struct sockaddr *)&at, &n) == 0);
+    snprintf(port, 8, "%d", ntohs(at.sin_port));
+    return fd;
+}
+
+/* ---- a server that accepts, and says nothing ---- */
+
+struct opening {
+    void *connection;
+    bool destination;
+    atomic_bool cancelled;
+    int rc;
+    struct error err;
+};
+
+static void *
+open_end(void *arg)
+{
+    struct opening *o = arg;
+    void *handle = NULL;
+    struct model model = {.sync = "silent", .table = "t", .cancelled = &o->cancelled};
+    struct target target = {
+        .sync = "silent", .sync_uid = "u", .object = "t", .cancelled = &o->cancelled};
+    o->rc = o->destination
+                ? driver_postgres.dest_open(o->connection, &target, &handle, &o->err)
+                : driver_postgres.source_open(o->connection, &model, &handle, &o->err);
+    return NULL;
+}
+
+/* Without the cancel it would wait for an hour. */
+static void
+test_silent_server(void)
+{
+    char port[8];
+    int listener = listen_somewhere(port);
+    void *silent =
+        drive_options(driver_postgres.options, driver_postgres.options_size, &arena, "dsn",
+                      "gssencmode=disable sslmode=disable", "host", "127.0.0.1", "dbname",
+                      "postgres", "port", port, "connect_timeout", "3600", NULL);
+    for (int i = 0; i < 2; i++) {
+        struct opening o = {.connection = silent, .destination = i == 1, .err = ERROR_INIT};
+        pthread_t opener;
+        pthread_create(&opener, NULL, open_end, &o);
+        int accepted = accept(listener, NULL, NULL);
+        atomic_store(&o.cancelled, true);
+        if (!CHECK_MSG(ends_in_time(opener), "opening ends"))
+            exit(1);
+        CHECK(o.rc == -ECANCELED && o.err.kind == ERR_CANCELLED);
+        close(accepted);
+    }
+    close(listener);
+}
+
 /* ---- a server that is stuck ---- */
 
 struct proxy {
@@ -106,12 +176,7 @@ run_proxy(void *arg)
 static void
 start_proxy(struct proxy *p)
 {
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t n = sizeof at;
-    p->listener = socket(AF_INET, SOCK_STREAM, 0);
-    CHECK(bind(p->listener, (struct sockaddr *)&at, n) == 0 && listen(p->listener, 8) == 0);
-    CHECK(getsockname(p->listener, (struct sockaddr *)&at, &n) == 0);
-    snprintf(p->port, sizeof p->port, "%d", ntohs(at.sin_port));
+    p->listener = listen_somewhere(p->port);
     p->server = connect_to_server();
     pthread_create(&p->thread, NULL, run_proxy, p);
 }
@@ -142,15 +207,6 @@ cancel_reading(void *arg)
     struct reading *r = arg;
     driver_postgres.source_cancel(r->handle);
     return NULL;
-}
-
-static bool
-ends_in_time(pthread_t thread)
-{
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += 30;
-    return pthread_timedjoin_np(thread, NULL, &until) == 0;
 }
 
 static void
@@ -192,6 +248,7 @@ main(void)
 {
     open_server();
     test_place();
+    test_silent_server();
     test_stuck_server();
     sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE application_name = 'retlfs/stuck'");

@@ -7,6 +7,7 @@ import errno
 import os
 import select
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -222,6 +223,45 @@ class Waiting(MountTest):
         sync.run()
         wait_for("the next run's lines", lambda: told(b"run=2 succeeded"))
         tail.kill()
+
+
+class Connecting(MountTest):
+    """A server that accepts and says nothing, while `connect_timeout` is an hour."""
+
+    def setUp(self):
+        super().setUp()
+        self.silent = socket.create_server(("127.0.0.1", 0))
+        self.silent.settimeout(DEADLINE)
+        self.addCleanup(self.silent.close)
+        (self.mount.data / "rows.csv").write_text("id\n1\n")
+
+    def start(self, mount, silent_source):
+        mount.connect("rows", {"driver": "csv", "path": str(mount.data / "rows.csv")})
+        mount.connect("silent", {
+            "driver": "postgres", "host": "127.0.0.1", "port": self.silent.getsockname()[1], "dbname": "x",
+            "user": "x", "sslmode": "disable", "connect_timeout": 3600})
+        ends = {"source": {"connection": "silent", "table": "t"}, "destination": {"connection": "lite", "object": "t"}}
+        if not silent_source:
+            ends = {"source": {"connection": "rows"}, "destination": {"connection": "silent", "object": "t"}}
+        sync = mount.sync("from" if silent_source else "to").define(
+            config={**ends, "identifier": "id"}, mappings=[("id", "id")], mode="upsert")
+        sync.run("start")
+        self.addCleanup(self.silent.accept()[0].close)  # from here on it waits for an answer
+        return sync
+
+    def test_cancel(self):
+        for silent_source in True, False:
+            sync = self.start(self.mount, silent_source)
+            sync.run("cancel")
+            wait_for("the run to end", lambda: sync.state() != "running")
+            self.assertEqual(sync.trigger("wait"), errno.ECANCELED)
+
+    def test_unmount(self):
+        mount = Mount(expect="^retlfs: (error|warning): sync=")
+        self.addCleanup(mount.close)
+        mount.connect("lite", self.sqlite.connection)
+        self.start(mount, True)
+        mount.stop()
 
 
 if __name__ == "__main__":

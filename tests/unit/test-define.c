@@ -317,6 +317,8 @@ test_secret_never_shown(void)
 
 /* ---- secrets ---- */
 
+static atomic_bool cancelled;
+
 static int
 resolve(const char *secret, char *ret, size_t size, struct error *err)
 {
@@ -328,7 +330,7 @@ resolve(const char *secret, char *ret, size_t size, struct error *err)
     *err = (struct error)ERROR_INIT;
     int rc = connection_parse("shop", str_of(text), &conn, &c);
     if (rc == 0)
-        rc = connection_resolve(conn, err);
+        rc = connection_resolve(conn, &cancelled, err);
     if (rc == 0)
         snprintf(ret, size, "%s", ((struct fake_options *)conn->options)->password);
     connection_free(conn);
@@ -364,6 +366,10 @@ test_secrets(void)
     CHECK(resolve("{\"command\":[\"/bin/sh\",\"-c\",\"sleep 30 & echo ok\"]}", got, sizeof got,
                   &err) == 0);
     CHECK_TEXT(got, "ok");
+    atomic_store(&cancelled, true);
+    CHECK(resolve("{\"command\":[\"sleep\",\"3600\"]}", got, sizeof got, &err) == -ECANCELED);
+    CHECK(err.kind == ERR_CANCELLED);
+    atomic_store(&cancelled, false);
     CHECK(resolve("{\"file\":\"/dev/null\"}", got, sizeof got, &err) < 0);
     CHECK(strstr(err.text, "not a regular file"));
 

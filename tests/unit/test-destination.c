@@ -190,6 +190,39 @@ test_cancelled(void)
     CHECK(fake.ntarget > 0 && fake.ntarget < fake.nmodel);
 }
 
+static void *
+approve(void *arg)
+{
+    char verb[64];
+    node_id *s = arg;
+    char *id = strstr(shown(*s, SYNC_STATUS), "pending: plan ");
+    snprintf(verb, sizeof verb, "approve %.12s", id ? id + strlen("pending: plan ") : "");
+    return (void *)(intptr_t)trigger(*s, verb);
+}
+
+/* A run that plans anew first: whoever cancels it means that too. */
+static void
+test_cancelled_within(void)
+{
+    fake_clear();
+    put(NODE_CONNECTIONS, "f.json", "{\"driver\": \"fake\"}");
+    fake_add("a", "Al", "x");
+    node_id s = make_sync("within", "\"id\"", THREE, "upsert", "");
+    CHECK(trigger(s, "plan") == 0);
+    atomic_store(&fake.block, true);
+    pthread_t thread;
+    void *result;
+    pthread_create(&thread, NULL, approve, &s);
+    for (int i = 0; i < 5000 && atomic_load(&fake.open) == 0; i++)
+        nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+    CHECK(atomic_load(&fake.open) > 0);
+    CHECK(trigger(s, "cancel") == 0);
+    pthread_join(thread, &result);
+    CHECK((intptr_t)result == ECANCELED && fake.ntarget == 0);
+    atomic_store(&fake.block, false);
+    CHECK((intptr_t)approve(&s) == 0 && fake.ntarget == 1);
+}
+
 int
 main(void)
 {
@@ -200,5 +233,6 @@ main(void)
     test_unresolved();
     test_not_atomic();
     test_cancelled();
+    test_cancelled_within();
     return end();
 }
