@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """What nobody promised stays as it was: files of the state directory with a bit turned, cut short or
-gone; two daemons on one state; a source that loses a column or changes a type; a destination that
+gone; bits that turn within the catalogue; two daemons on one state; a source that loses a column or changes a type; a destination that
 drops the table or a column; the clock a year ahead and back. It is noticed and named, or does no
 harm: nothing twice, no delete that the model does not justify, never a silent full run.
 
@@ -14,6 +14,7 @@ import random
 import re
 import shutil
 import signal
+import sqlite3
 import sys
 import time
 from collections import Counter
@@ -188,6 +189,108 @@ def files(args, rng, results):
         world.close()
 
 
+# ---- bits that turn within the catalogue's rows, where SQLite does not see them ----
+
+# table → the columns that its checksums hold, and the rows of one sync
+KEPT = {
+    "sync": (["data", "last_run"], "name = :sync"),
+    "doc": (["text"], "dir = (SELECT node FROM sync WHERE name = :sync)"),
+    "left_out": (["row"], "sync = (SELECT uid FROM sync WHERE name = :sync)"),
+    "run": (["summary", "phase", "config", "mappings", "mode", "texts_sum"], "sync = (SELECT uid FROM sync WHERE name = :sync)"),
+    "node": (["data"], "parent = (SELECT node FROM sync WHERE name = :sync)"),
+    "history": (["text"], "sync = (SELECT uid FROM sync WHERE name = :sync)"),
+}
+
+
+def turn_bits(rng, path, table, column, sync):
+    def turn(value):
+        if isinstance(value, int):
+            return value ^ 1 << rng.randrange(40)
+        data = bytearray(value.encode() if isinstance(value, str) else value)
+        if data:
+            data[rng.randrange(len(data))] ^= 1 << rng.randrange(5)  # what was ASCII stays so
+        return data.decode() if isinstance(value, str) else bytes(data)
+
+    db = sqlite3.connect(path)
+    db.create_function("turn", 1, turn)
+    with db:
+        done = db.execute("UPDATE {0} SET {1} = turn({1}) WHERE {2} AND length({1}) > 0".format(
+            table, column, KEPT[table][1]), {"sync": sync}).rowcount
+    db.close()
+    assert done > 0, "nothing to damage in %s.%s" % (table, column)
+
+
+def unreadable(sync, name, context):
+    try:
+        text = sync.read(name)
+    except OSError as e:
+        assert e.errno == errno.EIO, "%s: %s gives %s" % (context, name, e)
+        return
+    raise AssertionError("%s: %s shows %r" % (context, name, text))
+
+
+def judge_turned(subject, table, column, context):
+    """What the damage is about is told and not believed; all else goes on."""
+    sync = subject.sync
+    if table in ("sync", "doc"):
+        outcome, text = one_run(subject, context)
+        assert outcome in ("ENOEXEC", "EIO") and "damaged" in text, "%s: %s %s" % (context, outcome, text)
+        if table == "sync":
+            return "told, nothing done"
+        for name in "config.json", "mappings.csv", "mode":
+            sync.write(name, sync.read(name))
+    if table == "left_out":
+        before, code = dest_rows(subject), sync.trigger("approve")
+        assert code and "damaged" in sync.read("error"), "%s: %s" % (context, errno_name(code))
+        assert dest_rows(subject) == before, context
+    if table == "node":
+        unreadable(sync, "mode", context)
+    if table == "history":
+        unreadable(sync, "history/mode/" + os.listdir(sync.path / "history/mode")[0], context)
+    if table == "run":
+        texts = column in ("config", "mappings", "mode", "texts_sum")
+        unreadable(sync, "runs/1/mode" if texts else "runs/1/summary.json", context)
+    assert one_run(subject, context)[0] == "exact", context
+    return "told, the rest exact"
+
+
+def turned_bits(args, rng, results):
+    world = World(rng)
+    world.mount.expect = re.compile("^retlfs: (error: (sync=|catalogue: .* is damaged)|warning:)")
+    snapshot = None
+    try:
+        subjects = [world.subject(mode, 60) for mode in MODES]
+        for subject in subjects:
+            for _ in range(2):
+                subject.run()
+                subject.change(5)
+            subject.run("plan")
+            added = subject.sync.path / "pending/insert"
+            (added / os.listdir(added)[0]).unlink()
+        world.mount.stop()
+        snapshot = Snapshot(world, subjects)
+        for i in range(args.count):
+            table = list(KEPT)[i % len(KEPT)]
+            column, victim = rng.choice(KEPT[table][0] + ["sum"]), rng.choice(subjects)
+            context = "seed %s: turned bit %d: %s.%s of %s" % (args.seed, i + 1, table, column, victim.name)
+            signal.alarm(120)
+            snapshot.restore()
+            turn_bits(rng, world.mount.state / "catalogue.db", table, column, victim.name)
+            world.mount.start()
+            results["a bit of %s.%s: %s" % (table, column, judge_turned(victim, table, column, context))] += 1
+            for subject in subjects:
+                assert subject is victim or one_run(subject, context)[0] == "exact", context
+            world.mount.stop()
+            signal.alarm(0)
+    finally:
+        signal.alarm(0)
+        if not world.mount.process:
+            if snapshot:
+                snapshot.restore()
+            world.mount.start()
+        world.close()
+
+
 # ---- the rest: one test each ----
 
 
@@ -325,11 +428,11 @@ def clock(args, rng, results):
 
 def main():
     options = campaign(__doc__, 24)
-    options.add_argument("--only", default="", help="files, two_daemons, changed_ends or clock")
+    options.add_argument("--only", default="", help="files, turned_bits, two_daemons, changed_ends or clock")
     options.add_argument("--verbose", action="store_true", help="tell what was said of each damage")
     args = begin(options)
     results = Counter()
-    for part in files, two_daemons, changed_ends, clock:
+    for part in files, turned_bits, two_daemons, changed_ends, clock:
         if args.only in part.__name__:
             part(args, random.Random(args.seed), results)
     for text, n in sorted(results.items()):
