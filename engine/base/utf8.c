@@ -78,13 +78,42 @@ utf8_character(const char *p, size_t n)
                                       : character((const unsigned char *)p, n, &cut);
 }
 
-size_t
-utf8_check(const char *p, size_t n)
+/* Whether any of the eight bytes at p is a NUL or no ASCII. */
+static inline bool
+odd_among(const unsigned char *p)
 {
-    bool cut;
-    size_t good = utf8_span((struct str){p, n}, &cut);
-    const char *nul = good ? memchr(p, '\0', good) : NULL;
-    return nul ? (size_t)(nul - p) : good;
+    uint64_t word;
+    memcpy(&word, p, 8);
+    return ((word - UINT64_C(0x0101010101010101)) | word) & UINT64_C(0x8080808080808080);
+}
+
+/* How many ASCII characters other than NUL there are at p. */
+static size_t
+plain_span(const unsigned char *p, size_t n)
+{
+    size_t i = 0;
+    while (i + 8 <= n && !odd_among(p + i))
+        i += 8;
+    if (n >= 8 && i + 8 > n && !odd_among(p + n - 8))
+        return n;
+    while (i < n && p[i] > 0 && p[i] < 0x80)
+        i++;
+    return i;
+}
+
+size_t
+utf8_check(const char *text, size_t n)
+{
+    const unsigned char *p = (const unsigned char *)text;
+    size_t at = 0;
+    for (;;) {
+        at += plain_span(p + at, n - at);
+        bool cut;
+        size_t size = at < n && p[at] ? character(p + at, n - at, &cut) : 0;
+        if (size == 0)
+            return at;
+        at += size;
+    }
 }
 
 size_t

@@ -34,6 +34,20 @@ value_type_parse(struct str name)
     return -1;
 }
 
+void
+record_pack(struct buf *out, const struct value *values, size_t n)
+{
+    size_t room = n * VALUE_HEAD_MAX;
+    for (size_t i = 0; i < n; i++)
+        room += values[i].n;
+    char *to = buf_room(out, room);
+    if (!to)
+        return;
+    for (size_t i = 0; i < n; i++)
+        to = value_pack(to, &values[i]);
+    out->n = (size_t)(to - out->p);
+}
+
 bool
 record_unpack(struct str rec, struct value *values, size_t n)
 {

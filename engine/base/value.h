@@ -41,13 +41,13 @@ int value_type_parse(struct str name);
 
 /* --- packed records: the values of a row one after the other --- */
 
-static inline void
-record_add(struct buf *out, const struct value *v)
+enum { VALUE_HEAD_MAX = 6 };
+
+/* Packs v at `to`, where v->n + VALUE_HEAD_MAX bytes must fit; returns where it ends. */
+static inline char *
+value_pack(char *to, const struct value *v)
 {
     uint32_t small = v->n < 15 ? v->n : 15;
-    char *to = buf_room(out, (size_t)v->n + 7);
-    if (!to)
-        return;
     *to++ = (char)(v->type | small << 4);
     if (small == 15) {
         uint32_t more = v->n - 15;
@@ -59,8 +59,19 @@ record_add(struct buf *out, const struct value *v)
     }
     if (v->n)
         memcpy(to, v->p, v->n);
-    out->n = (size_t)(to - out->p) + v->n;
+    return to + v->n;
 }
+
+static inline void
+record_add(struct buf *out, const struct value *v)
+{
+    char *to = buf_room(out, (size_t)v->n + VALUE_HEAD_MAX);
+    if (to)
+        out->n = (size_t)(value_pack(to, v) - out->p);
+}
+
+/* Appends n values. */
+void record_pack(struct buf *out, const struct value *values, size_t n);
 
 /* Reads the next value at *p; false at the end or when the bytes are cut. */
 static inline bool

@@ -70,8 +70,7 @@ take_foreign(void *arg, const struct value *key, struct str record, struct error
         key_add(&bytes, meta->key_class[i], &key[i]);
         values[meta->key[i]] = key[i];
     }
-    for (size_t i = 0; i < meta->nfields; i++)
-        record_add(&packed, &values[i]);
+    record_pack(&packed, values, meta->nfields);
     if (bytes.failed || packed.failed)
         return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
     return sorter_add(run->foreign, buf_str(&bytes), buf_str(&packed), err);

@@ -320,8 +320,7 @@ mapper_row(struct mapper *m, const struct value *values, struct buf *key, struct
                 *ret = MAPPED_BAD;
         }
     }
-    for (size_t i = 0; i < meta->nfields; i++)
-        record_add(record, &m->out[i]);
+    record_pack(record, m->out, meta->nfields);
     if (meta->nkey == 0) {
         int rc = fingerprint(m, m->digest, m->use, m->out, key, err);
         if (rc < 0)

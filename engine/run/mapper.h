@@ -43,6 +43,6 @@ enum mapped {
 };
 
 /* values: one model row (projection.n values). Appends to key and record. Without identifier
- * the key is the record's fingerprint. */
+ * the key is the record's fingerprint. *why is only written when it is MAPPED_BAD. */
 int mapper_row(struct mapper *m, const struct value *values, struct buf *key,
                struct buf *record, enum mapped *ret, struct error *why, struct error *err);

@@ -1,5 +1,6 @@
-/* Reading the model: see reader.h. Packed rows: varint key length, key, varint rest length,
- * kind byte, [varint why length, why,] record. */
+/* Reading the model: see reader.h. A row in a block is a struct head, the record, the key and
+ * why it is bad; in the sorter it is its key and the rest: kind byte, [varint why length, why,]
+ * record. */
 #include "run/reader.h"
 
 #include <stdlib.h>
@@ -7,6 +8,12 @@
 #include "base/cleanup.h"
 #include "data/sorter.h"
 #include "run/queue.h"
+
+struct head {
+    size_t record, key; /* bytes */
+    uint32_t why;
+    uint32_t kind;
+};
 
 struct reader {
     struct reader_settings set;
@@ -18,6 +25,7 @@ struct reader {
     /* the reading thread's */
     struct block *filling;
     struct buf key, record, packed;
+    struct error why;   /* the row is bad */
     struct error error; /* of the read; valid once the thread has ended */
     int result;
     bool ours; /* it was not the source that failed */
@@ -72,42 +80,64 @@ flush_block(struct reader *r, struct error *err)
     if (!b)
         return 0;
     atomic_fetch_add_explicit(&r->set.progress->rows_read, b->rows, memory_order_relaxed);
-    atomic_fetch_add_explicit(&r->set.progress->bytes_read, b->data.n, memory_order_relaxed);
+    atomic_fetch_add_explicit(&r->set.progress->bytes_read,
+                              b->data.n - b->rows * sizeof(struct head), memory_order_relaxed);
     if (!queue_put(&r->queue, b))
         return error_set(err, ERR_CANCELLED, ECANCELED, "cancelled");
     return 0;
 }
 
+/* Appends the record and sets r->key, which is where the row goes. */
 static int
-add_to_block(struct reader *r, enum mapped kind, const struct error *why, struct error *err)
+map_row(struct reader *r, const struct value *values, struct buf *record, enum mapped *kind,
+        struct error *err)
+{
+    int rc = cancel_check(r->set.cancelled, err);
+    if (rc < 0)
+        return rc;
+    buf_clear(&r->key);
+    return mapper_row(r->set.mapper, values, &r->key, record, kind, &r->why, err);
+}
+
+static int
+add_to_block(struct reader *r, const struct value *values, struct error *err)
 {
     if (!r->filling && !(r->filling = queue_blank(&r->queue)))
         return no_memory(err);
     struct buf *out = &r->filling->data;
-    buf_add_varint(out, r->key.n);
-    buf_add(out, r->key.p, r->key.n);
-    size_t rest = 1 + r->record.n;
-    if (kind == MAPPED_BAD) {
-        buf_clear(&r->packed);
-        pack_rest(&r->packed, kind, why, buf_str(&r->record));
-        rest = r->packed.n;
-        buf_add_varint(out, rest);
-        buf_add(out, r->packed.p, rest);
-    } else {
-        buf_add_varint(out, rest);
-        pack_rest(out, kind, why, buf_str(&r->record));
-    }
-    if (out->failed || r->packed.failed)
+    size_t at = out->n, record = at + sizeof(struct head);
+    if (!buf_room(out, sizeof(struct head)))
         return no_memory(err);
+    out->n = record;
+    enum mapped kind;
+    int rc = map_row(r, values, out, &kind, err);
+    if (rc < 0)
+        return rc;
+    const struct head head = {
+        .record = out->n - record,
+        .key = r->key.n,
+        .why = kind == MAPPED_BAD ? (uint32_t)strlen(r->why.text) : 0,
+        .kind = kind,
+    };
+    buf_add(out, r->key.p, head.key);
+    buf_add(out, r->why.text, head.why);
+    if (out->failed)
+        return no_memory(err);
+    memcpy(out->p + at, &head, sizeof head);
     r->filling->rows++;
     return out->n >= QUEUE_BLOCK_BYTES ? flush_block(r, err) : 0;
 }
 
 static int
-add_to_sorter(struct reader *r, enum mapped kind, const struct error *why, struct error *err)
+add_to_sorter(struct reader *r, const struct value *values, struct error *err)
 {
+    enum mapped kind;
+    buf_clear(&r->record);
     buf_clear(&r->packed);
-    pack_rest(&r->packed, kind, why, buf_str(&r->record));
+    int rc = map_row(r, values, &r->record, &kind, err);
+    if (rc < 0)
+        return rc;
+    pack_rest(&r->packed, kind, &r->why, buf_str(&r->record));
     if (r->packed.failed)
         return no_memory(err);
     atomic_fetch_add_explicit(&r->set.progress->rows_read, 1, memory_order_relaxed);
@@ -115,28 +145,12 @@ add_to_sorter(struct reader *r, enum mapped kind, const struct error *why, struc
     return sorter_add(r->sorter, buf_str(&r->key), buf_str(&r->packed), err);
 }
 
-static int
-add_row(struct reader *r, const struct value *values, struct error *err)
-{
-    int rc = cancel_check(r->set.cancelled, err);
-    if (rc < 0)
-        return rc;
-    struct error why = ERROR_INIT;
-    enum mapped kind;
-    buf_clear(&r->key);
-    buf_clear(&r->record);
-    rc = mapper_row(r->set.mapper, values, &r->key, &r->record, &kind, &why, err);
-    if (rc < 0)
-        return rc;
-    return r->sorter ? add_to_sorter(r, kind, &why, err) : add_to_block(r, kind, &why, err);
-}
-
 /* source_row_fn */
 static int
 take_row(void *arg, const struct value *values, struct error *err)
 {
     struct reader *r = arg;
-    int rc = add_row(r, values, err);
+    int rc = r->sorter ? add_to_sorter(r, values, err) : add_to_block(r, values, err);
     r->ours = rc < 0;
     return rc;
 }
@@ -231,17 +245,24 @@ reader_next(struct reader *r, struct row *row, struct error *err)
             return join(r, err);
         r->at = r->taking->data.p;
     }
-    const char *end = r->taking->data.p + r->taking->data.n;
-    uint64_t n;
-    if (!varint_read(&r->at, end, &n) || n > (uint64_t)(end - r->at))
+    struct head head;
+    size_t left = (size_t)(r->taking->data.p + r->taking->data.n - r->at);
+    if (left < sizeof head)
         return damaged(err);
-    row->key = (struct str){r->at, n};
-    r->at += n;
-    if (!varint_read(&r->at, end, &n) || n > (uint64_t)(end - r->at))
+    memcpy(&head, r->at, sizeof head);
+    left -= sizeof head;
+    if (head.record > left || head.key > left - head.record ||
+        head.why > left - head.record - head.key)
         return damaged(err);
-    struct str rest = {r->at, n};
-    r->at += n;
-    return unpack_rest(rest, row) ? 1 : damaged(err);
+    const char *record = r->at + sizeof head, *key = record + head.record;
+    *row = (struct row){
+        .kind = (enum mapped)head.kind,
+        .record = {record, head.record},
+        .key = {key, head.key},
+        .why = {key + head.key, head.why},
+    };
+    r->at = row->why.p + head.why;
+    return 1;
 }
 
 struct reader *

@@ -103,6 +103,9 @@ test_records(void)
         record_add(&rec, &(struct value){text, (uint32_t)sizes[i], V_TEXT});
     struct value got[N];
     CHECK(record_unpack(buf_str(&rec), got, N));
+    AUTO_BUF struct buf whole = BUF_INIT(BUF_NO_MAX);
+    record_pack(&whole, got, N);
+    CHECK(str_equal(buf_str(&rec), buf_str(&whole)));
     bool same = true;
     for (int i = 0; i < N; i++)
         same = same && got[i].n == sizes[i] && got[i].type == V_TEXT;
@@ -113,6 +116,34 @@ test_records(void)
         refused = refused && !record_unpack((struct str){rec.p, n}, got, N);
     CHECK_MSG(refused, "every cut record is refused");
     free(text);
+}
+
+/* What must not stand in a text is found wherever it is. */
+static void
+test_utf8(void)
+{
+    static const struct {
+        const char *bytes;
+        size_t n, good; /* of them */
+    } odd[] = {{"\0", 1, 0},         {"\xFC", 1, 0},         {"\xC3\xBC", 2, 2},
+               {"\xC3", 1, 0},       {"\xE2\x82\xAC", 3, 3}, {"\xE2\x82", 2, 0},
+               {"\xC3\xBC\0", 3, 2}, {"\x7F", 1, 1}};
+    enum { MOST = 40 };
+    bool right = true;
+    for (size_t o = 0; o < sizeof odd / sizeof *odd; o++)
+        for (size_t n = 0; n < MOST; n++)
+            for (size_t at = 0; at <= n; at++) {
+                size_t size = n + odd[o].n;
+                char *text = malloc(size); /* no byte too many is looked at */
+                memset(text, 'x', size);
+                memcpy(text + at, odd[o].bytes, odd[o].n);
+                bool whole = odd[o].good == odd[o].n;
+                size_t want = whole ? size : at + odd[o].good;
+                right = right && utf8_check(text, size) == want;
+                free(text);
+            }
+    CHECK(right);
+    CHECK(utf8_check("", 0) == 0);
 }
 
 static int
@@ -275,6 +306,7 @@ main(void)
     test_json();
     test_csv_and_names();
     test_records();
+    test_utf8();
     test_key_identity();
     test_key_order_random();
     test_key_hostile();
