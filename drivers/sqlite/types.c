@@ -153,23 +153,27 @@ int
 types_read(sqlite3_stmt *stmt, int i, enum value_type declared, struct types_slot *slot,
            struct arena *arena, struct value *ret)
 {
-    switch (sqlite3_column_type(stmt, i)) {
+    /* "Unprotected", as nothing keeps other threads from this connection but that there are
+     * none. What sqlite3_column_type and its like do is this with a lock and a look at errors,
+     * each time. */
+    sqlite3_value *v = sqlite3_column_value(stmt, i);
+    switch (sqlite3_value_type(v)) {
     case SQLITE_INTEGER:
-        return read_integer(sqlite3_column_int64(stmt, i), declared, slot, ret);
+        return read_integer(sqlite3_value_int64(v), declared, slot, ret);
     case SQLITE_FLOAT: {
-        double d = sqlite3_column_double(stmt, i);
+        double d = sqlite3_value_double(v);
         bool decimal = declared == V_DECIMAL && isfinite(d);
         size_t n = cast_double(d, slot->text);
         return set(ret, decimal ? V_DECIMAL : V_FLOAT, slot->text, n);
     }
     case SQLITE_TEXT: {
-        const char *p = (const char *)sqlite3_column_text(stmt, i);
-        int n = sqlite3_column_bytes(stmt, i);
+        const char *p = (const char *)sqlite3_value_text(v);
+        int n = sqlite3_value_bytes(v);
         return p ? read_text((struct str){p, (size_t)n}, declared, arena, ret) : -ENOMEM;
     }
     case SQLITE_BLOB: {
-        const char *p = sqlite3_column_blob(stmt, i);
-        int n = sqlite3_column_bytes(stmt, i);
+        const char *p = sqlite3_value_blob(v);
+        int n = sqlite3_value_bytes(v);
         return p || n == 0 ? set(ret, V_BYTES, p, (size_t)n) : -ENOMEM;
     }
     default:
