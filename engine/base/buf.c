@@ -10,7 +10,7 @@ buf_room(struct buf *b, size_t more)
     if (b->failed)
         return NULL;
     if (more > SIZE_MAX - b->n - 1 || (b->max && b->n + more > b->max)) {
-        b->failed = true;
+        b->failed = b->full = true;
         return NULL;
     }
     size_t need = b->n + more + 1;
@@ -104,7 +104,7 @@ void
 buf_clear(struct buf *b)
 {
     b->n = 0;
-    b->failed = false;
+    b->failed = b->full = false;
     if (b->p)
         b->p[0] = '\0';
 }

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -41,6 +42,7 @@ struct buf {
     char *p;
     size_t n, cap, max;
     bool failed; /* out of memory or over max: contents end where it happened */
+    bool full;   /* it was max */
 };
 
 enum {
@@ -87,6 +89,13 @@ static inline const char *
 buf_z(const struct buf *b)
 {
     return b->p ? b->p : "";
+}
+
+/* Why it failed. */
+static inline int
+buf_errno(const struct buf *b)
+{
+    return b->full ? EFBIG : ENOMEM;
 }
 
 /* n = 0, memory kept, failure forgotten. */

@@ -100,7 +100,7 @@ log_text(struct sql *q, const char *uid, struct buf *out, usec_t *changed, struc
         buf_addf(out, " %s\n", sql_text(&r, 1));
         rc = 0;
     }
-    return rc == 0 && out->failed ? -EFBIG : rc;
+    return rc == 0 && out->failed ? -buf_errno(out) : rc;
 }
 
 int
@@ -123,7 +123,7 @@ error_text(struct sql *q, node_id dir, struct buf *out, usec_t *at, struct error
         return rc < 0 ? rc : -ENOENT;
     *at = sql_int(&r, 0);
     buf_adds(out, sql_text(&r, 1));
-    return out->failed ? -EFBIG : 0;
+    return out->failed ? -buf_errno(out) : 0;
 }
 
 int
@@ -157,7 +157,7 @@ refused_texts(struct sql *q, node_id dir, const char *prefix, struct buf *out,
         else
             buf_addf(out, "%s: a refused edit\n", sql_text(&r, 0));
     }
-    return rc == 0 && out->failed ? -EFBIG : rc;
+    return rc == 0 && out->failed ? -buf_errno(out) : rc;
 }
 
 int
@@ -205,7 +205,7 @@ error_log_text(struct sql *q, struct buf *out, usec_t *changed, struct error *er
         }
         rc = 0;
     }
-    return rc == 0 && out->failed ? -EFBIG : rc;
+    return rc == 0 && out->failed ? -buf_errno(out) : rc;
 }
 
 int

@@ -163,11 +163,7 @@ node_data(struct sql *q, node_id id, struct buf *out, struct error *err)
         return error_set(err, ERR_INTERNAL, EIO,
                          "\"%s\" (inode %" PRIu64 ") is damaged: write it again",
                          sql_text(&r, 1), id);
-    struct str s = sql_str(&r, 0);
-    buf_add(out, s.p, s.n);
-    if (out->failed)
-        return error_set(err, ERR_LIMIT, EFBIG, "text is larger than %zu bytes", out->max);
-    return 0;
+    return sql_add(&r, 0, out, err);
 }
 
 int

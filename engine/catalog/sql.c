@@ -195,12 +195,24 @@ sql_select(struct sql *q, struct sql_rows *r, struct error *err, const char *tex
     return rc;
 }
 
+/* A text gets its NUL when it is asked for, which takes memory: better no row than one whose
+ * texts seem to be empty. */
+static bool
+has_texts(sqlite3_stmt *stmt)
+{
+    int n = sqlite3_column_count(stmt);
+    for (int i = 0; i < n; i++)
+        if (sqlite3_column_type(stmt, i) == SQLITE_TEXT && !sqlite3_column_text(stmt, i))
+            return false;
+    return true;
+}
+
 int
 sql_next(struct sql_rows *r, struct error *err)
 {
     int code = sqlite3_step(r->stmt);
     if (code == SQLITE_ROW)
-        return 1;
+        return has_texts(r->stmt) ? 1 : sql_error(r->q, SQLITE_NOMEM, err);
     return code == SQLITE_DONE ? 0 : sql_error(r->q, code, err);
 }
 
@@ -211,6 +223,16 @@ sql_str(const struct sql_rows *r, int column)
         return (struct str){0};
     const char *p = sqlite3_column_blob(r->stmt, column);
     return (struct str){p ? p : "", (size_t)sqlite3_column_bytes(r->stmt, column)};
+}
+
+int
+sql_add(const struct sql_rows *r, int column, struct buf *out, struct error *err)
+{
+    struct str s = sql_str(r, column);
+    buf_add(out, s.p, s.n);
+    if (out->full)
+        return error_set(err, ERR_LIMIT, EFBIG, "text is larger than %zu bytes", out->max);
+    return out->failed ? error_set(err, ERR_INTERNAL, ENOMEM, "out of memory") : 0;
 }
 
 const char *
@@ -303,9 +325,5 @@ sql_one_str(struct sql *q, struct error *err, struct buf *out, const char *text,
     va_end(ap);
     if (rc < 0)
         return rc;
-    struct str s = sql_str(&r, 0);
-    buf_add(out, s.p, s.n);
-    if (out->failed)
-        return error_set(err, ERR_LIMIT, EFBIG, "text is larger than %zu bytes", out->max);
-    return 0;
+    return sql_add(&r, 0, out, err);
 }

@@ -76,6 +76,8 @@ sql_is_null(const struct sql_rows *r, int column)
 
 /* Text or blob, borrowed until the next sql_next or sql_rows_done; p = NULL for NULL. */
 struct str sql_str(const struct sql_rows *r, int column);
+/* Appends it to *out. */
+int sql_add(const struct sql_rows *r, int column, struct buf *out, struct error *err);
 /* The same as a C string; "" for NULL. */
 const char *sql_text(const struct sql_rows *r, int column);
 

@@ -30,15 +30,16 @@ world_forget(struct catalog *c)
 
 /* What the catalogue says of itself in place of a text. */
 static int
-complain_of(const struct error *err, struct complaint *why)
+complain_of(int rc, const struct error *err, struct complaint *why)
 {
     *why = (struct complaint){0};
     snprintf(why->text, sizeof why->text, "%s", err->text);
-    return -EINVAL;
+    return rc == -EUCLEAN ? -EINVAL : rc;
 }
 
 /* Always from the last commit: what a transaction may still undo must not be remembered.
- * -ENOENT: there is no such connection; -EINVAL: it is not in order, see *why. */
+ * -ENOENT: there is no such connection; -EINVAL: it is not in order, see *why; others, with
+ * *why too: that cannot be told now. */
 static int
 load_driver(struct catalog *c, const char *connection, const struct driver **ret,
             struct complaint *why)
@@ -52,7 +53,7 @@ load_driver(struct catalog *c, const char *connection, const struct driver **ret
         catalog_read_end(c, q);
     }
     if (rc < 0)
-        return rc == -EUCLEAN ? complain_of(&err, why) : rc;
+        return rc == -ENOENT ? rc : complain_of(rc, &err, why);
     struct connection *parsed = NULL;
     rc = connection_parse(connection, buf_str(&text), &parsed, why);
     if (rc == 0)
@@ -90,7 +91,8 @@ static bool
 fault_of(void *arg, const char *connection, struct complaint *why)
 {
     const struct driver *driver;
-    return load_driver(arg, connection, &driver, why) == -EINVAL;
+    int rc = load_driver(arg, connection, &driver, why);
+    return rc < 0 && rc != -ENOENT;
 }
 
 struct world

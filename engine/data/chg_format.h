@@ -64,8 +64,8 @@ get_u32(const char *p)
 /* --- meta as bytes --- */
 
 void chg_meta_pack(const struct chg_meta *meta, struct buf *out);
-/* NULL: the bytes are damaged, or memory is out. */
-struct chg_meta *chg_meta_unpack(struct arena *arena, struct str bytes);
+/* -EINVAL: the bytes are damaged; -ENOMEM. */
+int chg_meta_unpack(struct arena *arena, struct str bytes, struct chg_meta **ret);
 
 /* --- rendering with the names' JSON made once --- */
 

@@ -40,7 +40,14 @@ struct meta_reader {
     const char *p, *end;
     struct arena *arena;
     bool failed;
+    bool no_memory; /* that is why */
 };
+
+static void
+fail_memory(struct meta_reader *r)
+{
+    r->failed = r->no_memory = true;
+}
 
 /* A number below `limit`. */
 static size_t
@@ -65,7 +72,9 @@ get_text(struct meta_reader *r, bool required)
     if (n == 0)
         return NULL;
     char *text = arena_strndup(r->arena, r->p, n - 1);
-    if (!text || memchr(r->p, '\0', n - 1))
+    if (!text)
+        fail_memory(r);
+    else if (memchr(text, '\0', n - 1))
         r->failed = true;
     r->p += n - 1;
     return text;
@@ -75,9 +84,13 @@ static void *
 get_array(struct meta_reader *r, size_t n, size_t item)
 {
     /* each item has at least three bytes, so a wild count cannot ask for wild memory */
-    void *p = n > (size_t)(r->end - r->p) / 3 ? NULL : arena_alloc(r->arena, n * item);
-    if (!p)
+    if (n > (size_t)(r->end - r->p) / 3) {
         r->failed = true;
+        return NULL;
+    }
+    void *p = arena_alloc(r->arena, n * item);
+    if (!p)
+        fail_memory(r);
     return p;
 }
 
@@ -109,26 +122,32 @@ get_key(struct meta_reader *r, struct chg_meta *meta)
     }
 }
 
-struct chg_meta *
-chg_meta_unpack(struct arena *arena, struct str bytes)
+int
+chg_meta_unpack(struct arena *arena, struct str bytes, struct chg_meta **ret)
 {
     struct meta_reader r = {.p = bytes.p, .end = bytes.p + bytes.n, .arena = arena};
     struct chg_meta *meta = arena_alloc(arena, sizeof *meta);
     if (!meta)
-        return NULL;
+        return -ENOMEM;
     meta->source_driver = get_text(&r, false);
     get_fields(&r, meta);
     if (!r.failed)
         get_key(&r, meta);
-    return r.failed || r.p != r.end ? NULL : meta;
+    if (r.failed || r.p != r.end)
+        return r.no_memory ? -ENOMEM : -EINVAL;
+    *ret = meta;
+    return 0;
 }
 
 struct chg_meta *
 chg_meta_copy(struct arena *arena, const struct chg_meta *meta)
 {
     AUTO_BUF struct buf bytes = BUF_INIT(CHG_META_MAX);
+    struct chg_meta *copy = NULL;
     chg_meta_pack(meta, &bytes);
-    return bytes.failed ? NULL : chg_meta_unpack(arena, buf_str(&bytes));
+    if (!bytes.failed)
+        chg_meta_unpack(arena, buf_str(&bytes), &copy);
+    return copy;
 }
 
 static bool

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zstd_errors.h>
 
 #include "base/cleanup.h"
 #include "base/fileio.h"
@@ -37,18 +38,25 @@ read_piece(const struct chg *c, uint64_t offset, uint64_t n, struct buf *out, st
     return 0;
 }
 
-/* Uncompresses exactly n bytes. False: they are not what was written, or memory is out. No four
- * bytes of zstd become more than 128 KiB, so a wild n asks for no wild memory. */
-static bool
-unpack(ZSTD_DCtx *dctx, struct str packed, uint64_t n, struct buf *out)
+/* Uncompresses exactly n bytes, which stand at `offset` in the file. No four bytes of zstd
+ * become more than 128 KiB, so a wild n asks for no wild memory. */
+static int
+unpack(const struct chg *c, ZSTD_DCtx *dctx, struct str packed, uint64_t offset, uint64_t n,
+       struct buf *out, struct error *err)
 {
     buf_clear(out);
-    bool plausible = n <= CHG_BLOCK_MAX && n >> 15 <= packed.n;
-    char *to = plausible ? buf_room(out, n) : NULL;
-    if (!to || ZSTD_decompressDCtx(dctx, to, n, packed.p, packed.n) != n)
-        return false;
+    if (n > CHG_BLOCK_MAX || n >> 15 > packed.n)
+        return chg_damaged(c, offset, err);
+    char *to = buf_room(out, n);
+    if (!to)
+        return no_memory(err);
+    size_t got = ZSTD_decompressDCtx(dctx, to, n, packed.p, packed.n);
+    if (ZSTD_getErrorCode(got) == ZSTD_error_memory_allocation)
+        return no_memory(err);
+    if (got != n)
+        return chg_damaged(c, offset, err);
     out->n = n;
-    return true;
+    return 0;
 }
 
 /* ---- opening ---- */
@@ -168,9 +176,10 @@ unpack_index(struct chg *c, const struct buf *packed, const struct footer *foot,
     ZSTD_DCtx *dctx = ZSTD_createDCtx();
     if (!dctx)
         return no_memory(err);
-    bool ok = unpack(dctx, buf_str(packed), foot->index_unpacked, &c->index);
+    int rc = unpack(c, dctx, buf_str(packed), foot->index_offset, foot->index_unpacked,
+                    &c->index, err);
     ZSTD_freeDCtx(dctx);
-    return ok ? 0 : chg_damaged(c, foot->index_offset, err);
+    return rc;
 }
 
 static int
@@ -183,9 +192,13 @@ open_parts(struct chg *c, struct error *err)
         return rc;
     c->views = get_u32(header.p + CHG_MAGIC_BYTES + 4);
     c->nviews = (unsigned)__builtin_popcount(c->views);
-    c->meta = chg_meta_unpack(
-        &c->arena, (struct str){header.p + CHG_HEADER_BYTES, header.n - CHG_HEADER_BYTES});
-    if (!c->meta || c->views & ~(unsigned)CHG_VIEW_MASK)
+    struct chg_meta *meta = NULL;
+    struct str packed_meta = {header.p + CHG_HEADER_BYTES, header.n - CHG_HEADER_BYTES};
+    rc = chg_meta_unpack(&c->arena, packed_meta, &meta);
+    c->meta = meta;
+    if (rc == -ENOMEM)
+        return no_memory(err);
+    if (rc < 0 || c->views & ~(unsigned)CHG_VIEW_MASK)
         return chg_damaged(c, CHG_MAGIC_BYTES + 4, err);
     if (!chg_renderer_init(&c->renderer, &c->arena, c->meta))
         return no_memory(err);
@@ -374,8 +387,10 @@ load_block(struct chg_cursor *cur, struct error *err)
     int rc = read_piece(c, b->offset, b[1].offset - b->offset, &cur->packed, err);
     if (rc < 0)
         return rc;
-    if (!unpack(cur->dctx, buf_str(&cur->packed), b->unpacked, &cur->unpacked))
-        return cur->unpacked.failed ? no_memory(err) : chg_damaged(c, b->offset, err);
+    rc = unpack(c, cur->dctx, buf_str(&cur->packed), b->offset, b->unpacked, &cur->unpacked,
+                err);
+    if (rc < 0)
+        return rc;
     cur->p = cur->unpacked.p;
     cur->end = cur->p + cur->unpacked.n;
     cur->left = b->entries;

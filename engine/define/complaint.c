@@ -188,6 +188,7 @@ int
 complain_memory(struct complaint *c, const struct text_file *f)
 {
     complain(c, f, AT_FILE, NULL, "out of memory");
+    c->no_memory = true;
     return -ENOMEM;
 }
 

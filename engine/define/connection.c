@@ -63,7 +63,8 @@ fill(const struct json_node *root, const char *name, struct connection *conn,
         return complain_memory(c, root->file);
     struct error err = ERROR_INIT;
     if (d->check && d->check(conn->options, &err))
-        return complain(c, root->file, root->at, NULL, "%s", err.text);
+        return err.errnum == ENOMEM ? complain_memory(c, root->file)
+                                    : complain(c, root->file, root->at, NULL, "%s", err.text);
     return 0;
 }
 
@@ -106,7 +107,9 @@ connection_parse(const char *name, struct str text, struct connection **ret,
     if (text.n > text_max(TEXT_CONNECTION))
         return complain(complaint, &f, AT_FILE, NULL, "larger than %zu bytes",
                         text_max(TEXT_CONNECTION));
-    return parse(&f, name, true, ret, complaint) == TEXT_OK ? 0 : -EINVAL;
+    if (parse(&f, name, true, ret, complaint) == TEXT_OK)
+        return 0;
+    return complaint->no_memory ? -ENOMEM : -EINVAL;
 }
 
 struct connection *

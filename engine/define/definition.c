@@ -213,6 +213,15 @@ find_key(struct whole *w)
 
 /* ---- the whole ---- */
 
+static bool
+lacked_memory(const struct whole *w, size_t before)
+{
+    bool lacked = w->overflow.no_memory;
+    for (size_t i = before; i < w->complaints->n; i++)
+        lacked = lacked || w->complaints->items[i].no_memory;
+    return lacked;
+}
+
 int
 definition_parse(const struct world *world, const struct sync_texts *texts,
                  struct definition **ret, struct complaints *complaints)
@@ -238,6 +247,8 @@ definition_parse(const struct world *world, const struct sync_texts *texts,
             rc = find_key(&w);
     }
     json_decref(w.root.json);
+    if (lacked_memory(&w, before))
+        rc = -ENOMEM;
     if (rc || complaints->n > before || w.overflow.text[0] || !w.have_config ||
         !w.have_mappings || !w.have_mode)
         w.d = definition_free(w.d);

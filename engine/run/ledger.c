@@ -517,9 +517,7 @@ ledger_run_text(struct catalog *c, const char *uid, uint64_t number, const char 
         return rc < 0 ? rc : -ENOENT;
     if (!sql_int(&r.rows, 1))
         return -EIO;
-    struct str text = sql_str(&r.rows, 0);
-    buf_add(out, text.p, text.n);
-    return out->failed ? -EFBIG : 0;
+    return sql_add(&r.rows, 0, out, &err);
 }
 
 int

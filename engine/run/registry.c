@@ -138,7 +138,8 @@ describe_definition(struct engine *e, node_id id, struct sync_view *v)
     }
     struct definition *def = NULL;
     struct world world = catalog_world(e->catalog);
-    definition_parse(&world, &texts, &def, complaints);
+    if (definition_parse(&world, &texts, &def, complaints) == -ENOMEM && complaints->n == 0)
+        add_line(&reasons, "error: out of memory");
     for (size_t i = 0; i < complaints->n; i++) {
         AUTO_BUF struct buf line = BUF_INIT(4096);
         complaint_line(&complaints->items[i], &line);
@@ -162,7 +163,7 @@ describe_definition(struct engine *e, node_id id, struct sync_view *v)
         v->dest_driver = connection ? world.driver_of(world.arg, connection) : NULL;
     }
     definition_free(def);
-    v->ready = reasons.n == 0;
+    v->ready = reasons.n == 0 && !reasons.failed;
     v->reasons = arena_strdup(&v->arena, buf_z(&reasons));
 }
 

@@ -367,8 +367,10 @@ sync_trigger(struct engine *e, node_id sync, struct str text, bool nowait,
 {
     AUTO_BUF struct buf command = BUF_INIT(4096);
     strip_comments(text, &command);
-    if (command.failed)
+    if (command.full)
         return error_set(err, ERR_CONFIG, EINVAL, "a command has at most 4096 bytes");
+    if (command.failed)
+        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
     struct sync_view *view = look(e, sync);
     if (!view)
         return error_set(err, ERR_CONFIG, ENOENT, "the sync is gone");
