@@ -35,12 +35,17 @@ name_types(struct pg_link *link, const PGresult *res, PGresult **ret, struct err
     if (types.failed || modifiers.failed)
         return no_memory(err);
     const char *params[] = {buf_z(&types), buf_z(&modifiers)};
-    return pg_exec(link,
-                   "SELECT pg_catalog.format_type(u.t, u.m), pg_catalog.format_type(u.t, -1)"
-                   " FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.oid[]),"
-                   " pg_catalog.unnest($2::pg_catalog.int4[])) WITH ORDINALITY AS u(t, m, i)"
-                   " ORDER BY u.i",
-                   2, params, ret, err);
+    static const char sql[] =
+        "SELECT pg_catalog.format_type(u.t, u.m), pg_catalog.format_type(u.t, -1),"
+        " s.prosrc, pg_catalog.format('%I.%I', n.nspname, o.proname)"
+        " FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.oid[]),"
+        " pg_catalog.unnest($2::pg_catalog.int4[])) WITH ORDINALITY AS u(t, m, i)"
+        " LEFT JOIN pg_catalog.pg_type AS t ON t.oid = u.t"
+        " LEFT JOIN pg_catalog.pg_proc AS s ON s.oid = t.typsend AND s.prolang ="
+        " (SELECT oid FROM pg_catalog.pg_language WHERE lanname = 'internal')"
+        " LEFT JOIN pg_catalog.pg_proc AS o ON o.oid = t.typoutput"
+        " LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = o.pronamespace ORDER BY u.i";
+    return pg_exec(link, sql, 2, params, ret, err);
 }
 
 int
@@ -65,8 +70,10 @@ pg_columns_of(struct pg_link *link, const char *sql, struct arena *arena,
                              .native = arena_strdup(arena, PQgetvalue(names, i, 0)),
                              .type = pg_value_type(PQftype(res, i))};
         ret->pg[i] = (struct pg_column){.type = PQftype(res, i),
-                                        .bare = arena_strdup(arena, PQgetvalue(names, i, 1))};
-        if (!c->name || !c->native || !ret->pg[i].bare)
+                                        .bare = arena_strdup(arena, PQgetvalue(names, i, 1)),
+                                        .form = pg_form_of(PQgetvalue(names, i, 2)),
+                                        .output = arena_strdup(arena, PQgetvalue(names, i, 3))};
+        if (!c->name || !c->native || !ret->pg[i].bare || !ret->pg[i].output)
             return no_memory(err);
     }
     return 0;

@@ -2,11 +2,14 @@
 #pragma once
 
 #include "base/arena.h"
+#include "postgres/binary.h"
 #include "postgres/connect.h"
 
 struct pg_column {
     Oid type;
     const char *bare; /* the type's name without modifier: "character varying" */
+    enum pg_form form;
+    const char *output; /* the type's output function, quoted */
 };
 
 struct pg_columns {

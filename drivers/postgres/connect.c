@@ -219,7 +219,8 @@ collect(struct pg_link *link, PGresult **ret, struct error *err)
         ExecStatusType status = PQresultStatus(res);
         failed = status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK;
     }
-    if (!failed && !kept) /* not even an error: that is how libpq gives up the start of a COPY */
+    /* Not even an error: that is how libpq gives up the start of a COPY. */
+    if (!failed && !kept)
         return starved(link, err);
     if (failed)
         return pg_fail(link, kept, err);
@@ -470,7 +471,7 @@ wait_for_rows(struct pg_link *link, struct error *err)
 }
 
 static int
-copy_lines(struct pg_link *link, pg_line_fn line, void *arg, struct error *err)
+copy_messages(struct pg_link *link, pg_line_fn message, void *arg, struct error *err)
 {
     bool lost = false;
     for (;;) {
@@ -483,7 +484,7 @@ copy_lines(struct pg_link *link, pg_line_fn line, void *arg, struct error *err)
         if (n == -2)
             return pg_fail(link, NULL, err);
         if (n > 0)
-            rc = line(arg, text, (size_t)n - (text[n - 1] == '\n'), err);
+            rc = message(arg, text, (size_t)n, err);
         else if (errno == ENOMEM)
             rc = starved(link, err);
         else if (lost)
@@ -496,13 +497,13 @@ copy_lines(struct pg_link *link, pg_line_fn line, void *arg, struct error *err)
 }
 
 int
-pg_copy_out(struct pg_link *link, const char *sql, pg_line_fn line, void *arg,
-            struct error *err)
+pg_copy_messages(struct pg_link *link, const char *sql, pg_line_fn message, void *arg,
+                 struct error *err)
 {
     int rc = pg_exec(link, sql, 0, NULL, NULL, err);
     if (rc)
         return rc;
-    rc = copy_lines(link, line, arg, err);
+    rc = copy_messages(link, message, arg, err);
     if (rc) {
         /* Rows are still on their way; leaving the server to send them all would take as long
          * as the model is big. */
@@ -510,6 +511,27 @@ pg_copy_out(struct pg_link *link, const char *sql, pg_line_fn line, void *arg,
         return rc;
     }
     return collect(link, NULL, err);
+}
+
+struct lines {
+    pg_line_fn line;
+    void *arg;
+};
+
+/* pg_line_fn */
+static int
+take_line(void *arg, char *text, size_t n, struct error *err)
+{
+    struct lines *to = arg;
+    return to->line(to->arg, text, n - (text[n - 1] == '\n'), err);
+}
+
+int
+pg_copy_out(struct pg_link *link, const char *sql, pg_line_fn line, void *arg,
+            struct error *err)
+{
+    struct lines to = {.line = line, .arg = arg};
+    return pg_copy_messages(link, sql, take_line, &to, err);
 }
 
 int

@@ -73,6 +73,9 @@ int pg_describe(struct pg_link *link, const char *sql, PGresult **ret, struct er
 typedef int (*pg_line_fn)(void *arg, char *line, size_t n, struct error *err);
 int pg_copy_out(struct pg_link *link, const char *sql, pg_line_fn line, void *arg,
                 struct error *err);
+/* The same for messages as they come, whatever is in them; n is never 0. */
+int pg_copy_messages(struct pg_link *link, const char *sql, pg_line_fn message, void *arg,
+                     struct error *err);
 /* `COPY … FROM STDIN`. */
 int pg_copy_begin(struct pg_link *link, const char *sql, struct error *err);
 int pg_copy_put(struct pg_link *link, struct str data, struct error *err);

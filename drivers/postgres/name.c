@@ -81,9 +81,7 @@ static const char *
 skip_quoted(const char *p, char quote, bool backslashes)
 {
     for (p++; *p; p++) {
-        if (backslashes && *p == '\\' && p[1])
-            p++;
-        else if (*p == quote && p[1] == quote)
+        if ((backslashes && *p == '\\' && p[1]) || (*p == quote && p[1] == quote))
             p++;
         else if (*p == quote)
             return p + 1;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "postgres/binary.h"
 
 enum {
     ROWS_WORTH = 100000,  /* fewer are read by one connection as soon */
@@ -14,7 +15,7 @@ enum {
     CHUNK_BYTES = 64 * 1024,
 };
 
-/* Lines on their way: each as its length (size_t) and its bytes. */
+/* Tuples on their way: each as its length (size_t) and its bytes. */
 struct chunk {
     struct chunk *next;
     size_t n;   /* bytes in data */
@@ -290,10 +291,10 @@ stopped(struct error *err)
 
 /* pg_line_fn */
 static int
-add_line(void *arg, char *line, size_t n, struct error *err)
+add_tuple(void *arg, char *tuple, size_t n, struct error *err)
 {
     struct lane *lane = arg;
-    size_t need = sizeof n + n + 1; /* a decoder may write behind the line */
+    size_t need = sizeof n + n;
     if (lane->filling && lane->room - lane->filling->n < need && !give(lane))
         return stopped(err);
     int rc = lane->filling ? 0 : make_chunk(lane, need, err);
@@ -301,8 +302,7 @@ add_line(void *arg, char *line, size_t n, struct error *err)
         return rc;
     char *to = lane->filling->data + lane->filling->n;
     memcpy(to, &n, sizeof n);
-    memcpy(to + sizeof n, line, n);
-    to[sizeof n + n] = '\0';
+    memcpy(to + sizeof n, tuple, n);
     lane->filling->n += need;
     return 0;
 }
@@ -322,10 +322,10 @@ read_range(struct lane *lane, size_t i, struct error *err)
         buf_addf(&sql, "%s >= %lld", key, (long long)r->bounds[i - 1]);
     if (i > 0 && i < r->nbounds)
         buf_addf(&sql, " AND %s < %lld", key, (long long)r->bounds[i]);
-    buf_addf(&sql, " ORDER BY %s) TO STDOUT", key);
+    buf_addf(&sql, " ORDER BY %s) TO STDOUT (FORMAT binary)", key);
     if (sql.failed)
         return no_memory(err);
-    int rc = pg_copy_out(lane->link, buf_z(&sql), add_line, lane, err);
+    int rc = pg_copy_out_binary(lane->link, buf_z(&sql), add_tuple, lane, err);
     if (!rc && !lane->filling)
         rc = make_chunk(lane, 0, err);
     if (rc)
@@ -377,18 +377,18 @@ take(struct lane *lane)
 }
 
 static int
-hand_over(struct chunk *c, pg_line_fn line, void *arg, struct error *err)
+hand_over(struct chunk *c, pg_line_fn tuple, void *arg, struct error *err)
 {
     int rc = 0;
-    for (size_t at = 0, n; !rc && at < c->n; at += sizeof n + n + 1) {
+    for (size_t at = 0, n; !rc && at < c->n; at += sizeof n + n) {
         memcpy(&n, c->data + at, sizeof n);
-        rc = line(arg, c->data + at + sizeof n, n, err);
+        rc = tuple(arg, c->data + at + sizeof n, n, err);
     }
     return rc;
 }
 
 static int
-follow(struct pg_ranges *r, pg_line_fn line, void *arg, struct error *err)
+follow(struct pg_ranges *r, pg_line_fn tuple, void *arg, struct error *err)
 {
     for (size_t i = 0; i <= r->nbounds + 1; i++) {
         struct lane *lane = &r->lanes[i % r->nlanes];
@@ -399,7 +399,7 @@ follow(struct pg_ranges *r, pg_line_fn line, void *arg, struct error *err)
                 return lane->result;
             }
             ended = c->ended;
-            int rc = hand_over(c, line, arg, err);
+            int rc = hand_over(c, tuple, arg, err);
             if (rc)
                 return rc;
         }
@@ -427,7 +427,7 @@ end_lanes(struct pg_ranges *r, bool by_force)
 }
 
 int
-pg_ranges_read(struct pg_ranges *r, const char *select, pg_line_fn line, void *arg,
+pg_ranges_read(struct pg_ranges *r, const char *select, pg_line_fn tuple, void *arg,
                struct error *err)
 {
     int rc = 0;
@@ -439,7 +439,7 @@ pg_ranges_read(struct pg_ranges *r, const char *select, pg_line_fn line, void *a
             rc = error_set_errno(err, ERR_INTERNAL, rc, "cannot start a thread");
     }
     if (!rc)
-        rc = follow(r, line, arg, err);
+        rc = follow(r, tuple, arg, err);
     end_lanes(r, rc != 0);
     for (size_t i = 0; !rc && i < r->nlanes; i++) { /* the ends of the transactions */
         rc = r->lanes[i].result;

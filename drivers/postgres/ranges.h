@@ -23,9 +23,9 @@ enum { PG_READERS_MAX = 8 };
 int pg_ranges_open(struct pg_link *link, const struct pg_options *options, const char *sync,
                    const char *table, const char *key, int64_t rows, struct pg_ranges **ret,
                    struct error *err);
-/* `select`: the statement without an order; each line is given to `line` as pg_copy_out does.
- */
-int pg_ranges_read(struct pg_ranges *r, const char *select, pg_line_fn line, void *arg,
+/* `select`: the statement without an order; each tuple is given to `tuple` as by
+ * pg_copy_out_binary. */
+int pg_ranges_read(struct pg_ranges *r, const char *select, pg_line_fn tuple, void *arg,
                    struct error *err);
 /* From any thread, while it is read. */
 void pg_ranges_cancel(struct pg_ranges *r);

@@ -31,8 +31,10 @@ struct source {
     struct buf select;      /* the statement that will be read */
     size_t plain_length;    /* of it without its order */
     enum value_type *types; /* of the projection */
+    enum pg_form *forms;
     struct value *values;
     size_t n;
+    struct buf texts;                 /* of the values of one row */
     struct pg_ranges *_Atomic ranges; /* NULL: one connection reads all */
     bool check_utf8;                  /* a SQL_ASCII database stores and sends any bytes */
 };
@@ -106,6 +108,7 @@ pg_source_close(void *handle)
     pg_disconnect(&s->link);
     buf_done(&s->from);
     buf_done(&s->select);
+    buf_done(&s->texts);
     arena_done(&s->arena);
     free(s);
 }
@@ -248,13 +251,30 @@ plan_rows(const char *plan)
     return n;
 }
 
+/* A type that has no form here comes as the text of its output function. (A cast to text may be
+ * another one: inet's adds the netmask, char(n)'s takes away blanks.) The name stays, so that
+ * none is made up that could be a column's. */
+static void
+add_value(struct source *s, const struct pg_column *column, const char *name)
+{
+    bool plain = column->form != PG_FORM_OUTPUT;
+    if (!plain)
+        buf_addf(&s->select, "pg_catalog.textin(%s(", column->output);
+    pg_add_name(&s->link, &s->select, name);
+    if (!plain) {
+        buf_adds(&s->select, ")) AS ");
+        pg_add_name(&s->link, &s->select, name);
+    }
+}
+
 static int
 set_projection(struct source *s, const struct projection *p, struct error *err)
 {
     s->n = p->n;
     s->types = arena_alloc(&s->arena, (p->n + 1) * sizeof *s->types);
+    s->forms = arena_alloc(&s->arena, (p->n + 1) * sizeof *s->forms);
     s->values = arena_alloc(&s->arena, (p->n + 1) * sizeof *s->values);
-    if (!s->types || !s->values)
+    if (!s->types || !s->forms || !s->values)
         return no_memory(err);
     buf_adds(&s->select, "SELECT ");
     for (size_t i = 0; i < p->n; i++) {
@@ -263,8 +283,9 @@ set_projection(struct source *s, const struct projection *p, struct error *err)
             return error_set(err, ERR_CONFIG, EINVAL, "the model has no column \"%s\"",
                              p->columns[i]);
         s->types[i] = pg_value_type(column->type);
+        s->forms[i] = column->form;
         buf_adds(&s->select, i ? ", " : "");
-        pg_add_name(&s->link, &s->select, p->columns[i]);
+        add_value(s, column, p->columns[i]);
     }
     buf_addf(&s->select, " FROM %s", buf_z(&s->from));
     return s->select.failed ? no_memory(err) : 0;
@@ -344,15 +365,16 @@ all_utf8(const struct source *s)
 }
 
 static int
-take_line(void *arg, char *line, size_t n, struct error *err)
+take_tuple(void *arg, char *tuple, size_t n, struct error *err)
 {
     struct reading *r = arg;
     struct source *s = r->source;
     r->rows++;
-    if (n > UINT32_MAX || !pg_decode_line(line, n, s->types, s->values, s->n))
-        return error_set(err, ERR_REMOTE, EPROTO,
-                         "row %llu of the copy is not what was asked for",
-                         (unsigned long long)r->rows);
+    if (!pg_decode_tuple(tuple, n, s->forms, s->types, s->values, s->n, &s->texts))
+        return s->texts.failed ? no_memory(err)
+                               : error_set(err, ERR_REMOTE, EPROTO,
+                                           "row %llu of the copy is not what was asked for",
+                                           (unsigned long long)r->rows);
     if (s->check_utf8 && !all_utf8(s))
         return error_set(err, ERR_DATA, EILSEQ,
                          "row %llu holds bytes that are no UTF-8 (the database's encoding is "
@@ -369,12 +391,12 @@ pg_source_read(void *handle, source_row_fn row, void *arg, struct error *err)
     AUTO_BUF struct buf sql = BUF_INIT(BUF_NO_MAX);
     if (s->ranges) {
         s->select.p[s->plain_length] = '\0';
-        return pg_ranges_read(s->ranges, s->select.p, take_line, &reading, err);
+        return pg_ranges_read(s->ranges, s->select.p, take_tuple, &reading, err);
     }
-    buf_addf(&sql, "COPY (%s) TO STDOUT", buf_z(&s->select));
+    buf_addf(&sql, "COPY (%s) TO STDOUT (FORMAT binary)", buf_z(&s->select));
     if (sql.failed)
         return no_memory(err);
-    int rc = pg_copy_out(&s->link, buf_z(&sql), take_line, &reading, err);
+    int rc = pg_copy_out_binary(&s->link, buf_z(&sql), take_tuple, &reading, err);
     if (rc && err->kind == ERR_DATA && pg_blames_data(&s->link))
         return error_wrap(err, "after row %llu", (unsigned long long)reading.rows);
     return rc ? rc : pg_run(&s->link, err, "COMMIT");

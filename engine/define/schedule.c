@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/civil.h"
 #include "define/parse.h"
 #include "define/words.h"
 

@@ -8,10 +8,6 @@
 
 #include "base/arena.h"
 
-/* Days since 1970-01-01 of a date in the Gregorian calendar, and back. */
-int64_t civil_days(int64_t year, unsigned month, unsigned day);
-void civil_date(int64_t days, int64_t *year, unsigned *month, unsigned *day);
-
 struct zone; /* immutable; in its arena */
 
 /* "Europe/Berlin" out of /usr/share/zoneinfo. -ENOENT: no such zone; -EINVAL: not a zone that

@@ -85,6 +85,71 @@ test_types(void)
                "t:a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11|t:x  |t:y|t:$3.50\n");
 }
 
+/* The texts of values are made here; the server's own are what they must be, to the byte. */
+static void
+same_as_server(const char *output, const char *value)
+{
+    const char *got =
+        read_query(arena_printf(&arena,
+                                "SELECT %s AS v, pg_catalog.textin(pg_catalog.%s(%s)) AS t"
+                                " FROM generate_series(1, 3000) AS g",
+                                value, output, value));
+    size_t n = 0;
+    for (const char *line = got, *end; (end = strchr(line, '\n')); line = end + 1, n++) {
+        const char *bar = memchr(line, '|', (size_t)(end - line));
+        size_t half = bar ? (size_t)(bar - line) : 0;
+        if (half < 2 || (size_t)(end - bar - 1) != half ||
+            memcmp(line + 2, bar + 3, half - 2)) {
+            printf("#   %s: %.*s\n", value, (int)(end - line), line);
+            break;
+        }
+    }
+    CHECK_MSG(n == 3000, value);
+}
+
+static void
+test_texts_of_server(void)
+{
+    static const char *const values[][2] = {
+        {"numeric_out",
+         "round(hashint8extended(g, 1)::numeric * power(10.0::numeric, g % 41 - 30), g % 29)"},
+        {"numeric_out", "(g % 7 - 3) * power(10::numeric, g % 900)"},
+        {"numeric_out", "(g % 7 - 3) / power(10::numeric, g % 300)"},
+        {"numeric_out", "(g % 3 - 1)::numeric(9, 4)"},
+        {"numeric_out", "CASE g % 3 WHEN 0 THEN 'NaN' WHEN 1 THEN 'Infinity' ELSE '-Infinity' "
+                        "END::numeric"},
+        {"int8out", "hashint8extended(g, 1)"},
+        {"int4out", "hashint8(g)"},
+        {"int2out", "(g * 21 - 32768)::int2"},
+        {"oidout", "(4294967295 - g * 700000)::oid"},
+        {"uuid_out", "md5(g::text)::uuid"},
+        {"boolout", "g % 3 = 0"},
+        {"date_out", "date '4713-11-24 BC' + g * 1234"},
+        {"date_out", "date '5874897-12-31' - g * 1234"},
+        {"time_out", "time '00:00' + g * interval '28.799999 s'"},
+        {"time_out", "time '24:00'"},
+        {"timestamp_out",
+         "timestamp '4713-11-24 BC' + g * interval '1234 days 05:43:21.000001'"},
+        {"timestamp_out", "timestamp '294276-12-31' - g * interval '777 days 01:01:01.10203'"},
+        {"timestamptz_out", "timestamptz '4713-11-24 BC' + g * interval '1234 days 0.01 s'"},
+        {"timestamptz_out",
+         "timestamptz '294276-12-31' - g * interval '1 day 23:59:59.999999'"},
+        {"float8out", "hashint8extended(g, 1) / power(10::float8, g % 300)"},
+        {"float4out", "(hashint8extended(g, 1) / power(10::float8, g % 30))::float4"},
+        {"inet_out", "inet '10.0.0.1' + g"},
+        {"interval_out", "g * interval '1 mon -3 days 00:00:07.5'"},
+        {"jsonb_out", "jsonb_build_object('a', g, 'b', md5(g::text))"},
+        {"array_out", "ARRAY[g::text, NULL, 'x,y']"},
+        {"bpcharout", "g::text::char(9)"},
+    };
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++)
+        same_as_server(values[i][0], values[i][1]);
+    /* A name that is made up here must not be taken for the column's. */
+    sql("CREATE TABLE textin (id int PRIMARY KEY, textin int4range, v float8, f \"char\");"
+        " INSERT INTO textin VALUES (2, '[1,3)', 0.5, 'y'), (1, NULL, NULL, NULL)");
+    CHECK_TEXT(read_table("textin"), "i:2|t:[1,3)|f:0.5|t:y\ni:1|n|n|n\n");
+}
+
 static void
 test_all_bytes(void)
 {
@@ -530,6 +595,7 @@ main(void)
 {
     open_server();
     test_types();
+    test_texts_of_server();
     test_all_bytes();
     test_describe();
     test_names();

@@ -1,7 +1,7 @@
 /*
  * What PostgreSQL's driver parses. The first line says what the rest is: letters of types, a
- * row of COPY; "=", values to be written as COPY and read back; ".", a table's name; ";", a
- * query.
+ * row of COPY; "#" and letters of forms, a tuple of binary COPY; "=", values to be written as
+ * COPY and read back; ".", a table's name; ";", a query.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/utf8.h"
 #include "fuzz.h"
+#include "postgres/binary.h"
 #include "postgres/name.h"
 #include "postgres/types.h"
 
@@ -69,6 +70,32 @@ check_row(struct str head, struct str rest)
         check_round(values, types, n);
 }
 
+/* Whatever a server sends as a tuple, values stay within it and within what is made of it. */
+static void
+check_tuple(struct str head, struct str rest)
+{
+    enum pg_form forms[FIELDS];
+    enum value_type types[FIELDS];
+    struct value values[FIELDS];
+    AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
+    size_t n = head.n - 1 < FIELDS ? head.n - 1 : FIELDS;
+    for (size_t i = 0; i < n; i++) {
+        forms[i] = (enum pg_form)((uint8_t)head.p[1 + i] % (PG_FORM_TIMESTAMPTZ + 1));
+        types[i] = V_TEXT;
+    }
+    AUTO_FREE char *tuple = malloc(rest.n ? rest.n : 1); /* its end is watched */
+    MUST(tuple);
+    memcpy(tuple, rest.p, rest.n);
+    if (!pg_decode_tuple(tuple, rest.n, forms, types, values, n, &text))
+        return;
+    for (size_t i = 0; i < n; i++) {
+        const struct value *v = &values[i];
+        bool in_tuple = v->p >= tuple && v->p + v->n <= tuple + rest.n;
+        MUST(v->type == V_NULL || in_tuple ||
+             (v->p >= text.p && v->p + v->n <= text.p + text.cap));
+    }
+}
+
 static void
 check_values(struct str rest)
 {
@@ -102,7 +129,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     struct str rest = {newline + 1, n - head.n - 1};
     AUTO_FREE char *text = strndup(rest.p, rest.n);
     MUST(text);
-    if (str_is(head, "="))
+    if (head.n && head.p[0] == '#')
+        check_tuple(head, rest);
+    else if (str_is(head, "="))
         check_values(rest);
     else if (str_is(head, "."))
         check_name(text);

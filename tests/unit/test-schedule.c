@@ -2,6 +2,7 @@
  * `schedule`: what it takes and refuses, and when it is due. With arguments it is the oracle's
  * other half: reads "AFTER<tab>SCHEDULE" lines and prints the next moment of each in seconds.
  */
+#include "base/civil.h"
 #include "define/schedule.h"
 #include "tap.h"
 

@@ -4,7 +4,7 @@
  */
 #include <pthread.h>
 
-#include "define/zone.h"
+#include "base/civil.h"
 #include "turned-clock.h"
 
 enum { MANY = 12 };
