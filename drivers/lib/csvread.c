@@ -13,7 +13,7 @@
 
 #include "base/utf8.h"
 
-enum { BLOCK = 64, MORE = 2, CELLS_MAX = 65536 };
+enum { BLOCK = 64, STEP = 16, MORE = 2, CELLS_MAX = 65536 };
 
 /* Bits for the bytes of p[0..64) that are one of delimiter, quote, CR, LF, NUL. */
 static uint64_t
@@ -188,18 +188,55 @@ parse(struct csv_reader *r, struct error *err)
     return 1;
 }
 
-/* Makes one quote of two, in place: the record is never parsed again. */
-static void
-unescape(struct csv_cell *cell, char quote)
+/* Makes one quote of two at `to`, where the cell then is; returns where it ends. STEP bytes
+ * more than the cell has may be written. */
+static char *
+unescape(struct csv_cell *cell, char quote, char *to)
 {
-    char *base = (char *)cell->p, *to = base;
-    for (const char *from = base; from < base + cell->n; from++) {
+    const char *from = cell->p, *end = from + cell->n;
+    cell->p = to;
+#ifdef __SSE2__
+    const __m128i quotes = _mm_set1_epi8(quote);
+    for (;;) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)from);
+        unsigned hits = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(v, quotes));
+        _mm_storeu_si128((__m128i *)(void *)to, v);
+        unsigned n = hits ? (unsigned)__builtin_ctz(hits) : STEP;
+        if (from + n == end) { /* the closing one */
+            to += n;
+            break;
+        }
+        to += hits ? n + 1 : n;
+        from += hits ? n + 2 : n;
+    }
+#else
+    for (; from < end; from++) {
         *to++ = *from;
         if (*from == quote)
             from++;
     }
-    cell->n = (uint32_t)(to - base);
+#endif
+    cell->n = (uint32_t)(to - cell->p);
     cell->escaped = false;
+    return to;
+}
+
+static int
+unescape_all(struct csv_reader *r, struct error *err)
+{
+    size_t room = 0;
+    VEC_EACH (&r->cells, c)
+        room += c->escaped ? (size_t)c->n + STEP : 0;
+    if (room == 0)
+        return 0;
+    buf_clear(&r->plain);
+    char *to = buf_room(&r->plain, room);
+    if (!to)
+        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+    VEC_EACH (&r->cells, c)
+        if (c->escaped)
+            to = unescape(c, r->quote, to);
+    return 0;
 }
 
 static int
@@ -254,10 +291,9 @@ csv_reader_next(struct csv_reader *r, struct error *err)
                 if (at < n)
                     return bad_utf8(r, f->p + from, at, err);
             }
-            VEC_EACH (&r->cells, c)
-                if (c->escaped)
-                    unescape(c, r->quote);
-            rc = r->high && r->latin1 ? recode(r, err) : 0;
+            rc = unescape_all(r, err);
+            if (!rc && r->high && r->latin1)
+                rc = recode(r, err);
             return rc ? rc : 1;
         }
         rc = feed_more(f, err);
@@ -315,4 +351,5 @@ csv_reader_done(struct csv_reader *r)
     feed_done(&r->feed);
     VEC_DONE(&r->cells);
     buf_done(&r->utf8);
+    buf_done(&r->plain);
 }

@@ -34,6 +34,7 @@ struct csv_reader {
     uint64_t
         marks; /* bytes of that block that end, quote or spoil a cell and are still ahead */
     bool block_high, high; /* bytes above 0x7F in the block / perhaps in the record */
+    struct buf plain;      /* cells that had doubled quotes */
     struct buf utf8;       /* cells that had to be recoded */
 };
 

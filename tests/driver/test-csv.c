@@ -447,6 +447,32 @@ test_random(void)
     }
 }
 
+/* One or two doubled quotes at every place of cells of every length. */
+static void
+test_doubled_quotes(void)
+{
+    enum { MOST = 36 };
+    AUTO_BUF struct buf csv = BUF_INIT(BUF_NO_MAX), want = BUF_INIT(BUF_NO_MAX);
+    buf_adds(&csv, "a,b\n");
+    for (int n = 1; n < MOST; n++)
+        for (int one = 0; one < n; one++)
+            for (int other = one; other < n; other += 1 + other / 3) {
+                buf_adds(&csv, "\"");
+                buf_adds(&want, "t:");
+                for (int i = 0; i < n; i++) {
+                    bool quote = i == one || i == other;
+                    buf_adds(&csv, quote ? "\"\"" : "x");
+                    buf_addc(&want, quote ? '"' : 'x');
+                }
+                buf_adds(&csv, "\",\"y\"\"\"\n");
+                buf_adds(&want, "|t:y\"\n");
+            }
+    AUTO_FREE char *got = read_as(csv.p, csv.n, OPTIONS(), NULL);
+    CHECK_MSG(strcmp(got, buf_z(&want)) == 0, "doubled quotes come back as one");
+    AUTO_FREE char *latin = read_as(csv.p, csv.n, OPTIONS("encoding", "latin-1"), NULL);
+    CHECK_MSG(strcmp(latin, buf_z(&want)) == 0, "in ISO 8859-1 too");
+}
+
 /* Whatever is cut off, what is told before is a beginning of the whole. */
 static void
 test_cut(void)
@@ -487,6 +513,7 @@ main(void)
     test_order();
     test_changed();
     test_random();
+    test_doubled_quotes();
     test_cut();
     arena_done(&arena);
     return tap_done();
