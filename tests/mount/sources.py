@@ -175,6 +175,25 @@ class Sources(MountTest):
         self.assertEqual([(c["op"], c["id"]["id"]) for c in sync.changes()],
                          [("update", "1"), ("delete", "2"), ("update", "4")])
 
+    def test_csv_that_only_seems_ordered(self):
+        """It is compared while it is read; what is out of order is found, and nothing is sent twice."""
+        rows = [(i, "a value that makes the row a long one: number %d" % i) for i in range(1, 100001)]
+        text = lambda: "id,v\n" + "".join("%d,%s\n" % row for row in rows)
+        path = self.file("big.csv", text(), "csv")
+        sync = self.make({"connection": self.name, "types": {"id": "integer"}})
+        sync.run()
+        log = len(sync.read("log"))
+        rows[77770], rows[77777] = rows[77777], rows[77770]
+        rows[5] = (6, "other")
+        rows.insert(60000, (7, "twice"))
+        path.write_text(text())
+        sync.run(want=errno.EIO)
+        self.assertIn("not in the order they seemed to be in: sorting here instead", sync.read("log")[log:])
+        self.assertEqual({k: sync.summary()[k] for k in ("updates", "unchanged", "rejected", "deletes")},
+                         {"updates": 1, "unchanged": 99998, "rejected": 2, "deletes": 0})
+        self.assertEqual(self.dest()[5], ["6", "other"])
+        self.assertEqual(len(self.dest()), 100000)
+
     def test_csv_encoding_error(self):
         rows = ["%d,v%d" % (i, i) for i in range(1, 3001)]
         path = self.file("enc.csv", "id,v\n" + "\n".join(rows) + "\n", "csv")
