@@ -192,7 +192,7 @@ ask_number(struct source *s, const char *sql, const char *parameter, int64_t non
 static int
 estimate(struct source *s, int64_t *ret, struct error *err)
 {
-    int64_t analyzed, first = 0, last = -1, bytes;
+    int64_t analyzed = 0, first = 0, last = -1, bytes = 0;
     const struct table *t = &s->table;
     *ret = -1;
     if (s->query || t->view)
@@ -266,7 +266,7 @@ stored_in_order(struct source *s, const struct projection *p, bool *ret, struct 
         if (p->order_class[i] == KEY_INT ? a != AFFINITY_INTEGER : a != AFFINITY_TEXT)
             return 0;
     }
-    int64_t utf8;
+    int64_t utf8 = 0;
     int rc =
         ask_number(s, "SELECT encoding = 'UTF-8' FROM pragma_encoding", NULL, 0, &utf8, err);
     *ret = utf8; /* BINARY compares the bytes of the database's encoding */

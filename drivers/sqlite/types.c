@@ -185,7 +185,7 @@ static int
 bind_double(sqlite3_stmt *stmt, int i, const struct value *v)
 {
     char text[64];
-    if (v->n >= sizeof text)
+    if (v->n == 0 || v->n >= sizeof text)
         return -EINVAL;
     memcpy(text, v->p, v->n);
     text[v->n] = '\0';

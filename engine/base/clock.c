@@ -1,6 +1,7 @@
 /* Clock: see clock.h. */
 #include "base/clock.h"
 
+#include <stdbool.h>
 #include <time.h>
 
 static usec_t (*replacement)(void);
@@ -40,8 +41,8 @@ clock_format(usec_t t, struct buf *out)
     }
     time_t seconds = (time_t)(t / 1000000);
     struct tm tm;
-    gmtime_r(&seconds, &tm);
-    char text[32];
-    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &tm);
-    buf_adds(out, text);
+    char text[64];
+    bool known =
+        gmtime_r(&seconds, &tm) && strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &tm) > 0;
+    buf_adds(out, known ? text : "unknown");
 }

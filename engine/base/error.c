@@ -6,6 +6,11 @@
 
 #include "base/utf8.h"
 
+/* Here are the functions themselves, not what analysers are told of them. */
+#undef error_set
+#undef error_set_errno
+#undef error_wrap
+
 /* Ends a text that did not fit where its last whole character ends. */
 static void
 cut(char *text, size_t size)

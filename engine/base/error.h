@@ -53,6 +53,20 @@ int error_set_errno(struct error *err, enum error_kind kind, int errnum, const c
 int error_wrap(struct error *err, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+#ifdef __clang_analyzer__
+/* What it cannot see from here: they never return 0. */
+static inline int
+error_is_negative(int rc)
+{
+    if (rc >= 0)
+        __builtin_unreachable();
+    return rc;
+}
+#define error_set(...) error_is_negative((error_set)(__VA_ARGS__))
+#define error_set_errno(...) error_is_negative((error_set_errno)(__VA_ARGS__))
+#define error_wrap(...) error_is_negative((error_wrap)(__VA_ARGS__))
+#endif
+
 /* Forgets the error. */
 void error_clear(struct error *err);
 

@@ -24,8 +24,6 @@ static struct {
     VEC(struct allowed) paths;
 } rules;
 
-extern char **environ;
-
 void
 reach_limit(void)
 {

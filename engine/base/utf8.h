@@ -15,7 +15,7 @@ size_t utf8_character(const char *p, size_t n);
 
 /* Offset of the first byte that cannot stand in a V_TEXT: a NUL, or no UTF-8; n when all is
  * well. Every source that reads bytes asks here before it calls them V_TEXT. */
-size_t utf8_check(const char *p, size_t n);
+size_t utf8_check(const char *text, size_t n);
 
 /* How many of the first n bytes may be shown without cutting a character; at most max. */
 size_t utf8_cut(const char *p, size_t n, size_t max);

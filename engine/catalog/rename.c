@@ -95,7 +95,7 @@ measure(struct sql *q, const struct node *n, int64_t *nodes, int64_t *levels, st
 static int
 check_room(struct catalog *c, const struct move *m, struct error *err)
 {
-    struct position from, to;
+    struct position from = {0}, to = {0};
     int64_t nodes, levels;
     struct sql *q = &c->writer;
     int rc = node_position(q, m->from, 0, &from, err);

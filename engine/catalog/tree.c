@@ -107,7 +107,7 @@ static int
 check_making(struct catalog *c, struct making *m, enum place *place, struct error *err)
 {
     struct sql *q = &c->writer;
-    struct node dir, there;
+    struct node dir = {0}, there;
     if (m->parent == ROOT)
         return -EPERM;
     int rc = name_check(m->name);
@@ -297,7 +297,7 @@ ctree_unlink(struct catalog *c, node_id parent, const char *name, bool with_refu
 int
 ask_busy(struct catalog *c, node_id parent, const char *name)
 {
-    struct node n;
+    struct node n = {0};
     if (parent != NODE_SYNCS || !c->settings.busy || !name_is_sync(name) ||
         ctree_lookup(c, parent, name, &n) < 0 || n.kind != NODE_DIR)
         return 0;
@@ -347,7 +347,7 @@ void
 ctree_forget(struct catalog *c, node_id id)
 {
     struct error err = ERROR_INIT;
-    struct node n;
+    struct node n = {0};
     if (ctree_get(c, id, &n) < 0 || n.parent != 0)
         return; /* most often: no need to write anything */
     (void)IN_TRANSACTION(c, &err,

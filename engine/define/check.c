@@ -268,9 +268,7 @@ check_sync(struct check *k, const char *dir, int dirfd)
         .driver_of = k->have_connections ? driver_of : NULL, .fault_of = fault_of, .arg = k};
     struct definition *d = NULL;
     struct complaints *complaints = calloc(1, sizeof *complaints);
-    if (!complaints)
-        fault(k, dir, "", "out of memory");
-    else if (readable && definition_parse(&world, &texts, &d, complaints))
+    if (!complaints || (readable && definition_parse(&world, &texts, &d, complaints)))
         fault(k, dir, "", "out of memory");
     for (size_t i = 0; complaints && i < complaints->n; i++)
         show(k, dir, &complaints->items[i]);

@@ -152,17 +152,17 @@ as_integer(struct str text, int64_t *ret)
 }
 
 static int
-bind_number(sqlite3_stmt *stmt, int i, const struct value *v)
+bind_number(sqlite3_stmt *stmt, int i, struct str text)
 {
     int64_t integer;
-    if (as_integer((struct str){v->p, v->n}, &integer))
+    if (as_integer(text, &integer))
         return sqlite3_bind_int64(stmt, i, integer);
     char small[64];
-    AUTO_FREE char *large = v->n < sizeof small ? NULL : strndup(v->p, v->n);
+    AUTO_FREE char *large = text.n < sizeof small ? NULL : strndup(text.p, text.n);
     const char *z = large;
-    if (v->n < sizeof small) {
-        memcpy(small, v->p, v->n);
-        small[v->n] = '\0';
+    if (text.n < sizeof small) {
+        memcpy(small, text.p, text.n);
+        small[text.n] = '\0';
         z = small;
     }
     if (!z)
@@ -170,7 +170,7 @@ bind_number(sqlite3_stmt *stmt, int i, const struct value *v)
     char *end;
     double number = strtod(z, &end);
     if (*end || end == z || isnan(number)) /* "NaN": SQLite would make it NULL */
-        return sqlite3_bind_text(stmt, i, v->p, (int)v->n, SQLITE_STATIC);
+        return sqlite3_bind_text(stmt, i, text.p, (int)text.n, SQLITE_STATIC);
     return sqlite3_bind_double(stmt, i, number);
 }
 
@@ -187,7 +187,7 @@ bind(sqlite3_stmt *stmt, int i, const struct value *v)
     case V_INT:
     case V_DECIMAL:
     case V_FLOAT:
-        return bind_number(stmt, i, v);
+        return bind_number(stmt, i, (struct str){p, v->n});
     case V_BYTES:
         return sqlite3_bind_blob64(stmt, i, p, v->n, SQLITE_STATIC);
     default:
@@ -213,10 +213,10 @@ float_result(struct compiled *item, double number, struct value *out)
 static int
 text_result(const struct compiled *item, struct value *out, struct error *err)
 {
-    const char *p = sqlite3_column_blob(item->stmt, 0);
-    size_t n = (size_t)sqlite3_column_bytes(item->stmt, 0);
+    const char *blob = sqlite3_column_blob(item->stmt, 0), *p = blob ? blob : "";
+    size_t n = blob ? (size_t)sqlite3_column_bytes(item->stmt, 0) : 0;
     bool cut;
-    *out = (struct value){.p = p ? p : "", .n = (uint32_t)n, .type = V_TEXT};
+    *out = (struct value){.p = p, .n = (uint32_t)n, .type = V_TEXT};
     if (n > 0 && (memchr(p, '\0', n) || utf8_span((struct str){p, n}, &cut) < n))
         return error_set(err, ERR_DATA, EINVAL,
                          "expression of field \"%s\": the result is no UTF-8 text",

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -22,8 +23,6 @@ enum {
     COMMAND_SECONDS = 10,
     TICK_MS = 10, /* how soon the end of a command is seen that closed its output before */
 };
-
-extern char **environ;
 
 /* Appends what fd holds now; 1 at its end, 0 when it would block. */
 static int

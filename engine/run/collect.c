@@ -25,25 +25,25 @@ static bool
 is_wanted(const struct sync_record *r, const char *name, uint64_t oldest, uint64_t unresolved)
 {
     uint64_t number;
-    int n = 0;
+    const char *rest;
     if (is_segment(r, name))
         return true;
     if (strcmp(name, "plan") == 0 || strcmp(name, "plan-refused") == 0)
         return r->plan != NULL;
     if (strcmp(name, "plan-rekeyed") == 0)
         return r->plan && r->plan->rekeyed;
-    if (sscanf(name, "run-%" SCNu64 ".%n", &number, &n) == 1 && n > 0) {
-        if (strcmp(name + n, "rejected") == 0 && number == r->rejected_run)
+    if (run_file_number(name, "run-", &number, &rest) && *rest == '.') {
+        if (strcmp(rest, ".rejected") == 0 && number == r->rejected_run)
             return true;
         if (number == unresolved)
             return true;
-        if (number > r->last_run && strcmp(name + n, "log") == 0)
+        if (number > r->last_run && strcmp(rest, ".log") == 0)
             return true; /* what the ledger forgot is told by it */
-        bool state = strcmp(name + n, "merged") == 0 || strcmp(name + n, "rekeyed") == 0 ||
-                     strcmp(name + n, "surveyed") == 0;
+        bool state = strcmp(rest, ".merged") == 0 || strcmp(rest, ".rekeyed") == 0 ||
+                     strcmp(rest, ".surveyed") == 0;
         return number >= oldest && number <= r->last_run && !state;
     }
-    if (sscanf(name, "state-%" SCNu64, &number) == 1)
+    if (run_file_number(name, "state-", &number, NULL))
         return number == unresolved || (number == r->last_run && number > r->last_done);
     return false;
 }
@@ -53,7 +53,7 @@ static bool
 is_of_old_run(const char *name, uint64_t oldest)
 {
     uint64_t number;
-    return sscanf(name, "run-%" SCNu64 ".", &number) == 1 && number < oldest;
+    return run_file_number(name, "run-", &number, NULL) && number < oldest;
 }
 
 /* The oldest run that is to be kept; the newest always is. */

@@ -95,9 +95,9 @@ merge_foreign(struct run *run, struct error *err)
         unlinkat(run->dirfd, name, 0);
         return 0;
     }
-    char old[STATE_NAME_MAX];
-    run_file_name(old, run->record.number, "changes");
-    if (renameat(run->dirfd, name, run->dirfd, old) < 0) {
+    char changes[STATE_NAME_MAX];
+    run_file_name(changes, run->record.number, "changes");
+    if (renameat(run->dirfd, name, run->dirfd, changes) < 0) {
         rc = error_set_errno(err, ERR_INTERNAL, errno, "cannot rename the run's changes");
         chg_unref(merged);
         return rc;

@@ -58,7 +58,7 @@ drop_expired(struct engine *e, struct error *err)
                              : error_set(err, ERR_INTERNAL, -rc, "cannot drop an old sync");
         buf_clear(&uid);
     }
-    return 0;
+    return rc == -ENOENT ? 0 : error_set(err, ERR_INTERNAL, -rc, "cannot look for old syncs");
 }
 
 int

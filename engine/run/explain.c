@@ -456,8 +456,8 @@ add_deliverer(struct explanation *x)
     const struct run_record *sent = &x->sent;
     if (sent->number && strcmp(buf_z(&x->outcome), "delivered") == 0) {
         number = sent->number;
-    } else if (sscanf(x->segment_name, "state-%" SCNu64, &number) != 1) {
-        sscanf(x->segment_name, "run-%" SCNu64, &number);
+    } else if (!run_file_number(x->segment_name, "state-", &number, NULL)) {
+        run_file_number(x->segment_name, "run-", &number, NULL);
         buf_addf(x->out, "run %" PRIu64 " or before", number);
         return;
     }

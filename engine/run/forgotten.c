@@ -36,9 +36,9 @@ forgotten_runs(int dirfd, uint64_t last_run, uint64_t *newest, struct error *err
     DIR *dir = open_dir(dirfd, ".", err);
     for (struct dirent *e; dir && (e = readdir(dir));) {
         uint64_t number;
-        int n = 0;
-        if (sscanf(e->d_name, "run-%" SCNu64 ".log%n", &number, &n) == 1 && n > 0 &&
-            e->d_name[n] == '\0' && number > *newest)
+        const char *rest;
+        if (run_file_number(e->d_name, "run-", &number, &rest) && strcmp(rest, ".log") == 0 &&
+            number > *newest)
             *newest = number;
     }
     if (dir)

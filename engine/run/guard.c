@@ -5,6 +5,8 @@
  */
 #include "run/run.h"
 
+#include <inttypes.h>
+
 enum { FREE_DELETES = 100 }; /* the default bound is for syncs that delivered more than this */
 static const double DEFAULT_SHARE = 0.2;
 
@@ -31,10 +33,10 @@ run_guard(const struct definition *def, const struct diff_counts *counts, uint64
         return NULL;
     /* Rows without a usable identifier are no model either. */
     if (counts->rows == counts->refused && deletes + foreign > 0)
-        return arena_printf(arena, "%s: %llu records would be deleted",
+        return arena_printf(arena, "%s: %" PRIu64 " records would be deleted",
                             counts->rows ? "every row of the model was refused"
                                          : "the model is empty",
-                            (unsigned long long)(deletes + foreign));
+                            deletes + foreign);
     uint64_t bound;
     if (too_many(def, deletes, counts->delivered, &bound))
         return arena_printf(arena,

@@ -2,6 +2,7 @@
 #include "run/run.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 
 #include "base/cleanup.h"
 #include "base/fileio.h"
@@ -36,6 +37,22 @@ void
 run_file_name(char out[STATE_NAME_MAX], uint64_t number, const char *what)
 {
     snprintf(out, STATE_NAME_MAX, "run-%llu.%s", (unsigned long long)number, what);
+}
+
+bool
+run_file_number(const char *name, const char *prefix, uint64_t *number, const char **rest)
+{
+    size_t n = strlen(prefix);
+    if (strncmp(name, prefix, n) != 0 || name[n] < '0' || name[n] > '9')
+        return false;
+    *number = 0;
+    for (name += n; *name >= '0' && *name <= '9'; name++)
+        if (__builtin_mul_overflow(*number, 10, number) ||
+            __builtin_add_overflow(*number, (uint64_t)(*name - '0'), number))
+            return false;
+    if (rest)
+        *rest = name;
+    return true;
 }
 
 void
@@ -666,11 +683,11 @@ run_execute(struct run *run, struct error *err)
         end_failed(run, err);
     const struct run_record *r = &run->record;
     if (run->numbered)
-        run_log(run, "%s: %llu inserts, %llu updates, %llu deletes offered, %llu rejected%s%s",
-                run_outcome_name(r->outcome), (unsigned long long)r->inserts,
-                (unsigned long long)r->updates, (unsigned long long)(r->deletes + r->foreign),
-                (unsigned long long)r->rejected, r->error ? ": " : "",
-                r->error ? r->error : "");
+        run_log(run,
+                "%s: %" PRIu64 " inserts, %" PRIu64 " updates, %" PRIu64
+                " deletes offered, %" PRIu64 " rejected%s%s",
+                run_outcome_name(r->outcome), r->inserts, r->updates, r->deletes + r->foreign,
+                r->rejected, r->error ? ": " : "", r->error ? r->error : "");
     if (rc == 0)
         return 0;
     return err->kind == ERR_CANCELLED                        ? ECANCELED

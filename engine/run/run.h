@@ -165,3 +165,6 @@ void run_set_phase(struct run *run, enum run_phase phase);
 /* file names within a sync's directory: "run-12.changes" */
 enum { STATE_NAME_MAX = 64 };
 void run_file_name(char out[STATE_NAME_MAX], uint64_t number, const char *what);
+/* The reverse: the number behind `prefix` ("run-", "state-") in a file's name, and (rest MAY be
+ * NULL) what follows it. False: it is no such name. */
+bool run_file_number(const char *name, const char *prefix, uint64_t *number, const char **rest);
