@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """What nobody promised stays as it was: files of the state directory with a bit turned, cut short or
-gone; bits that turn within the catalogue; two daemons on one state; a source that loses a column or changes a type; a destination that
-drops the table or a column; the clock a year ahead and back. It is noticed and named, or does no
-harm: nothing twice, no delete that the model does not justify, never a silent full run.
+gone; bits that turn within the catalogue's rows; two daemons on one state; a source that loses a
+column or changes a type; a destination that drops the table or a column; the clock a year ahead and
+back. It is noticed and named, or does no harm: nothing twice, no delete that the model does not
+justify, never a silent full run.
 
     damage.py [--count N] [--seed S] [--only PART]
 
