@@ -5,8 +5,6 @@
 #include <stdio.h>
 #include <syslog.h>
 
-#include "base/cleanup.h"
-
 static enum log_level threshold = LOG_LEVEL_INFO;
 static bool use_syslog;
 
@@ -26,13 +24,13 @@ log_line(enum log_level level, const char *format, ...)
     static const int priorities[] = {LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG};
     if (level > threshold)
         return;
-    AUTO_BUF struct buf line = BUF_INIT(8192);
+    char line[8192]; /* there may be no memory, and that is what is to be said */
     va_list ap;
     va_start(ap, format);
-    buf_vaddf(&line, format, ap);
+    vsnprintf(line, sizeof line, format, ap);
     va_end(ap);
     if (use_syslog)
-        syslog(priorities[level], "%s", buf_z(&line));
+        syslog(priorities[level], "%s", line);
     else
-        fprintf(stderr, "retlfs: %s: %s\n", names[level], buf_z(&line));
+        fprintf(stderr, "retlfs: %s: %s\n", names[level], line);
 }
