@@ -20,4 +20,5 @@ case $? in
     exit 1
     ;;
 esac
-"$1"
+# shellcheck disable=SC2086
+${RETLFS_WRAPPER:-} "$1"

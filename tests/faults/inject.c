@@ -12,6 +12,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -219,6 +220,25 @@ OPENAT(openat64)
  * to the dynamic linker ---- */
 
 #ifdef INJECT_MEMORY
+/* A sanitizer asks where a thread's stack is, and gives up without an answer. */
+static __thread bool asked __attribute__((tls_model("initial-exec")));
+
+REAL(int, pthread_getattr_np, pthread_t, pthread_attr_t *)
+int
+pthread_getattr_np(pthread_t thread, pthread_attr_t *attr)
+{
+    asked = true;
+    int rc = get_pthread_getattr_np()(thread, attr);
+    asked = false;
+    return rc;
+}
+
+static bool
+memory_strikes(const char *call)
+{
+    return !asked && strikes(COUNT_MEMORY, call, NULL);
+}
+
 REAL(void *, malloc, size_t)
 REAL(void *, realloc, void *, size_t)
 REAL(void *, calloc, size_t, size_t)
@@ -226,19 +246,19 @@ REAL(void *, calloc, size_t, size_t)
 void *
 malloc(size_t n)
 {
-    return strikes(COUNT_MEMORY, "malloc", NULL) ? NULL : get_malloc()(n);
+    return memory_strikes("malloc") ? NULL : get_malloc()(n);
 }
 
 void *
 realloc(void *p, size_t n)
 {
-    return strikes(COUNT_MEMORY, "realloc", NULL) ? NULL : get_realloc()(p, n);
+    return memory_strikes("realloc") ? NULL : get_realloc()(p, n);
 }
 
 void *
 calloc(size_t n, size_t size)
 {
-    return strikes(COUNT_MEMORY, "calloc", NULL) ? NULL : get_calloc()(n, size);
+    return memory_strikes("calloc") ? NULL : get_calloc()(n, size);
 }
 #endif
 

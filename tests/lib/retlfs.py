@@ -32,7 +32,7 @@ signal.signal(signal.SIGTERM, signal.default_int_handler)
 # Never right, whatever a test does.
 ALARM = re.compile(
     r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|Assertion .*failed"
-    r"|stack smashing|double free|free\(\): invalid|corrupted"
+    r"|^==\d+== |stack smashing|double free|free\(\): invalid|corrupted"
 )
 # Right only where the test says so (Mount(expect=…)).
 COMPLAINT = re.compile(r"^(?!retlfs: (info|debug): ).*\b(error|warning)\b", re.IGNORECASE)

@@ -4,6 +4,7 @@ stay to be seen; in `mirror` a row of somebody else's stands at the destination 
 run, so that a delete that the model does not justify (or a silent full run, which would be held
 for it) shows."""
 
+import csv
 import errno
 import time
 
@@ -13,17 +14,40 @@ MODES = ["insert", "bag", "upsert", "mirror", "update", "full"]
 FOREIGN = -1
 
 
+def uuid_of(number):
+    return "md5(%s::text)::uuid" % number
+
+
 def series(first, last):
     """Rows i from first to last, in the SQL of both databases."""
     return "(WITH RECURSIVE s(i) AS (SELECT %d UNION ALL SELECT i + 1 FROM s WHERE i < %d) SELECT i FROM s) s" % (
         first, last)
 
 
-class Subject:
-    """One sync. `source` and `dest` are pairs: the database, and the name of the connection."""
+class CsvFile(Sqlite):
+    """A source: the table is kept in SQLite and written out whenever it has changed."""
 
-    def __init__(self, mount, rng, mode, source, dest, rows, tag=""):
-        self.mount, self.mode, self.rng, self.rows = mount, mode, rng, rows
+    def __init__(self, path):
+        super().__init__("%s.db" % path)
+        self.file = str(path)
+
+    @property
+    def connection(self):
+        return {"driver": "csv", "path": self.file}
+
+    def export(self, table):
+        with open(self.file, "w", newline="") as out:
+            writer = csv.writer(out)
+            writer.writerow(("id", "v", "n"))
+            writer.writerows(self.sql("SELECT id, v, n FROM %s" % table))
+
+
+class Subject:
+    """One sync. `source` and `dest` are pairs: the database, and the name of the connection.
+    `uuid`: the identifier is a UUID (PostgreSQL only); id, which is equal to it, stays."""
+
+    def __init__(self, mount, rng, mode, source, dest, rows, tag="", uuid=False):
+        self.mount, self.mode, self.rng, self.rows, self.uuid = mount, mode, rng, rows, uuid
         self.src_db, source_name = source
         self.db, dest_name = dest
         self.name = "%s_%s_%s%s" % (mode, source_name, dest_name, tag)
@@ -31,39 +55,50 @@ class Subject:
         self.usual = 0.2
         self.next_id, self.foreign, self.serial = 1, False, 0
         for db, table, key in (self.src_db, self.src, ""), (self.db, self.dest, self._key()):
-            db.sql("CREATE TABLE %s (id integer%s, v text, n %s)" % (table, key, "text" if is_lite(db) else "numeric"))
-        self.add(rows)
+            db.sql("CREATE TABLE %s (id integer%s, v text, n %s%s)" % (
+                table, "" if uuid else key, "text" if is_lite(db) else "numeric", ", u uuid" + key if uuid else ""))
+        self._do([self._adding(rows)])
         config = {"source": {"connection": source_name, "table": self.src},
                   "destination": {"connection": dest_name, "object": self.dest}, "max_deletes": "100%"}
+        if isinstance(self.src_db, CsvFile):
+            config["source"] = {"connection": source_name, "types": {"id": "integer"}}
         if mode != "bag":
-            config["identifier"] = "id"
+            config["identifier"] = "u" if uuid else "id"
+        columns = ["id", "v", "n"] + ["u"] * uuid
         self.sync = mount.sync(self.name).define(
-            config=config, mappings=[("id", "id"), ("v", "v"), ("n", "n")], mode="insert" if mode == "bag" else mode)
+            config=config, mappings=[(c, c) for c in columns], mode="insert" if mode == "bag" else mode)
 
     def _key(self):
         return "" if self.mode in ("insert", "bag") else " PRIMARY KEY"
 
-    def add(self, n):
+    def _do(self, statements):
+        self.src_db.sql(";\n".join(statements))
+        if isinstance(self.src_db, CsvFile):
+            self.src_db.export(self.src)
+
+    def _adding(self, n):
         first, last = self.next_id, self.next_id + n - 1
         self.next_id = last + 1
         number = "i || '.25'" if is_lite(self.src_db) else "i / 7.0"
-        self.src_db.sql("INSERT INTO %s SELECT i, 'v' || i || ' %s', %s FROM %s" % (
-            self.src, "x" * 40, number, series(first, last)))
         if self.mode == "update":
             self.db.sql("INSERT INTO %s (id) SELECT i FROM %s" % (self.dest, series(first, last)))
+        return "INSERT INTO %s SELECT i, 'v' || i || ' %s', %s%s FROM %s" % (
+            self.src, "x" * 40, number, ", " + uuid_of("i") if self.uuid else "", series(first, last))
 
     def change(self, n):
         """New rows, and what else the mode cares for."""
         first, self.serial = self.next_id, self.serial + 1
-        self.add(n)
+        todo = [self._adding(n)]
         if self.mode not in ("insert", "bag"):
-            self.src_db.sql("UPDATE %s SET v = 'u%d ' || id WHERE id %% 7 = %d" % (
+            todo.append("UPDATE %s SET v = 'u%d ' || id WHERE id %% 7 = %d" % (
                 self.src, self.serial, self.rng.randrange(7)))
         if self.mode == "mirror":
-            self.src_db.sql("DELETE FROM %s WHERE id %% 97 = %d AND id < %d" % (self.src, self.rng.randrange(97), first))
+            todo.append("DELETE FROM %s WHERE id %% 97 = %d AND id < %d" % (self.src, self.rng.randrange(97), first))
             if not self.foreign and self.sync.status_json().get("last_ok"):
                 self.foreign = True
-                self.db.sql("INSERT INTO %s VALUES (%d, 'somebody else''s', NULL)" % (self.dest, FOREIGN))
+                self.db.sql("INSERT INTO %s VALUES (%d, 'somebody else''s', NULL%s)" % (
+                    self.dest, FOREIGN, ", gen_random_uuid()" if self.uuid else ""))
+        self._do(todo)
 
     def run(self, verb="run"):
         began = time.monotonic()
