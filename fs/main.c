@@ -70,7 +70,7 @@ check(const char *dir)
         fail(&err);
         return EXIT_UNREADABLE;
     }
-    fwrite(buf_z(&out), 1, out.n, stdout);
+    (void)fwrite(buf_z(&out), 1, out.n, stdout);
     if (fflush(stdout) != 0 || ferror(stdout))
         return EXIT_UNREADABLE;
     fprintf(stderr, "%u files checked, %d faults\n", files, faults);
@@ -336,7 +336,7 @@ run(struct options *o)
         return fail(&err);
     if (limit_reach(o, &err) < 0)
         return fail(&err);
-    signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGPIPE, SIG_IGN);
     umask(0);
     /* What a run sorts in goes back to the system when it ends. Left alone, malloc learns to
      * keep blocks of that size, once for each thread that ever ran something. */

@@ -43,8 +43,8 @@ struct pg_link {
 
 /* Initialises the link before anything can fail: pg_disconnect is due in any case. */
 int pg_connect(struct pg_link *link, const struct pg_options *options, const char *sync,
-               const atomic_bool *cancelled, struct error *err);
-/* From here on pg_cancel is what ends a wait, and `cancelled` is not looked at. */
+               const atomic_bool *asked, struct error *err);
+/* From here on pg_cancel is what ends a wait, and `asked` is not looked at. */
 void pg_opened(struct pg_link *link);
 void pg_disconnect(struct pg_link *link);
 void pg_cancel(struct pg_link *link);

@@ -391,6 +391,7 @@ static int
 follow(struct pg_ranges *r, pg_line_fn tuple, void *arg, struct error *err)
 {
     for (size_t i = 0; i <= r->nbounds + 1; i++) {
+        /* NOLINTNEXTLINE(clang-analyzer-core.DivideZero): pg_ranges_open makes two at least */
         struct lane *lane = &r->lanes[i % r->nlanes];
         for (bool ended = false; !ended;) {
             AUTO_FREE struct chunk *c = take(lane);

@@ -182,16 +182,16 @@ types_read(sqlite3_stmt *stmt, int i, enum value_type declared, struct types_slo
 }
 
 static int
-bind_double(sqlite3_stmt *stmt, int i, const struct value *v)
+bind_double(sqlite3_stmt *stmt, int i, struct str text)
 {
-    char text[64];
-    if (v->n == 0 || v->n >= sizeof text)
+    char z[64];
+    if (text.n >= sizeof z)
         return -EINVAL;
-    memcpy(text, v->p, v->n);
-    text[v->n] = '\0';
+    memcpy(z, text.p, text.n);
+    z[text.n] = '\0';
     char *end;
-    double d = strtod(text, &end);
-    if (isnan(d) || *end || end == text)
+    double d = strtod(z, &end);
+    if (isnan(d) || *end || end == z)
         return -EINVAL;
     return sqlite3_bind_double(stmt, i, d);
 }
@@ -212,7 +212,7 @@ types_bind(sqlite3_stmt *stmt, int i, const struct value *v)
             return -EINVAL;
         return sqlite3_bind_int64(stmt, i, number);
     case V_FLOAT:
-        return bind_double(stmt, i, v);
+        return bind_double(stmt, i, (struct str){p, v->n});
     case V_BYTES:
         return sqlite3_bind_blob64(stmt, i, p, v->n, SQLITE_STATIC);
     case V_DECIMAL:

@@ -9,6 +9,8 @@
 
 #include "base/utf8.h"
 
+#undef complain /* here is the function itself */
+
 enum {
     EXCERPT_BEFORE = 160, /* bytes of a long line shown before the fault */
     MASK_LENGTH = 3,      /* "***", whatever is behind it: not even the length is told */

@@ -19,6 +19,9 @@ struct text_file {
  * what the user wrote become '?', so that a complaint is as many lines as it seems. */
 int complain(struct complaint *c, const struct text_file *f, size_t at, const char *hint,
              const char *format, ...) __attribute__((format(printf, 5, 6)));
+#ifdef __clang_analyzer__
+#define complain(...) error_is_negative((complain)(__VA_ARGS__)) /* as in base/error.h */
+#endif
 /* Returns -ENOMEM. */
 int complain_memory(struct complaint *c, const struct text_file *f);
 /* The line of the byte at `at`, from 1. */

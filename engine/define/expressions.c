@@ -123,7 +123,7 @@ expressions_free(struct expressions *x)
 {
     if (!x)
         return NULL;
-    for (size_t i = 0; i < x->n; i++)
+    for (size_t i = 0; x->items && i < x->n; i++)
         sqlite3_finalize(x->items[i].stmt);
     sandbox_close(x->sandbox);
     arena_done(&x->arena);

@@ -690,6 +690,7 @@ run_execute(struct run *run, struct error *err)
                 r->rejected, r->error ? ": " : "", r->error ? r->error : "");
     if (rc == 0)
         return 0;
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): err is never NULL */
     return err->kind == ERR_CANCELLED                        ? ECANCELED
            : err->errnum == ENOEXEC || err->errnum == ESTALE ? err->errnum
                                                              : EIO;

@@ -33,7 +33,9 @@ options(const char *dsn, const char *host, const char *dbname, const char *port)
 static void
 test_place(void)
 {
-    char *host = strdup(getenv("PGHOST")), *port = strdup(getenv("PGPORT"));
+    const char *given_host = getenv("PGHOST"), *given_port = getenv("PGPORT");
+    char *host = strdup(given_host ? given_host : ""),
+         *port = strdup(given_port ? given_port : "");
     setenv("PGHOST", "envhost", 1);
     setenv("PGPORT", "7777", 1);
     unsetenv("PGDATABASE");

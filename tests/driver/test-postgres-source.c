@@ -99,7 +99,7 @@ same_as_server(const char *output, const char *value)
         const char *bar = memchr(line, '|', (size_t)(end - line));
         size_t half = bar ? (size_t)(bar - line) : 0;
         if (half < 2 || (size_t)(end - bar - 1) != half ||
-            memcmp(line + 2, bar + 3, half - 2)) {
+            memcmp(line + 2, bar + 3, half - 2) != 0) {
             printf("#   %s: %.*s\n", value, (int)(end - line), line);
             break;
         }
@@ -460,7 +460,7 @@ open_side_by_side(const char *name, int readers)
     struct drive_source s = side_by_side(name, readers);
     struct model model = {.sync = "cancel-me", .table = name};
     struct schema schema;
-    struct source_plan plan;
+    struct source_plan plan = {.ordered = false};
     struct error err = ERROR_INIT;
     void *handle = NULL;
     const char *columns[] = {"id", "v"};

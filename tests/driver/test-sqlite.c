@@ -624,9 +624,12 @@ test_describe(void)
         "CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT NOT NULL, b REAL DEFAULT 1, g AS (id))");
     struct dest d = {.object = "T", .fields = "id:integer", .nkey = 1};
     struct error err = ERROR_INIT;
-    struct schema s;
+    struct schema s = {0};
     void *h = open_dest(&d, &err);
-    CHECK(h && driver_sqlite.dest_describe(h, &s, &err) == 0 && s.n == 4);
+    bool good = h && driver_sqlite.dest_describe(h, &s, &err) == 0 && s.n == 4 && s.columns;
+    CHECK(good);
+    if (!good)
+        return;
     CHECK(s.columns[0].has_default && s.columns[1].not_null && !s.columns[1].has_default);
     CHECK(s.columns[2].has_default && s.columns[2].type == V_FLOAT && s.columns[3].generated);
     driver_sqlite.dest_close(h);

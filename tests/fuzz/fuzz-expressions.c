@@ -70,7 +70,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         value = (struct str){newline + 1, (size_t)((const char *)data + n - newline - 1)};
         n = (size_t)(newline - (const char *)data);
     }
-    AUTO_FREE char *text = strndup((const char *)data, n);
+    AUTO_FREE char *text = strndup(data ? (const char *)data : "", n);
     MUST(text);
     const struct schema schema = {(struct column *)columns, COLUMNS};
     const struct mapping mapping = {.expression = text, .field = "f", .line = 2};

@@ -21,7 +21,7 @@ tap_check(bool ok, const char *what, const char *file, int line)
     printf("%sok %d - %.*s\n", ok ? "" : "not ", tap_count, line_end, what ? what : "");
     if (!ok)
         printf("#   at %s:%d\n", file, line);
-    fflush(stdout);
+    (void)fflush(stdout);
     return ok;
 }
 

@@ -390,7 +390,7 @@ static void
 test_limits(void)
 {
     struct error err = ERROR_INIT;
-    node_id a = dir(NODE_SYNCS, "limits"), deep = a, id = 0;
+    node_id a = dir(NODE_SYNCS, "limits"), deep, id = 0;
     char name[32];
     int rc = 0;
     catalog_begin(c, &err); /* one fsync for all */

@@ -268,6 +268,7 @@ test_clean(void)
         {"\xC2\x9B"
          "1m\xC2\xA0",
          "??1m\xC2\xA0"},
+        /* NOLINTNEXTLINE(misc-misleading-bidirectional): which is what is tested */
         {"x\xE2\x80\xA8y\xE2\x80\xAEz\xE2\x81\xA9", "x???y???z???"},
         {"\xFF\xC3(\xE2\x82", "?"
                               "?("
