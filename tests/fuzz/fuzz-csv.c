@@ -81,6 +81,32 @@ check_window(uint8_t dialect, uint8_t before, struct str bytes, const struct res
     buf_done(&again.rows);
 }
 
+/* A look into the midst of the file, as far as that may be from a record's beginning, comes to
+ * its end. */
+static void
+check_look(uint8_t dialect, size_t at, struct str bytes)
+{
+    struct csv_reader r = reader(dialect);
+    struct files files;
+    struct error err = ERROR_INIT;
+    MUST(files_open(&files, fuzz_file(bytes), &err) == 0);
+    int rc = csv_reader_open(&r, &files, 0, &err);
+    MUST(rc == 0 && feed_offset(&r.feed) == (off_t)r.feed.pos);
+    MUST(csv_reader_seek(&r, (off_t)at, &err) == 0 && feed_offset(&r.feed) == (off_t)at);
+    csv_reader_skip(&r);
+    size_t steps = 0;
+    while ((rc = csv_reader_next(&r, &err)) != 0) {
+        MUST(rc > 0 || err.kind == ERR_DATA || err.kind == ERR_LIMIT);
+        MUST(steps++ <= bytes.n);
+        if (rc < 0 && err.kind == ERR_LIMIT)
+            break;
+        if (rc < 0)
+            csv_reader_skip(&r);
+    }
+    csv_reader_done(&r);
+    files_done(&files);
+}
+
 /* The whole driver, with and without a header, as text and with types. */
 static void
 check_driver(uint8_t dialect, struct str bytes)
@@ -119,6 +145,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     if (data[1] >= 128 && !mark)
         check_window(data[0], data[1] - 128, bytes, &plain);
     buf_done(&plain.rows);
+    check_look(data[0], data[1] % (bytes.n + 1), bytes);
     check_driver(data[0], bytes);
     return 0;
 }
