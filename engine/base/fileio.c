@@ -70,6 +70,38 @@ file_read_whole(int dirfd, const char *path, struct buf *out, struct error *err)
     return 0;
 }
 
+/* What has not gone out of the file's first n bytes does; where the system has no such call,
+ * the fsync that follows does it all. */
+static int
+write_out(int fd, off_t n, const char *name, const atomic_bool *cancelled, struct error *err)
+{
+    enum {
+        STEP = 16 << 20,
+        HOW = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER
+    };
+    for (off_t at = 0; n - at > STEP; at += STEP) {
+        int rc = cancel_check(cancelled, err);
+        if (rc < 0)
+            return rc;
+        if (sync_file_range(fd, at, STEP, HOW) == 0)
+            continue;
+        /* told once: the fsync would not hear of it again */
+        bool lost = errno == EIO || errno == ENOSPC || errno == EDQUOT;
+        return lost ? error_set_errno(err, ERR_INTERNAL, errno, "cannot sync \"%s\"", name) : 0;
+    }
+    return 0;
+}
+
+int
+file_sync_data(int fd, const char *name, const atomic_bool *cancelled, struct error *err)
+{
+    struct stat st;
+    int rc = fstat(fd, &st) < 0 ? 0 : write_out(fd, st.st_size, name, cancelled, err);
+    if (rc == 0 && fsync(fd) < 0)
+        rc = error_set_errno(err, ERR_INTERNAL, errno, "cannot sync \"%s\"", name);
+    return rc;
+}
+
 int
 file_sync_dir(int dirfd, struct error *err)
 {

@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include "base/buf.h"
+#include "base/cancel.h"
 #include "base/error.h"
 
 /* All n bytes or an error (EINTR and short writes handled). 0 or -errno. */
@@ -14,6 +15,9 @@ int file_write_all(int fd, const void *p, size_t n, struct error *err);
 int file_read_at(int fd, void *p, size_t n, off_t off, struct error *err);
 /* Appends the file to *out (its cap holds). 0 or -errno. */
 int file_read_whole(int dirfd, const char *path, struct buf *out, struct error *err);
+/* fsyncs the file, which messages call `name`. A large one goes out piece by piece, and between
+ * them ERR_CANCELLED ends it. */
+int file_sync_data(int fd, const char *name, const atomic_bool *cancelled, struct error *err);
 /* fsyncs the directory itself: makes created, renamed and removed names durable. */
 int file_sync_dir(int dirfd, struct error *err);
 /* mkdir that does not mind an existing directory; returns an O_DIRECTORY descriptor or -errno.

@@ -19,6 +19,7 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/cancel.h"
 #include "base/error.h"
 #include "base/value.h"
 
@@ -100,6 +101,9 @@ int chg_add(struct chg_writer *w, const struct entry *e, struct error *err);
  * have equal digests. */
 int chg_finish(struct chg_writer *w, bool sync, struct chg_totals *totals, uint8_t *digest,
                struct error *err);
+/* Once the flag is set, chg_finish may end with ERR_CANCELLED instead of syncing a large file.
+ */
+void chg_cancel_by(struct chg_writer *w, const atomic_bool *cancelled);
 /* Frees w and removes the file. NULL-safe. */
 void chg_discard(struct chg_writer *w);
 

@@ -23,6 +23,7 @@ struct chg_writer {
     ZSTD_CCtx *cctx;
     struct buf header, block, packed, index, last_key, text, digest_piece;
     EVP_MD_CTX *digest;
+    const atomic_bool *cancelled;
     uint64_t offset; /* bytes in the file */
     uint64_t seq;    /* of the entry before */
     uint64_t nblocks;
@@ -378,9 +379,13 @@ finish(struct chg_writer *w, bool sync, uint8_t *digest, struct error *err)
         rc = flush_digest(w, err);
     if (rc == 0 && digest && EVP_DigestFinal_ex(w->digest, digest, NULL) != 1)
         rc = error_set(err, ERR_INTERNAL, EIO, "cannot compute a SHA-256");
-    if (rc == 0 && sync && fsync(w->fd) < 0)
-        rc = error_set_errno(err, ERR_INTERNAL, errno, "cannot sync \"%s\"", w->name);
-    return rc;
+    return rc == 0 && sync ? file_sync_data(w->fd, w->name, w->cancelled, err) : rc;
+}
+
+void
+chg_cancel_by(struct chg_writer *w, const atomic_bool *cancelled)
+{
+    w->cancelled = cancelled;
 }
 
 int

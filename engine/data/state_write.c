@@ -44,6 +44,7 @@ state_merge(const struct state *s, const struct chg_meta *meta, const atomic_boo
         chg_discard(w);
         return rc;
     }
+    chg_cancel_by(w, cancelled);
     rc = chg_finish(w, true, NULL, NULL, err);
     if (rc == 0 && ret_live)
         *ret_live = live;
@@ -125,8 +126,10 @@ state_apply(struct chg *sent, struct chg *rejected, const atomic_bool *cancelled
         rc = copy_delivered(cur, &set, cancelled, w, err);
     chg_cursor_close(cur);
     chg_cursor_close(set.cursor);
-    if (rc == 0)
-        return chg_finish(w, true, totals, NULL, err);
-    chg_discard(w);
-    return rc;
+    if (rc < 0) {
+        chg_discard(w);
+        return rc;
+    }
+    chg_cancel_by(w, cancelled);
+    return chg_finish(w, true, totals, NULL, err);
 }

@@ -154,6 +154,7 @@ run_compare(struct run *run, struct error *err)
         rc = diff(run, err);
     if (rc < 0)
         return rc;
+    chg_cancel_by(run->writer, &run->cancelled);
     rc = chg_finish(TAKE(run->writer), run->verb != VERB_PLAN, NULL, NULL, err);
     return rc < 0 ? rc : chg_open(run->dirfd, name, &run->changes, err);
 }

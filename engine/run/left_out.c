@@ -132,6 +132,7 @@ left_out_filter(const struct left_out *l, struct chg *from, unsigned views,
         chg_discard(w);
         return rc;
     }
+    chg_cancel_by(w, cancelled);
     rc = chg_finish(w, true, NULL, NULL, err);
     return rc < 0 ? rc : chg_open(dirfd, name, ret, err);
 }

@@ -151,6 +151,7 @@ plan_write(struct chg *changes, struct sorter *foreign, const char *why_full, un
         chg_discard(m.out);
         return rc;
     }
+    chg_cancel_by(m.out, cancelled);
     rc = chg_finish(m.out, true, NULL, id ? digest : NULL, err);
     if (rc < 0)
         return rc;

@@ -283,6 +283,7 @@ refusals_write(struct refusals *r, struct chg *changes, struct sender *sender,
         chg_discard(j.out);
         return rc;
     }
+    chg_cancel_by(j.out, cancelled);
     rc = chg_finish(j.out, true, NULL, NULL, err);
     return rc < 0 ? rc : chg_open(dirfd, name, ret, err);
 }

@@ -291,5 +291,6 @@ rekey_run(const struct diff_settings *settings, struct mapper *mapper, const boo
         chg_discard(state);
         return rc;
     }
+    chg_cancel_by(state, settings->cancelled);
     return chg_finish(state, true, NULL, NULL, err);
 }

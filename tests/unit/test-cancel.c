@@ -119,6 +119,22 @@ test_sorter(void)
     sorter_free(s);
 }
 
+/* The file that a disk takes long to take. */
+static void
+test_sync(void)
+{
+    struct error err = ERROR_INIT;
+    atomic_bool no = false;
+    AUTO_CLOSE int fd = openat(dir, "large", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    AUTO_FREE char *zeros = calloc(1, 1 << 20);
+    int rc = fd < 0 || !zeros ? -ENOMEM : 0;
+    for (int i = 0; i < 40 && rc == 0; i++)
+        rc = file_write_all(fd, zeros, 1 << 20, &err);
+    CHECK(rc == 0 && file_sync_data(fd, "large", &no, &err) == 0);
+    CHECK(file_sync_data(fd, "large", &yes, &err) == -ECANCELED && err.kind == ERR_CANCELLED);
+    unlinkat(dir, "large", 0);
+}
+
 int
 main(void)
 {
@@ -131,6 +147,7 @@ main(void)
     test_state(changes);
     test_run_files(changes);
     test_sorter();
+    test_sync();
     chg_unref(changes);
     close(dir);
     struct error err = ERROR_INIT;
