@@ -139,7 +139,7 @@ test_files(void)
 static void
 test_tombstone(void)
 {
-    struct node n;
+    struct node n = {0};
     node_id s = make_sync("tombstone");
     CHECK(put(s, "next", "bogus\n") == 0);
     CHECK(ctree_unlink(c, s, "mode", false, &me) == 0);
