@@ -56,11 +56,19 @@ forget_gone(struct inode *i)
     *l = (struct row_links){0};
 }
 
+/* The one by which the kernel knows it in its directory. */
+static const char *
+name_of(const struct place *at)
+{
+    return at->name ? at->name : at->item->name;
+}
+
 void
 forget_note(struct forget *f, struct inode *i, uint64_t dir)
 {
     const struct place *at = &i->place;
-    if (!at->name || !(at->item->flags & ITEM_PASSING))
+    unsigned flags = at->item ? at->item->flags : 0;
+    if (!(flags & ITEM_MANY) && !(at->name && (flags & ITEM_PASSING)))
         return;
     pthread_mutex_lock(&f->fs->table_lock);
     if (!i->row.of) {
@@ -79,8 +87,8 @@ drop_oldest(struct forget *f)
     struct inode *i = inode_of(f->rows.next);
     uint64_t dir = i->row.dir;
     char name[NAME_BYTES];
-    size_t n = strnlen(i->place.name, sizeof name);
-    memcpy(name, i->place.name, n);
+    size_t n = strnlen(name_of(&i->place), sizeof name);
+    memcpy(name, name_of(&i->place), n);
     forget_gone(i);
     f->writing++;
     pthread_mutex_unlock(&f->fs->table_lock);

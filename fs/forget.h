@@ -1,9 +1,9 @@
 /*
  * Asking the kernel to forget. It keeps the names it has looked up until memory is short, and
  * for each of them we keep an inode: whoever looks at a million pending rows one by one would
- * have us hold them all. Beyond some thousands of rows the oldest are dropped from its cache,
- * from a thread of its own that holds no lock: the kernel waits for look-ups in the same
- * directory.
+ * have us hold them all; so would who reads every run, for years. Beyond some thousands of rows
+ * and files of runs the oldest are dropped from its cache, from a thread of its own that holds
+ * no lock: the kernel waits for look-ups in the same directory.
  */
 #pragma once
 

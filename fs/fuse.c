@@ -466,7 +466,8 @@ do_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 struct page {
     fuse_req_t req;
-    struct inode *dir;
+    fuse_ino_t ino;
+    struct inode *dir; /* of it */
     char *p;
     size_t n, room;
 };
@@ -497,6 +498,8 @@ add_plus(void *arg, const struct listed *item)
                                       (off_t)item->next);
     if (n > left && f.inode)
         inode_forget(fs_of(page->req), f.inode, 1);
+    else if (f.inode)
+        forget_note(fs_of(page->req)->forget, f.inode, page->ino);
     page->n += n <= left ? n : 0;
     return n <= left;
 }
@@ -504,8 +507,10 @@ add_plus(void *arg, const struct listed *item)
 static void
 list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct dirs *d, bool plus)
 {
-    struct page page = {
-        .req = req, .dir = inode_at(req, ino), .room = size < READ_MAX ? size : READ_MAX};
+    struct page page = {.req = req,
+                        .ino = ino,
+                        .dir = inode_at(req, ino),
+                        .room = size < READ_MAX ? size : READ_MAX};
     AUTO_FREE char *p = page.p = malloc(page.room);
     if (!p) {
         reply(req, -ENOMEM);

@@ -218,15 +218,15 @@ static const struct item pending_items[] = {
 static const struct dir pending_dir = {ITEMS(pending_items)};
 
 static const struct item run_items[] = {
-    {"summary.json", ITEM_TEXT, .show = show_run, .which = RUN_SUMMARY},
-    {"log", ITEM_TEXT, ITEM_GROWS, RUN_LOG, .show = show_run},
-    {"changes.jsonl", ITEM_ROWS, ITEM_PASSING, RUN_SUMMARY, VIEW_SENT, show_run,
+    {"summary.json", ITEM_TEXT, ITEM_MANY, RUN_SUMMARY, .show = show_run},
+    {"log", ITEM_TEXT, ITEM_MANY | ITEM_GROWS, RUN_LOG, .show = show_run},
+    {"changes.jsonl", ITEM_ROWS, ITEM_MANY | ITEM_PASSING, RUN_SUMMARY, VIEW_SENT, show_run,
      rows_run_changes},
-    {"rejected.jsonl", ITEM_ROWS, ITEM_ALWAYS, RUN_SUMMARY, VIEW_REJECTED, show_run,
+    {"rejected.jsonl", ITEM_ROWS, ITEM_MANY | ITEM_ALWAYS, RUN_SUMMARY, VIEW_REJECTED, show_run,
      rows_run_rejected},
-    {"config.json", ITEM_TEXT, .show = show_run, .which = RUN_CONFIG},
-    {"mappings.csv", ITEM_TEXT, .show = show_run, .which = RUN_MAPPINGS},
-    {"mode", ITEM_TEXT, .show = show_run, .which = RUN_MODE},
+    {"config.json", ITEM_TEXT, ITEM_MANY, RUN_CONFIG, .show = show_run},
+    {"mappings.csv", ITEM_TEXT, ITEM_MANY, RUN_MAPPINGS, .show = show_run},
+    {"mode", ITEM_TEXT, ITEM_MANY, RUN_MODE, .show = show_run},
 };
 static const struct dir run_dir = {ITEMS(run_items)};
 static const struct item run_item = {"", ITEM_DIR, .dir = &run_dir};

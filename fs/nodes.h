@@ -40,6 +40,7 @@ enum item_flags {
     ITEM_ALWAYS = 4,  /* empty rather than absent when there are no rows */
     ITEM_STEADY = 16, /* what stat(2) says need not be asked again at once: a walk over rows
                          would do so for each, and for their directory */
+    ITEM_MANY = 32,   /* there are as many as runs: its name is given up in time (forget.h) */
     ITEM_GROWS = 8,   /* only ever appended to: a reader at its end gets what has come since */
 };
 
