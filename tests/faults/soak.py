@@ -222,11 +222,13 @@ def size_below(path):
 
 
 def gauges(mount):
+    """What may still fill after the first third is bounded: the log of a sync (10000 lines, as its
+    file shows them), SQLite's pages of it, the names of run files that the kernel keeps (16384)."""
     pid = mount.process.pid
-    return [Gauge("resident memory, KiB", 0.05, 3072, lambda: status_number(pid, "VmRSS")),
-            Gauge("descriptors", 0, 0, lambda: len(os.listdir("/proc/%d/fd" % pid))),
+    return [Gauge("resident memory, KiB", 0.05, 8192, lambda: status_number(pid, "VmRSS")),
+            Gauge("descriptors", 0, 2, lambda: len(os.listdir("/proc/%d/fd" % pid))),
             Gauge("threads", 0, 8, lambda: status_number(pid, "Threads")),
-            Gauge("state, KiB", 0.1, 256, lambda: size_below(mount.state) // 1024),
+            Gauge("state, KiB", 0.1, 2048, lambda: size_below(mount.state) // 1024),
             Gauge("state, files", 0.1, 8, lambda: sum(1 for _ in mount.state.rglob("*")))]
 
 
@@ -234,7 +236,8 @@ def soak(mount, psql, args, rng, happened):
     syncs = [Sync(mount, psql, mode, key, i) for i, (mode, key) in enumerate(
         [("upsert", "id"), ("mirror", "u"), ("insert", "id"), ("full", "id")])]
     looks = gauges(mount)
-    runs, serial, due = 0, 0, args.count / 5
+    # Samples begin when as many runs are kept as may be, twice.
+    runs, serial, due = 0, 0, max(args.count / 5, 8 * KEEP)
     while runs < args.count:
         serial += 1
         psql.sql("BEGIN", *(statement for s in syncs for statement in s.change(serial)), "COMMIT")
@@ -248,7 +251,7 @@ def soak(mount, psql, args, rng, happened):
                 print("FAILED: seed %s, run %d: %s of %s" % (args.seed, runs, event.__name__, s.name), flush=True)
                 raise
         if runs >= due:
-            due += args.count * 4 / 5 / SAMPLES
+            due += args.count / 2 / SAMPLES
             for s in syncs:
                 wait_for("an end", lambda s=s: s.sync.state() not in ("queued", "running"))
             for gauge in looks:
