@@ -135,6 +135,7 @@ class Metrics(MountTest):
             mappings=[("id", "id")], mode="upsert")
         sync.run("start")
         self.assertEqual(self.value(sync, "running"), 1)
+        wait_for("its number", lambda: sync.exists("runs/1"))
         sync.run("cancel")
         wait_for("its end", lambda: self.value(sync, "running") == 0)
         self.assertEqual(self.value(sync, "runs_total", outcome="cancelled"), 1)

@@ -4,9 +4,11 @@ a run that came due while no daemon ran. (When it is due: tests/unit/test-schedu
 
 import datetime
 import errno
+import hashlib
 import json
 import os
 import sqlite3
+import struct
 import subprocess
 import sys
 
@@ -19,6 +21,16 @@ TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 def seconds_away(text):
     when = datetime.datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ")
     return (when - datetime.datetime.utcnow()).total_seconds()
+
+
+def checksum(*values):
+    """As the catalogue has it (engine/catalog/checksum.c): type and length, or number, and bytes of each."""
+    digest = hashlib.sha256()
+    for v in values:
+        kind = {int: 1, str: 3, bytes: 4, type(None): 5}[type(v)]
+        body = v.encode() if kind == 3 else v if kind == 4 else b""
+        digest.update(struct.pack("<Qq", kind, v if kind == 1 else len(body)) + body)
+    return struct.unpack("<q", digest.digest()[:8])[0]
 
 
 class Schedule(MountTest):
@@ -126,6 +138,8 @@ class Schedule(MountTest):
         with sqlite3.connect(self.catalogue()) as db:
             db.execute("UPDATE sync SET data = json_set(data, '$.schedule.since',"
                        " json_extract(data, '$.schedule.since') - 172800000000) WHERE name = 'missed'")
+            db.create_function("checksum", -1, checksum)
+            db.execute("UPDATE sync SET sum = checksum(uid, last_run, data) WHERE name = 'missed'")
         db.close()
         self.mount.start()
         wait_for("the run", lambda: sync.last_run() == 1 and sync.summary()["outcome"] == "succeeded")
