@@ -229,7 +229,7 @@ static const struct item run_items[] = {
     {"mode", ITEM_TEXT, ITEM_MANY, RUN_MODE, .show = show_run},
 };
 static const struct dir run_dir = {ITEMS(run_items)};
-static const struct item run_item = {"", ITEM_DIR, .dir = &run_dir};
+static const struct item run_item = {"", ITEM_DIR, ITEM_MANY, .dir = &run_dir};
 static const struct item runs_items[] = {
     {"last", ITEM_LINK, ITEM_PASSING, .show = show_last_run},
 };
