@@ -265,7 +265,7 @@ fingerprint(const struct mapper *m, EVP_MD_CTX *digest, const bool *use,
     if (!EVP_DigestInit_ex(digest, EVP_sha256(), NULL) ||
         !EVP_DigestUpdate(digest, buf_z(&packed), packed.n) ||
         !EVP_DigestFinal_ex(digest, to, &n))
-        return error_set(err, ERR_INTERNAL, EIO, "cannot compute SHA-256");
+        return error_set(err, ERR_INTERNAL, EIO, "cannot compute a SHA-256");
     key->n += n;
     return 0;
 }
