@@ -49,6 +49,22 @@ given(const char *text)
 }
 
 int
+pg_parse_dsn(const char *dsn, PQconninfoOption **ret, struct error *err)
+{
+    /* libpq's own words may repeat the text, and with it a password. */
+    char *words = NULL;
+    *ret = PQconninfoParse(dsn, &words);
+    bool starved = !words || strstr(words, "out of memory");
+    PQfreemem(words);
+    if (*ret)
+        return 0;
+    if (starved)
+        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+    return error_set(err, ERR_CONFIG, EINVAL,
+                     "\"dsn\" is no connection string or URI that libpq understands");
+}
+
+int
 pg_check(const void *connection, struct error *err)
 {
     const struct pg_options *o = connection;
@@ -62,16 +78,14 @@ pg_check(const void *connection, struct error *err)
                          PG_READERS_MAX);
     if (!given(o->dsn))
         return pg_local_check(o, NULL, err);
-    /* libpq's own words may repeat the text, and with it a password. */
-    PQconninfoOption *parts = PQconninfoParse(o->dsn, NULL);
-    if (!parts)
-        return error_set(err, ERR_CONFIG, EINVAL,
-                         "\"dsn\" is no connection string or URI that libpq understands");
+    PQconninfoOption *parts;
+    int rc = pg_parse_dsn(o->dsn, &parts, err);
+    if (rc)
+        return rc;
     const char *secret = NULL;
     for (PQconninfoOption *p = parts; p->keyword; p++)
         if (given(p->val) && p->dispchar[0] == '*')
             secret = p->keyword;
-    int rc;
     if (secret)
         rc =
             error_set(err, ERR_CONFIG, EINVAL,

@@ -25,6 +25,8 @@ struct pg_options {
 };
 
 extern const struct option pg_option_table[];
+/* The parts of a "dsn", for PQconninfoFree. */
+int pg_parse_dsn(const char *dsn, PQconninfoOption **ret, struct error *err);
 /* struct driver's check and place. */
 int pg_check(const void *connection, struct error *err);
 int pg_place(const void *connection, struct buf *out, struct error *err); /* place.c */

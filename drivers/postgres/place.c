@@ -50,7 +50,10 @@ pg_place(const void *connection, struct buf *out, struct error *err)
 {
     const struct pg_options *o = connection;
     const char *parts[PARTS] = {NULL};
-    AUTO_INFO PQconninfoOption *dsn = o->dsn && *o->dsn ? PQconninfoParse(o->dsn, NULL) : NULL;
+    AUTO_INFO PQconninfoOption *dsn = NULL;
+    int rc = o->dsn && *o->dsn ? pg_parse_dsn(o->dsn, &dsn, err) : 0;
+    if (rc)
+        return rc;
     /* Not PQconndefaults: it asks who runs this process, which may take a network. */
     for (size_t i = 0; i < PARTS; i++)
         take(&parts[i], getenv(names[i].variable));
