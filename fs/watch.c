@@ -1,10 +1,17 @@
 /* Waking those who watch: see watch.h. */
 #include "watch.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/vec.h"
@@ -20,6 +27,8 @@ struct watch {
     VEC(node_id) changed;
     bool started, stop;
     pthread_t thread;
+    int toucher; /* socket to the child; -1: none */
+    pid_t child;
 };
 
 struct watch *
@@ -29,6 +38,7 @@ watch_create(struct fs *fs, const char *point)
     if (!w)
         return NULL;
     w->fs = fs;
+    w->toucher = -1;
     w->point = strdup(point);
     pthread_mutex_init(&w->lock, NULL);
     pthread_condattr_t attr;
@@ -64,6 +74,78 @@ watch_note(struct watch *w, node_id sync)
     pthread_mutex_unlock(&w->lock);
 }
 
+/* ---- the child: touches what it is told, a path a packet, and says so ---- */
+
+/* Only calls that are safe in the child of a process with threads. */
+static void
+touch_for_others(int parent)
+{
+    char path[PATH_MAX];
+    prctl(PR_SET_NAME, "retlfs-watch"); /* as ps(1) and killall(1) see it */
+    if (parent > 0)
+        close_range(0, (unsigned)parent - 1, 0);
+    close_range((unsigned)parent + 1, ~0U, 0);
+    for (ssize_t n; (n = recv(parent, path, sizeof path - 1, 0)) != 0;) {
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            break;
+        path[n] = '\0'; /* a failure is a watcher not woken, no more */
+        (void)utimensat(AT_FDCWD, path, NULL, AT_SYMLINK_NOFOLLOW);
+        if (send(parent, "", 1, MSG_NOSIGNAL) < 0)
+            break;
+    }
+    _exit(0);
+}
+
+static int
+start_child(struct watch *w)
+{
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+        return -errno;
+    pid_t pid = fork();
+    if (pid == 0)
+        touch_for_others(ends[1]);
+    int r = pid < 0 ? -errno : 0;
+    close(ends[1]);
+    if (r < 0) {
+        close(ends[0]);
+        return r;
+    }
+    w->toucher = ends[0];
+    w->child = pid;
+    return 0;
+}
+
+static void
+end_child(struct watch *w)
+{
+    if (w->toucher < 0)
+        return;
+    close(w->toucher);
+    w->toucher = -1;
+    while (waitpid(w->child, NULL, 0) < 0 && errno == EINTR) {
+    }
+}
+
+static void
+touch(struct watch *w, struct str path)
+{
+    char done;
+    if (path.n < PATH_MAX && send(w->toucher, path.p, path.n, MSG_NOSIGNAL) >= 0)
+        while (recv(w->toucher, &done, 1, 0) < 0 && errno == EINTR) {
+        }
+}
+
+bool
+watch_touches(const struct watch *w, pid_t pid)
+{
+    return pid == w->child;
+}
+
+/* ---- what is to be touched ---- */
+
 /* Only what the kernel has at hand can be watched: an idle tree is left alone, and umount(8)
  * does not find it busy by our own doing. */
 static void
@@ -75,8 +157,8 @@ touch_all(struct watch *w, const struct dir *dir, node_id sync, const char *pref
             continue;
         AUTO_BUF struct buf path = BUF_INIT(BUF_NO_MAX);
         buf_addf(&path, "%s/%s%s", w->point, prefix, at.item->name);
-        if (!path.failed) /* a failure is a watcher not woken, no more */
-            utimensat(AT_FDCWD, buf_z(&path), NULL, AT_SYMLINK_NOFOLLOW);
+        if (!path.failed)
+            touch(w, buf_str(&path));
     }
 }
 
@@ -133,7 +215,10 @@ run(void *arg)
 int
 watch_start(struct watch *w)
 {
-    int r = pthread_create(&w->thread, NULL, run, w);
+    int r = start_child(w);
+    if (r < 0)
+        return r;
+    r = pthread_create(&w->thread, NULL, run, w);
     w->started = r == 0;
     return -r;
 }
@@ -153,4 +238,5 @@ watch_join(struct watch *w)
     if (w->started)
         pthread_join(w->thread, NULL);
     w->started = false;
+    end_child(w);
 }

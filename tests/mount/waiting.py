@@ -5,6 +5,7 @@ that poll, inotify and tail -f wake up when the daemon changes a text."""
 import ctypes
 import errno
 import os
+import random
 import select
 import signal
 import socket
@@ -204,6 +205,29 @@ class Waiting(MountTest):
             sync.define(mode="mirror")
             sync.define(mode="upsert")
         mount.stop()
+
+    def test_killed_while_it_wakes_watchers(self):
+        """No thread of a daemon may wait for an answer of the daemon itself: it could not die."""
+        for _ in range(15):
+            mount = Mount(expect=self.expect)
+            self.addCleanup(mount.close)
+            syncs = [mount.sync("watched%d" % i).define(mode="upsert") for i in range(20)]
+            for sync in syncs:
+                for name in "status", "status.json", "error", "log":
+                    sync.read(name)
+            editor = subprocess.Popen(  # a process: whoever asks a daemon that hangs may hang too
+                ["sh", "-c", "while :; do for mode in mirror upsert; do for m in syncs/*/mode; do echo $mode >$m || exit; done; done; done"],
+                cwd=mount.point, stderr=subprocess.DEVNULL, start_new_session=True)
+            self.addCleanup(editor.wait)
+            self.addCleanup(editor.kill)
+            time.sleep(random.uniform(0.1, 0.3))
+            daemon, mount.process = mount.process, None
+            daemon.kill()
+            try:
+                daemon.wait(DEADLINE)
+            except subprocess.TimeoutExpired:
+                self.fail("a killed daemon is still there: cat /proc/%d/task/*/stack" % daemon.pid)
+            editor.wait(DEADLINE)
 
     def test_tail_follows_the_log(self):
         sync = self.make()
