@@ -559,7 +559,8 @@ set_place(struct fs *fs, struct inode *i, unsigned what, const struct node *to,
         return -EACCES;
     if (what & FILE_SIZE && item->store)
         item->store(fs->engine, STR(""), who);
-    if (what & (TREE_MTIME | TREE_ATIME) && !takes_writes && !watch_touches(fs->watch, who->pid))
+    if (what & (TREE_MTIME | TREE_ATIME) && !takes_writes &&
+        !watch_touches(fs->watch, who->pid))
         return -EPERM;
     r = set_place_owner(fs, &i->place, what, to, st);
     return r == 0 ? inode_stat(fs, i, st) : r;
