@@ -1,0 +1,46 @@
+/*
+ * The pace of calls. A limit belongs to the account behind a connection, not to a run, so all
+ * who call through the same connection share one pace, in whatever sync they are. What is known
+ * beforehand are windows ("100 calls in any 10 s"); what the peer says in its answers can only
+ * make it slower.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+
+/* At most `calls` begin in any stretch of `length`. Of more than PACE_CALLS_MAX calls a share
+ * is taken of both, which is never faster. */
+struct pace_window {
+    uint64_t calls;
+    usec_t length;
+};
+
+enum { PACE_CALLS_MAX = 16384, PACE_WINDOWS_MAX = 4 };
+
+/* What an answer says of the limit; zero says nothing. */
+struct pace_hint {
+    usec_t wait;        /* call no more for so long (Retry-After) */
+    bool counted;       /* the next two are known */
+    uint64_t remaining; /* calls still allowed… */
+    usec_t reset;       /* …until so long from now */
+};
+
+struct pace;
+
+/* The one pace of that name, made if there is none. Windows (at most PACE_WINDOWS_MAX) are
+ * copied; those of an existing one are replaced, so that the last definition counts, but calls
+ * that began count on. NULL when memory is out. Any thread. */
+struct pace *pace_get(const char *name, const struct pace_window *windows, size_t n);
+/* Gives it back; it is remembered for as long as it may make somebody wait. NULL-safe, returns
+ * NULL. */
+struct pace *pace_put(struct pace *p);
+
+/* A call that wants to begin. 0: it may, and is counted; else how long to wait before asking
+ * again. `now` is clock_monotonic()'s. Any thread. */
+usec_t pace_ask(struct pace *p, usec_t now);
+/* What the answer to a call said. Any thread. */
+void pace_tell(struct pace *p, usec_t now, const struct pace_hint *hint);
