@@ -1,0 +1,59 @@
+/*
+ * From rows to the JSON that an API wants: a template, given in the connector's manifest as
+ * JSON, is compiled once for the fields of a sync and then written for each batch, without a
+ * tree in between.
+ *
+ * What a template says stands as it is, but for objects with one member whose name begins with
+ * "@", and for the member "@record" beside others:
+ *
+ *   {"@rows": T}            an array of T, once for each row of the batch
+ *   {"@field": "email"}     the mapped field of the row; a dot is part of the name
+ *   {"@key": true}          the identifier of the row, a value or, of several fields, an array
+ *   {"@key_text": true}     the same as a string; of several fields joined by "|"
+ *   {"@identity": N}        what names this change over retries and restarts, N hex digits
+ *   {"@index": true}        the row's number in its batch, from 0
+ *   {"@option": "token"}    an option of the connection or the destination, as it is typed
+ *   "@record": "all"        as a member: the row's mapped fields are members here; "rest": but
+ *                           for those of the identifier
+ *
+ * A field named "address.city" is the member city of the object address; "phones.0" is the
+ * first element of the array phones. An object or array of which no field is there is left out.
+ */
+#pragma once
+
+#include <jansson.h>
+
+#include "base/arena.h"
+#include "driver.h"
+
+enum body_nulls {
+    NULLS_NULL,  /* null */
+    NULLS_OMIT,  /* no such member */
+    NULLS_EMPTY, /* "" */
+};
+
+struct body_settings {
+    const struct column *fields;
+    size_t nfields;
+    const size_t *key; /* indices into fields */
+    size_t nkey;
+    enum body_nulls nulls;
+    bool strings;      /* numbers and booleans as strings */
+    bool changed_only; /* "@record" leaves out what stands at the destination already */
+    /* The option as JSON (borrowed), NULL: no such option or unset. */
+    const json_t *(*option)(void *arg, const char *name);
+    void *arg;
+};
+
+struct body;
+
+/* 0, -EINVAL when the template or the fields cannot be (*err names the place as a JSON
+ * pointer), or -ENOMEM. Everything given may go afterwards. */
+int body_compile(const json_t *template, const struct body_settings *settings,
+                 struct body **ret, struct error *err);
+struct body *body_free(struct body *b); /* NULL-safe, returns NULL */
+/* Appends the JSON for the changes. What has "@rows" nowhere is of the first one alone.
+ * identities: of each change, 32 bytes. False: a delivered record is damaged (out->failed tells
+ * memory). */
+bool body_write(struct body *b, const struct change *changes, size_t n,
+                const unsigned char (*identities)[32], struct buf *out);

@@ -1,0 +1,215 @@
+/* Templates of HTTP bodies: what is written for which rows, and what no template may be. */
+#include "http/body.h"
+#include "tap.h"
+
+static const struct column fields[] = {
+    {.name = "id"},          {.name = "name"},     {.name = "address.city"},
+    {.name = "address.zip"}, {.name = "phones.0"}, {.name = "phones.1"},
+    {.name = "extra"},
+};
+enum { FIELDS = sizeof fields / sizeof *fields };
+static const size_t key[] = {0};
+static const unsigned char identities[8][32] = {{0xab, 0xcd, 0xef, 1, 2, 3, 4, 5}, {0x99}};
+
+static struct value
+text(const char *z)
+{
+    return (struct value){.p = z, .n = (uint32_t)strlen(z), .type = V_TEXT};
+}
+
+static struct value
+typed(enum value_type type, const char *z)
+{
+    return (struct value){.p = z, .n = (uint32_t)strlen(z), .type = type};
+}
+
+static const json_t *
+option(void *arg, const char *name)
+{
+    return json_object_get(arg, name);
+}
+
+static struct body_settings
+settings(void)
+{
+    return (struct body_settings){
+        .fields = fields, .nfields = FIELDS, .key = key, .nkey = 1, .option = option};
+}
+
+/* What the template gives for the changes; the error when it is refused. */
+static const char *
+write_with(const char *template, const struct body_settings *set, const struct change *changes,
+           size_t n)
+{
+    static struct buf out = BUF_INIT(BUF_NO_MAX);
+    static struct error err;
+    json_t *json = json_loads(template, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, NULL);
+    struct body_settings with = *set;
+    with.arg = json_pack("{s:s, s:i}", "token", "s3\"cret", "group", 7);
+    struct body *b = NULL;
+    error_clear(&err);
+    buf_clear(&out);
+    int rc = json ? body_compile(json, &with, &b, &err) : -1;
+    json_decref(json);
+    json_decref(with.arg);
+    if (rc < 0)
+        return json ? err.text : "the test's template is no JSON";
+    bool good = body_write(b, changes, n, identities, &out);
+    body_free(b);
+    return good ? buf_z(&out) : "damaged";
+}
+
+static const char *
+write_rows(const char *template, const struct change *changes, size_t n)
+{
+    struct body_settings set = settings();
+    return write_with(template, &set, changes, n);
+}
+
+static void
+test_values(const struct change *rows)
+{
+    CHECK_TEXT(
+        write_rows("{\"@rows\": {\"@record\": \"all\"}}", rows, 2),
+        "[{\"id\":1,\"name\":\"A \\\"b\\\"\",\"address\":{\"city\":\"Ulm\",\"zip\":\"89073\"},"
+        "\"phones\":[\"1\",\"2\"],\"extra\":{\"x\": [1]}},"
+        "{\"id\":2,\"name\":null,\"address\":{\"city\":null,\"zip\":null},"
+        "\"phones\":[null,null],\"extra\":null}]");
+    CHECK_TEXT(
+        write_rows(
+            "{\"api_key\": {\"@option\": \"token\"}, \"n\": 1.50, \"events\": {\"@rows\": "
+            "{\"user\": {\"@key\": true}, \"i\": {\"@index\": true}, \"g\": {\"@option\": "
+            "\"group\"},"
+            " \"insert_id\": {\"@identity\": 16}}}}",
+            rows, 2),
+        "{\"api_key\":\"s3\\\"cret\",\"n\":1.5,\"events\":["
+        "{\"user\":1,\"i\":0,\"g\":7,\"insert_id\":\"abcdef0102030405\"},"
+        "{\"user\":2,\"i\":1,\"g\":7,\"insert_id\":\"9900000000000000\"}]}");
+    CHECK_TEXT(
+        write_rows("{\"ids\": {\"@rows\": {\"@key_text\": true}}, \"all\": true}", rows, 2),
+        "{\"ids\":[\"1\",\"2\"],\"all\":true}");
+    CHECK_TEXT(write_rows("{\"ids\": {\"@rows\": {\"@key\": true}}}", rows, 0), "{\"ids\":[]}");
+    CHECK_TEXT(
+        write_rows(
+            "{\"text\": {\"@field\": \"name\"}, \"p\": {\"@record\": \"rest\"}, \"e\": {}}",
+            rows, 1),
+        "{\"text\":\"A \\\"b\\\"\",\"p\":{\"name\":\"A "
+        "\\\"b\\\"\",\"address\":{\"city\":\"Ulm\","
+        "\"zip\":\"89073\"},\"phones\":[\"1\",\"2\"],\"extra\":{\"x\": [1]}},\"e\":{}}");
+}
+
+static void
+test_nulls(const struct change *rows)
+{
+    struct body_settings set = settings();
+    set.nulls = NULLS_OMIT;
+    CHECK_TEXT(write_with("{\"@rows\": {\"@record\": \"all\", \"z\": 1}}", &set, rows + 1, 1),
+               "[{\"id\":2,\"phones\":[null,null],\"z\":1}]");
+    set.nulls = NULLS_EMPTY;
+    set.strings = true;
+    CHECK_TEXT(write_with("{\"@rows\": {\"@record\": \"all\"}}", &set, rows + 1, 1),
+               "[{\"id\":\"2\",\"name\":\"\",\"address\":{\"city\":\"\",\"zip\":\"\"},"
+               "\"phones\":[\"\",\"\"],\"extra\":\"\"}]");
+}
+
+static void
+test_changed_only(const struct change *rows)
+{
+    struct body_settings set = settings();
+    set.changed_only = true;
+    struct buf before = BUF_INIT(BUF_NO_MAX);
+    struct value was[FIELDS];
+    memcpy(was, rows[0].after, sizeof was);
+    was[3] = text("89077");
+    record_pack(&before, was, FIELDS);
+    struct change changed = rows[0];
+    changed.before = buf_str(&before);
+    CHECK_TEXT(write_with("{\"@rows\": {\"id\": {\"@key\": true}, \"@record\": \"rest\"}}",
+                          &set, &changed, 1),
+               "[{\"id\":1,\"address\":{\"zip\":\"89073\"},\"phones\":[\"1\",\"2\"]}]");
+    CHECK_TEXT(write_with("{\"@rows\": {\"name\": {\"@field\": \"name\"}}}", &set, &changed, 1),
+               "[{\"name\":\"A \\\"b\\\"\"}]");
+    changed.before.n--;
+    CHECK_TEXT(write_with("{\"@rows\": {\"@record\": \"rest\"}}", &set, &changed, 1),
+               "damaged");
+    CHECK_MSG(strlen(write_with("{\"@rows\": {\"@record\": \"rest\"}}", &set, rows, 1)) > 60,
+              "a row that was never delivered is whole");
+    buf_done(&before);
+}
+
+static void
+test_deletes(void)
+{
+    const struct value keys[] = {typed(V_INT, "9"), text("b|c")};
+    const size_t two[] = {0, 1};
+    struct body_settings set = settings();
+    set.key = two;
+    set.nkey = 2;
+    const struct change gone = {.op = OP_DELETE, .key = keys};
+    CHECK_TEXT(
+        write_with("{\"@rows\": [{\"@key\": true}, {\"@key_text\": true}]}", &set, &gone, 1),
+        "[[[9,\"b|c\"],\"9|b|c\"]]");
+}
+
+static void
+test_refused(void)
+{
+    CHECK_TEXT(
+        write_rows("{\"a\": {\"@rows\": {\"@rwo\": true}}}", NULL, 0),
+        "/a/@rows/@rwo: no such action; known: @rows @field @key @key_text @identity @index "
+        "@option, and the member @record");
+    CHECK_TEXT(write_rows("{\"@rows\": {\"x\": {\"@field\": \"nmae\"}}}", NULL, 0),
+               "no mapping gives field \"nmae\"");
+    CHECK_TEXT(write_rows("{\"x\": {\"@option\": \"tokn\"}}", NULL, 0),
+               "option \"tokn\" is not set");
+    CHECK_TEXT(write_rows("{\"a\": {\"@rows\": 1}, \"b\": {\"@key\": true}}", NULL, 0), "/b/@key: no row here");
+    CHECK_TEXT(write_rows("{\"@rows\": {\"x\": {\"@identity\": 8}}}", NULL, 0),
+               "/@rows/x/@identity: \"@identity\" wants a number of digits, 16 to 64");
+    CHECK_TEXT(write_rows("{\"@rows\": {\"@record\": \"some\"}}", NULL, 0),
+               "/@rows/@record: \"@record\" is \"all\" or \"rest\"");
+    static const struct column clash[] = {{.name = "a"}, {.name = "a.b"}};
+    static const struct column mixed[] = {{.name = "a.0"}, {.name = "a.b"}};
+    static const struct column turned[] = {{.name = "a.1"}, {.name = "a.0"}};
+    static const struct column empty[] = {{.name = "a..b"}};
+    struct body_settings set = settings();
+    set.nkey = 0;
+    set.fields = clash;
+    set.nfields = 2;
+    const char *record = "{\"@rows\": {\"@record\": \"all\"}}";
+    CHECK_TEXT(write_with(record, &set, NULL, 0),
+               "field \"a\" is a value, and has fields below it");
+    set.fields = mixed;
+    CHECK_TEXT(write_with(record, &set, NULL, 0),
+               "field \"a.0\" makes its parent both an array and an object");
+    set.fields = turned;
+    CHECK_TEXT(write_with(record, &set, NULL, 0),
+               "field \"a.1\" is an element out of turn: they are 0, 1, 2 …");
+    set.fields = empty;
+    set.nfields = 1;
+    CHECK_TEXT(write_with(record, &set, NULL, 0), "field \"a..b\" has an empty part");
+}
+
+int
+main(void)
+{
+    const struct value full[FIELDS] = {
+        typed(V_INT, "1"),
+        text("A \"b\""),
+        text("Ulm"),
+        text("89073"),
+        text("1"),
+        text("2"),
+        typed(V_JSON, "{\"x\": [1]}"),
+    };
+    const struct value nulls[FIELDS] = {typed(V_INT, "2")};
+    const struct change rows[] = {
+        {.op = OP_UPSERT, .after = full, .key = full},
+        {.op = OP_UPSERT, .after = nulls, .key = nulls},
+    };
+    test_values(rows);
+    test_nulls(rows);
+    test_changed_only(rows);
+    test_deletes();
+    test_refused();
+    return tap_done();
+}
