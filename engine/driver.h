@@ -207,6 +207,44 @@ enum dest_fate {
     FATE_NOT_COMMITTED, /* and never will be */
 };
 
+/* ---- destinations of calls ----
+ *
+ * Where a batch is a request with an answer of its own, a driver has dest_call and dest_answer
+ * instead of dest_write. It only makes the call and reads the answer: what is sent when, how
+ * often, and what is halved, the engine decides, keeping to the limits. All hooks are called by
+ * one thread, several calls being under way; dest_wake by any. */
+
+enum call_fate {                   /* zero is the honest default */
+                 CALL_UNKNOWN = 0, /* it may have been applied, wholly or in part */
+                 CALL_ANSWERED,    /* the outcomes tell of every row */
+                 CALL_FAILED,      /* nothing was applied, by no row's fault: again, later */
+                 CALL_REFUSED,     /* nothing was applied, for the sake of rows: those with the
+                                      outcome ROW_REJECTED, or nobody knows which */
+                 CALL_TOO_LARGE,   /* nothing was applied; fewer rows may be taken */
+                 CALL_DENIED,      /* nothing was applied: the credentials were refused; once
+                                      more, since the driver may renew them */
+                 CALL_HOPELESS,    /* nothing was applied, nor would be, whatever is sent */
+};
+
+struct call {
+    struct batch batch;
+    struct outcome *out;                   /* batch.n, zeroed by the engine */
+    const unsigned char (*identities)[32]; /* of each change, over retries and restarts */
+    unsigned tries;                        /* made before */
+    void *driver;                          /* the driver's own, while it is under way */
+};
+
+struct call_answer {
+    struct call *call;
+    enum call_fate fate;
+    struct error error; /* unless CALL_ANSWERED: what the run says of it */
+    /* What it says of the pace; see calls/pace.h. */
+    int64_t wait_us;
+    bool counted;
+    uint64_t remaining;
+    int64_t reset_us;
+};
+
 enum driver_traits {
     /* Nothing is applied before dest_commit, then all of it at once. To a destination without
      * it the engine sends a mirror or an insert only when the whole model was read and no guard

@@ -1,0 +1,680 @@
+/* What an answer means: see answer.h. */
+#include "http/answer.h"
+
+#include <curl/curl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/utf8.h"
+#include "base/vec.h"
+#include "http/pointer.h"
+
+enum { WORDS_MAX = 500, STATUSES_MAX = 8, CODES_MAX = 16 };
+
+/* Of which answers a rule speaks. */
+struct condition {
+    int statuses[STATUSES_MAX]; /* 400; 4 stands for 4xx; none: any */
+    size_t nstatuses;
+    const char *pointer; /* NULL: the body does not matter */
+    json_t *is, *is_not;
+    const char *contains;
+};
+
+struct rule {
+    struct condition when;
+    enum call_fate fate;
+};
+
+enum rows_by { BY_ALL, BY_INDEX, BY_POINTER, BY_IDENTITY };
+
+struct rows_rule {
+    enum rows_by by;
+    const char *list, *index, *pointer, *prefix; /* of those that failed */
+    const char *done;                            /* BY_IDENTITY: the list of those done */
+    struct condition is_done;                    /* BY_INDEX without index */
+    const char *identity;
+    size_t digits;
+    const char *code, *words;
+    const char *retry[CODES_MAX];
+    size_t nretry;
+};
+
+enum reset_is { RESET_SECONDS, RESET_EPOCH, RESET_MILLISECONDS };
+
+struct answer_rules {
+    struct arena arena;
+    json_t *manifest; /* owns the texts above */
+    VEC(struct rule) rules;
+    const char *code, *words; /* of the whole answer */
+    struct rows_rule rows;
+    const char *remaining, *reset; /* headers */
+    enum reset_is reset_is;
+};
+
+/* ---- the manifest's rules ---- */
+
+static int
+no_memory(struct error *err)
+{
+    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+}
+
+static int
+wrong(struct error *err, const char *where, const char *what)
+{
+    return error_set(err, ERR_CONFIG, EINVAL, "%s: %s", where, what);
+}
+
+/* Every member must be known: a misspelt rule would be one that never speaks. */
+static int
+check_members(const json_t *object, const char *where, const char *const *known,
+              struct error *err)
+{
+    const char *name;
+    json_t *value;
+    if (!json_is_object(object))
+        return wrong(err, where, "must be an object");
+    json_object_foreach((json_t *)(uintptr_t)object, name, value)
+    {
+        const char *const *k = known;
+        while (*k && strcmp(*k, name) != 0)
+            k++;
+        if (!*k)
+            return error_set(err, ERR_CONFIG, EINVAL, "%s: no such member \"%s\"", where, name);
+    }
+    return 0;
+}
+
+/* A text, or NULL when there is none; a pointer if it is to be one. */
+static int
+take_text(const json_t *object, const char *where, const char *name, bool pointer,
+          const char **ret, struct error *err)
+{
+    const json_t *value = json_object_get(object, name);
+    *ret = json_string_value(value);
+    if (value && !*ret)
+        return error_set(err, ERR_CONFIG, EINVAL, "%s/%s: must be a string", where, name);
+    if (*ret && pointer && !pointer_good(*ret))
+        return error_set(err, ERR_CONFIG, EINVAL, "%s/%s: \"%s\" is no JSON pointer", where,
+                         name, *ret);
+    return 0;
+}
+
+static bool
+take_status(const json_t *value, struct condition *c)
+{
+    int status = 0;
+    const char *text = json_string_value(value);
+    if (json_is_integer(value))
+        status = (int)json_integer_value(value);
+    else if (text && text[0] >= '1' && text[0] <= '5' && strcmp(text + 1, "xx") == 0)
+        status = text[0] - '0';
+    bool good = c->nstatuses < STATUSES_MAX &&
+                ((status >= 100 && status <= 599) || (status >= 1 && status <= 5 && text));
+    if (good)
+        c->statuses[c->nstatuses++] = status;
+    return good;
+}
+
+static int
+take_condition(const json_t *object, const char *where, struct condition *c, struct error *err)
+{
+    const json_t *status = json_object_get(object, "status");
+    bool good = true;
+    if (json_is_array(status))
+        for (size_t i = 0; i < json_array_size(status); i++)
+            good = good && take_status(json_array_get(status, i), c);
+    else if (status)
+        good = take_status(status, c);
+    if (!good)
+        return wrong(err, where, "\"status\" is 400, \"4xx\", or up to eight of these");
+    int rc = take_text(object, where, "pointer", true, &c->pointer, err);
+    if (rc == 0)
+        rc = take_text(object, where, "contains", false, &c->contains, err);
+    c->is = json_object_get(object, "is");
+    c->is_not = json_object_get(object, "not");
+    if (rc == 0 && !c->pointer && (c->is || c->is_not))
+        return wrong(err, where, "\"is\" and \"not\" want a \"pointer\"");
+    return rc;
+}
+
+static int
+take_fate(const json_t *object, const char *where, enum call_fate *ret, struct error *err)
+{
+    static const char *const names[] = {
+        [CALL_UNKNOWN] = "unknown",   [CALL_ANSWERED] = "answered",   [CALL_FAILED] = "failed",
+        [CALL_REFUSED] = "refused",   [CALL_TOO_LARGE] = "too_large", [CALL_DENIED] = "denied",
+        [CALL_HOPELESS] = "hopeless",
+    };
+    const char *name = json_string_value(json_object_get(object, "fate"));
+    for (size_t i = 0; name && i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i]) == 0) {
+            *ret = (enum call_fate)i;
+            return 0;
+        }
+    return wrong(
+        err, where,
+        "\"fate\" is answered, failed, refused, too_large, denied, hopeless or unknown");
+}
+
+static int
+take_rules(const json_t *list, struct answer_rules *r, struct error *err)
+{
+    static const char *const known[] = {"status",   "pointer", "is", "not",
+                                        "contains", "fate",    NULL};
+    if (list && !json_is_array(list))
+        return wrong(err, "/answer/when", "must be an array");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *object = json_array_get(list, i);
+        char where[48];
+        snprintf(where, sizeof where, "/answer/when/%zu", i);
+        struct rule rule = {.fate = CALL_UNKNOWN};
+        int rc = check_members(object, where, known, err);
+        if (rc == 0)
+            rc = take_condition(object, where, &rule.when, err);
+        if (rc == 0)
+            rc = take_fate(object, where, &rule.fate, err);
+        if (rc == 0 && !VEC_PUSH(&r->rules, rule))
+            rc = no_memory(err);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int
+take_codes(const json_t *list, struct rows_rule *rows, struct error *err)
+{
+    if (list && !json_is_array(list))
+        return wrong(err, "/answer/rows/retry", "must be an array of codes");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *code = json_string_value(json_array_get(list, i));
+        if (!code || rows->nretry == CODES_MAX)
+            return wrong(err, "/answer/rows/retry", "holds up to sixteen strings");
+        rows->retry[rows->nretry++] = code;
+    }
+    return 0;
+}
+
+static int
+take_by(const json_t *object, struct rows_rule *rows, struct error *err)
+{
+    static const char *const names[] = {"all", "index", "pointer", "identity"};
+    const char *by = json_string_value(json_object_get(object, "by"));
+    for (size_t i = 0; by && i < sizeof names / sizeof *names; i++)
+        if (strcmp(by, names[i]) == 0) {
+            rows->by = (enum rows_by)i;
+            return 0;
+        }
+    return wrong(err, "/answer/rows/by", "is all, index, pointer or identity");
+}
+
+static int
+take_rows(const json_t *object, struct rows_rule *rows, struct error *err)
+{
+    static const char *const known[] = {"by",    "list",   "index",    "pointer", "prefix",
+                                        "done",  "failed", "identity", "digits",  "code",
+                                        "words", "retry",  NULL};
+    static const char *const where = "/answer/rows";
+    if (!object)
+        return 0;
+    const json_t *done = json_object_get(object, "done");
+    bool each = json_is_object(done); /* the list has an entry a row */
+    int rc = check_members(object, where, known, err);
+    if (rc == 0)
+        rc = take_by(object, rows, err);
+    const struct {
+        const char *name;
+        bool pointer;
+        const char **to;
+    } texts[] = {{"list", true, &rows->list},      {"failed", true, &rows->list},
+                 {"index", true, &rows->index},    {"pointer", true, &rows->pointer},
+                 {"prefix", false, &rows->prefix}, {"identity", true, &rows->identity},
+                 {"code", true, &rows->code},      {"words", true, &rows->words}};
+    for (size_t i = 0; rc == 0 && i < sizeof texts / sizeof *texts; i++)
+        if (json_object_get(object, texts[i].name))
+            rc = take_text(object, where, texts[i].name, texts[i].pointer, texts[i].to, err);
+    if (rc == 0 && each)
+        rc = take_condition(done, "/answer/rows/done", &rows->is_done, err);
+    if (rc == 0 && !each)
+        rc = take_text(object, where, "done", true, &rows->done, err);
+    if (rc == 0)
+        rc = take_codes(json_object_get(object, "retry"), rows, err);
+    if (rc < 0)
+        return rc;
+    rows->digits = (size_t)json_integer_value(json_object_get(object, "digits"));
+    if (rows->by == BY_INDEX && (!rows->list || !rows->index == !each))
+        return wrong(err, where, "by index wants \"list\", and either \"index\" or \"done\"");
+    if (rows->by == BY_POINTER && (!rows->list || !rows->pointer || !rows->prefix))
+        return wrong(err, where, "by pointer wants \"list\", \"pointer\" and \"prefix\"");
+    if (rows->by == BY_IDENTITY &&
+        (!rows->done || !rows->identity || rows->digits < 16 || rows->digits > 64))
+        return wrong(err, where, "by identity wants \"done\", \"identity\" and \"digits\"");
+    return 0;
+}
+
+static int
+take_pace(const json_t *object, struct answer_rules *r, struct error *err)
+{
+    static const char *const known[] = {"remaining", "reset", "reset_is", NULL};
+    static const char *const units[] = {"seconds", "epoch", "milliseconds"};
+    static const char *const where = "/answer/pace";
+    if (!object)
+        return 0;
+    const char *unit = "seconds";
+    int rc = check_members(object, where, known, err);
+    if (rc == 0)
+        rc = take_text(object, where, "remaining", false, &r->remaining, err);
+    if (rc == 0)
+        rc = take_text(object, where, "reset", false, &r->reset, err);
+    if (rc == 0 && json_object_get(object, "reset_is"))
+        rc = take_text(object, where, "reset_is", false, &unit, err);
+    for (size_t i = 0; rc == 0 && i < sizeof units / sizeof *units; i++)
+        if (strcmp(unit, units[i]) == 0) {
+            r->reset_is = (enum reset_is)i;
+            return r->remaining && r->reset
+                       ? 0
+                       : wrong(err, where, "wants \"remaining\" and \"reset\"");
+        }
+    return rc < 0 ? rc : wrong(err, where, "\"reset_is\" is seconds, epoch or milliseconds");
+}
+
+int
+answer_compile(const json_t *manifest, struct answer_rules **ret, struct error *err)
+{
+    static const char *const known[] = {"when", "error", "rows", "pace", NULL};
+    static const char *const of_error[] = {"code", "words", NULL};
+    struct answer_rules *r = calloc(1, sizeof *r);
+    if (!r)
+        return no_memory(err);
+    r->manifest = manifest ? json_incref((json_t *)(uintptr_t)manifest) : NULL;
+    int rc = manifest ? check_members(manifest, "/answer", known, err) : 0;
+    const json_t *error = json_object_get(manifest, "error");
+    if (rc == 0)
+        rc = take_rules(json_object_get(manifest, "when"), r, err);
+    if (rc == 0 && error)
+        rc = check_members(error, "/answer/error", of_error, err);
+    if (rc == 0)
+        rc = take_text(error, "/answer/error", "code", true, &r->code, err);
+    if (rc == 0)
+        rc = take_text(error, "/answer/error", "words", true, &r->words, err);
+    if (rc == 0)
+        rc = take_rows(json_object_get(manifest, "rows"), &r->rows, err);
+    if (rc == 0)
+        rc = take_pace(json_object_get(manifest, "pace"), r, err);
+    if (rc < 0) {
+        answer_free(r);
+        return rc;
+    }
+    *ret = r;
+    return 0;
+}
+
+struct answer_rules *
+answer_free(struct answer_rules *r)
+{
+    if (!r)
+        return NULL;
+    VEC_DONE(&r->rules);
+    json_decref(r->manifest);
+    arena_done(&r->arena);
+    free(r);
+    return NULL;
+}
+
+/* ---- judging the call ---- */
+
+struct judge {
+    const struct answer_rules *rules;
+    const struct exchange *x;
+    struct call *call;
+    struct arena *arena;
+    const json_t *body; /* NULL: it is no JSON */
+};
+
+static bool
+fits(const struct judge *j, const struct condition *c, const json_t *root)
+{
+    bool status = c->nstatuses == 0;
+    for (size_t i = 0; i < c->nstatuses; i++)
+        status |= c->statuses[i] == j->x->status || c->statuses[i] == j->x->status / 100;
+    if (!status)
+        return false;
+    if (c->contains && !c->pointer)
+        return memmem(buf_z(&j->x->body_back), j->x->body_back.n, c->contains,
+                      strlen(c->contains)) != NULL;
+    if (!c->pointer)
+        return true;
+    const json_t *found = pointer_get(root, c->pointer);
+    if (c->is)
+        return found && json_equal(found, c->is);
+    if (c->is_not)
+        return !found || !json_equal(found, c->is_not);
+    if (c->contains)
+        return json_is_string(found) && strstr(json_string_value(found), c->contains);
+    return found != NULL;
+}
+
+static enum call_fate
+fate_of_http(int status)
+{
+    switch (status) {
+    case 401:
+        return CALL_DENIED;
+    case 413:
+        return CALL_TOO_LARGE;
+    case 400:
+    case 409:
+    case 415:
+    case 422:
+        return CALL_REFUSED;
+    case 408:
+    case 425:
+    case 429:
+    case 503:
+        return CALL_FAILED;
+    default:
+        break;
+    }
+    return status / 100 == 2 ? CALL_ANSWERED : status / 100 == 5 ? CALL_UNKNOWN : CALL_HOPELESS;
+}
+
+static enum call_fate
+fate_of(const struct judge *j)
+{
+    if (j->x->end != END_ANSWERED)
+        return j->x->end == END_UNSENT ? CALL_FAILED : CALL_UNKNOWN;
+    const struct rule *rules = j->rules->rules.p;
+    for (size_t i = 0; i < j->rules->rules.n; i++)
+        if (fits(j, &rules[i].when, j->body))
+            return rules[i].fate;
+    return fate_of_http(j->x->status);
+}
+
+/* ---- words ---- */
+
+/* One line of what stands there; NULL: nothing does. */
+static const char *
+words_at(const struct judge *j, const json_t *root, const char *pointer)
+{
+    const json_t *found = pointer ? pointer_get(root, pointer) : NULL;
+    if (json_is_string(found))
+        return json_string_length(found) ? arena_strdup(j->arena, json_string_value(found))
+                                         : NULL;
+    if (!found || json_is_null(found))
+        return NULL;
+    AUTO_FREE char *dump = json_dumps(found, JSON_COMPACT | JSON_ENCODE_ANY);
+    return dump ? arena_strdup(j->arena, dump) : NULL;
+}
+
+/* The beginning of the body, for whoever must guess what it means. */
+static const char *
+body_words(const struct judge *j)
+{
+    const struct buf *body = &j->x->body_back;
+    size_t n = body->n < WORDS_MAX ? body->n : WORDS_MAX;
+    n = utf8_check(buf_z(body), n);
+    return n ? arena_strndup(j->arena, buf_z(body), n) : NULL;
+}
+
+static void
+tell(const struct judge *j, enum call_fate fate, struct call_answer *ret)
+{
+    static const enum error_kind kinds[] = {
+        [CALL_UNKNOWN] = ERR_UNKNOWN,    [CALL_ANSWERED] = ERR_NONE,
+        [CALL_FAILED] = ERR_UNREACHABLE, [CALL_REFUSED] = ERR_DATA,
+        [CALL_TOO_LARGE] = ERR_LIMIT,    [CALL_DENIED] = ERR_AUTH,
+        [CALL_HOPELESS] = ERR_CONFIG,
+    };
+    const struct exchange *x = j->x;
+    enum error_kind kind = x->cancelled ? ERR_CANCELLED : kinds[fate];
+    if (x->end != END_ANSWERED) {
+        error_set(&ret->error, kind, EIO, "%s", x->why ? x->why : "no answer");
+        return;
+    }
+    const char *words = words_at(j, j->body, j->rules->words);
+    if (!words)
+        words = body_words(j);
+    struct str to = exchange_header(x, "location");
+    if (x->status / 100 == 3 && to.p)
+        error_set(&ret->error, kind, EIO, "HTTP %d: redirects to \"%.*s\" are not followed",
+                  x->status, (int)to.n, to.p);
+    else
+        error_set(&ret->error, kind, EIO, "HTTP %d%s%s", x->status, words ? ": " : "",
+                  words ? words : "");
+}
+
+/* ---- rows ---- */
+
+static void
+set_all(const struct judge *j, enum outcome_kind kind)
+{
+    for (size_t i = 0; i < j->call->batch.n; i++)
+        j->call->out[i] = (struct outcome){.kind = kind};
+}
+
+/* An entry speaks against a row. */
+static void
+refuse(const struct judge *j, size_t row, const json_t *entry)
+{
+    const struct rows_rule *rows = &j->rules->rows;
+    struct outcome *out = &j->call->out[row];
+    *out = (struct outcome){.kind = ROW_REJECTED,
+                            .code = words_at(j, entry, rows->code),
+                            .why = words_at(j, entry, rows->words)};
+    for (size_t i = 0; out->code && i < rows->nretry; i++)
+        if (strcmp(out->code, rows->retry[i]) == 0)
+            out->kind = ROW_RETRY;
+}
+
+static bool
+row_at(const struct judge *j, const json_t *entry, size_t *ret)
+{
+    const struct rows_rule *rows = &j->rules->rows;
+    if (rows->by == BY_INDEX) {
+        const json_t *index = pointer_get(entry, rows->index);
+        *ret = (size_t)json_integer_value(index);
+        return json_is_integer(index) && json_integer_value(index) >= 0 &&
+               *ret < j->call->batch.n;
+    }
+    const char *p = json_string_value(pointer_get(entry, rows->pointer));
+    size_t n = strlen(rows->prefix);
+    if (!p || strncmp(p, rows->prefix, n) != 0 || p[n] < '0' || p[n] > '9')
+        return false;
+    char *end;
+    errno = 0;
+    *ret = strtoul(p + n, &end, 10);
+    return errno == 0 && *ret < j->call->batch.n && (*end == '\0' || *end == '/');
+}
+
+/* False: the list tells of what was not sent, and so nobody knows what it tells. */
+static bool
+read_list(const struct judge *j, const json_t *list)
+{
+    size_t row;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *entry = json_array_get(list, i);
+        if (!row_at(j, entry, &row))
+            return false;
+        refuse(j, row, entry);
+    }
+    return !list || json_is_array(list);
+}
+
+/* One entry a row, in the rows' order. */
+static bool
+read_each(const struct judge *j, const json_t *list)
+{
+    const struct rows_rule *rows = &j->rules->rows;
+    if (json_array_size(list) != j->call->batch.n)
+        return false;
+    for (size_t i = 0; i < j->call->batch.n; i++) {
+        const json_t *entry = json_array_get(list, i);
+        if (fits(j, &rows->is_done, entry))
+            j->call->out[i].kind = ROW_DONE;
+        else
+            refuse(j, i, entry);
+    }
+    return true;
+}
+
+static void
+identity_text(const struct judge *j, size_t row, char text[65])
+{
+    for (size_t i = 0; i < 32; i++)
+        snprintf(text + 2 * i, 3, "%02x", j->call->identities[row][i]);
+    text[j->rules->rows.digits] = '\0';
+}
+
+static json_t *
+rows_by_identity(const struct judge *j)
+{
+    json_t *rows = json_object();
+    char text[65];
+    for (size_t i = 0; rows && i < j->call->batch.n; i++) {
+        identity_text(j, i, text);
+        if (json_object_set_new(rows, text, json_integer((json_int_t)i)) < 0) {
+            json_decref(rows);
+            return NULL;
+        }
+    }
+    return rows;
+}
+
+static const json_t *
+row_named(const struct judge *j, const json_t *rows, const json_t *entry)
+{
+    const char *text = json_string_value(pointer_get(entry, j->rules->rows.identity));
+    return text ? json_object_get(rows, text) : NULL;
+}
+
+/* Only a row that is named among the done ones is done. */
+static bool
+read_identities(const struct judge *j)
+{
+    const struct rows_rule *rule = &j->rules->rows;
+    const json_t *done = pointer_get(j->body, rule->done);
+    const json_t *failed = rule->list ? pointer_get(j->body, rule->list) : NULL;
+    json_t *rows = rows_by_identity(j);
+    if (!rows)
+        return false;
+    for (size_t i = 0; i < json_array_size(done); i++) {
+        const json_t *row = row_named(j, rows, json_array_get(done, i));
+        if (row)
+            j->call->out[json_integer_value(row)].kind = ROW_DONE;
+    }
+    for (size_t i = 0; i < json_array_size(failed); i++) {
+        const json_t *entry = json_array_get(failed, i), *row = row_named(j, rows, entry);
+        if (row)
+            refuse(j, (size_t)json_integer_value(row), entry);
+    }
+    json_decref(rows);
+    return true;
+}
+
+static bool
+read_rows(const struct judge *j)
+{
+    const struct rows_rule *rows = &j->rules->rows;
+    if (rows->by == BY_ALL) {
+        set_all(j, ROW_DONE);
+        return true;
+    }
+    if (!j->body)
+        return false;
+    if (rows->by == BY_IDENTITY)
+        return read_identities(j);
+    const json_t *list = pointer_get(j->body, rows->list);
+    if (rows->by == BY_INDEX && !rows->index)
+        return read_each(j, list);
+    set_all(j, ROW_DONE);
+    return read_list(j, list);
+}
+
+/* ---- pace ---- */
+
+int64_t
+answer_retry_after(struct str header, usec_t now)
+{
+    char text[64];
+    if (header.n == 0 || header.n >= sizeof text)
+        return 0;
+    memcpy(text, header.p, header.n);
+    text[header.n] = '\0';
+    if (text[strspn(text, "0123456789")] == '\0' && header.n < 10)
+        return (int64_t)strtoul(text, NULL, 10) * 1000000;
+    time_t then = curl_getdate(text, NULL);
+    return then > 0 && then > now / 1000000 ? (int64_t)then * 1000000 - now : 0;
+}
+
+static bool
+header_number(const struct exchange *x, const char *name, uint64_t *ret)
+{
+    struct str text = name ? exchange_header(x, name) : (struct str){NULL, 0};
+    *ret = 0;
+    if (text.n == 0 || text.n > 15)
+        return false;
+    for (size_t i = 0; i < text.n; i++) {
+        if (text.p[i] < '0' || text.p[i] > '9')
+            return i > 0 && text.p[i] == '.'; /* fractions of a second: rounded down */
+        *ret = *ret * 10 + (uint64_t)(text.p[i] - '0');
+    }
+    return true;
+}
+
+static void
+read_pace(const struct judge *j, struct call_answer *ret)
+{
+    const struct answer_rules *r = j->rules;
+    uint64_t reset;
+    ret->wait_us = answer_retry_after(exchange_header(j->x, "retry-after"), clock_now());
+    if (!header_number(j->x, r->remaining, &ret->remaining) ||
+        !header_number(j->x, r->reset, &reset))
+        return;
+    ret->counted = true;
+    switch (r->reset_is) {
+    case RESET_SECONDS:
+        ret->reset_us = (int64_t)reset * 1000000;
+        return;
+    case RESET_MILLISECONDS:
+        ret->reset_us = (int64_t)reset * 1000;
+        return;
+    case RESET_EPOCH:
+        ret->reset_us = (int64_t)reset * 1000000 - clock_now();
+        ret->counted = ret->reset_us > 0;
+        return;
+    }
+}
+
+/* ---- all of it ---- */
+
+void
+answer_judge(const struct answer_rules *r, const struct exchange *x, struct call *call,
+             struct arena *arena, struct call_answer *ret)
+{
+    json_t *body = x->end == END_ANSWERED && !x->cut
+                       ? json_loadb(buf_z(&x->body_back), x->body_back.n, JSON_DECODE_ANY, NULL)
+                       : NULL;
+    const struct judge j = {.rules = r, .x = x, .call = call, .arena = arena, .body = body};
+    ret->error = (struct error)ERROR_INIT;
+    ret->fate = fate_of(&j);
+    ret->counted = false;
+    ret->wait_us = 0;
+    if (x->end == END_ANSWERED)
+        read_pace(&j, ret);
+    if (ret->fate == CALL_ANSWERED && !read_rows(&j)) {
+        set_all(&j, ROW_UNKNOWN);
+        ret->fate = CALL_UNKNOWN;
+        const char *words = body_words(&j);
+        error_set(&ret->error, ERR_UNKNOWN, EIO,
+                  "HTTP %d, but the answer does not tell of the rows: %s", x->status,
+                  words ? words : "it is empty");
+    } else if (ret->fate != CALL_ANSWERED) {
+        if (ret->fate == CALL_REFUSED && r->rows.by == BY_POINTER && body)
+            read_list(&j, pointer_get(body, r->rows.list));
+        tell(&j, ret->fate, ret);
+    }
+    json_decref(body);
+}
