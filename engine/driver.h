@@ -312,6 +312,16 @@ struct driver {
     /* MAY: was the session with this token committed? */
     int (*dest_resolve)(void *handle, const char *token, enum dest_fate *ret,
                         struct error *err);
+    /* Instead of dest_write, both or none. dest_call begins a call; an error means that nothing
+     * was sent, and the run ends by it. The call is the engine's, and stays where it is until
+     * its answer. */
+    int (*dest_call)(void *handle, struct call *call, struct error *err);
+    /* Waits for one call under way to end: 1 with *ret, whose texts are borrowed until the next
+     * dest_answer; 0 when none did in time or somebody woke it. */
+    int (*dest_answer)(void *handle, int64_t timeout_us, struct call_answer *ret,
+                       struct error *err);
+    /* Any thread: dest_answer returns soon. */
+    void (*dest_wake)(void *handle);
     void (*dest_cancel)(void *handle);
     void (*dest_close)(void *handle);
 };

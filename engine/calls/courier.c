@@ -1,0 +1,537 @@
+/* Delivery by calls: see courier.h. */
+#include "calls/courier.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cancel.h"
+
+/* So many rows refused by themselves, and none ever taken: then it is not for the rows' sake.
+ */
+enum { HOPELESS_ROWS = 500 };
+static const usec_t LONGEST_WAIT = 1000000; /* so that a cancel is seen */
+
+/* A batch on its way. */
+struct job {
+    struct call call; /* call.batch.changes and the next two are of this allocation */
+    struct parcel *parcel;
+    usec_t not_before;
+    unsigned denied; /* in succession */
+    bool sent;       /* at least once, perhaps */
+    struct job *following;
+};
+
+struct list {
+    struct job *first, **end;
+};
+
+struct courier {
+    struct courier_settings set;
+    struct list waiting; /* in the order in which they are to go */
+    unsigned active;
+    uint64_t number;         /* of the next batch */
+    uint64_t refused, taken; /* rows */
+    uint64_t random;
+    bool stopped;
+    struct error why;
+};
+
+static int
+no_memory(struct error *err)
+{
+    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+}
+
+/* ---- lists ---- */
+
+static void
+put_last(struct list *l, struct job *j)
+{
+    j->following = NULL;
+    *l->end = j;
+    l->end = &j->following;
+}
+
+static void
+put_first(struct list *l, struct job *j)
+{
+    if (!l->first)
+        l->end = &j->following;
+    j->following = l->first;
+    l->first = j;
+}
+
+/* The first whose time has come; else NULL, and how long until there is one. */
+static struct job *
+take_ready(struct list *l, usec_t now, usec_t *wait)
+{
+    for (struct job **at = &l->first; *at; at = &(*at)->following) {
+        struct job *j = *at;
+        if (j->not_before > now) {
+            if (j->not_before - now < *wait)
+                *wait = j->not_before - now;
+            continue;
+        }
+        *at = j->following;
+        if (!*at)
+            l->end = at;
+        return j;
+    }
+    return NULL;
+}
+
+/* ---- jobs ---- */
+
+static void
+leave_parcel(struct parcel *p)
+{
+    if (--p->users == 0)
+        p->done(p->arg, p);
+}
+
+static struct job *
+job_free(struct job *j)
+{
+    if (j) {
+        leave_parcel(j->parcel);
+        free(j);
+    }
+    return NULL;
+}
+
+/* Room for n changes of the parcel, none yet. */
+static struct job *
+job_create(struct courier *c, struct parcel *parcel, size_t n)
+{
+    size_t head = sizeof(struct job), changes = n * sizeof(struct change);
+    size_t outcomes = n * sizeof(struct outcome), identities = n * 32;
+    struct job *j = calloc(1, head + changes + outcomes + identities);
+    if (!j)
+        return NULL;
+    char *room = (char *)j + head;
+    j->call.batch.changes = (struct change *)(void *)room;
+    j->call.out = (struct outcome *)(void *)(room + changes);
+    j->call.identities = (void *)(room + changes + outcomes);
+    j->call.batch.number = c->number++;
+    j->parcel = parcel;
+    parcel->users++;
+    return j;
+}
+
+static void
+job_add(struct job *j, const struct change *change, const unsigned char identity[32])
+{
+    size_t at = j->call.batch.n++;
+    memcpy((void *)(uintptr_t)&j->call.batch.changes[at], change, sizeof *change);
+    memcpy((void *)(uintptr_t)j->call.identities[at], identity, 32);
+}
+
+/* Those rows of the job of which `wanted` says yes, as a job that goes before all others. */
+static int
+requeue(struct courier *c, const struct job *j, bool (*wanted)(const struct job *, size_t),
+        usec_t not_before, struct error *err)
+{
+    struct job *rest = job_create(c, j->parcel, j->call.batch.n);
+    if (!rest)
+        return no_memory(err);
+    for (size_t i = 0; i < j->call.batch.n; i++)
+        if (wanted(j, i))
+            job_add(rest, &j->call.batch.changes[i], j->call.identities[i]);
+    if (rest->call.batch.n == 0) {
+        job_free(rest);
+        return 0;
+    }
+    rest->call.tries = j->call.tries;
+    rest->not_before = not_before;
+    rest->sent = j->sent;
+    put_first(&c->waiting, rest);
+    return 0;
+}
+
+static bool
+first_half(const struct job *j, size_t i)
+{
+    return i < j->call.batch.n / 2;
+}
+
+static bool
+second_half(const struct job *j, size_t i)
+{
+    return !first_half(j, i);
+}
+
+static bool
+is_retry(const struct job *j, size_t i)
+{
+    return j->call.out[i].kind == ROW_RETRY;
+}
+
+static bool
+not_rejected(const struct job *j, size_t i)
+{
+    return j->call.out[i].kind != ROW_REJECTED;
+}
+
+/* ---- verdicts ---- */
+
+static void
+count(struct courier *c, const struct outcome *out)
+{
+    c->taken += out->kind == ROW_DONE || out->kind == ROW_UNCHANGED;
+    c->refused += out->kind == ROW_REJECTED;
+}
+
+static int
+tell(struct courier *c, const struct job *j, struct error *err)
+{
+    const struct call *call = &j->call;
+    for (size_t i = 0; i < call->batch.n; i++)
+        count(c, &call->out[i]);
+    return c->set.told(c->set.arg, call->batch.changes, call->out, call->batch.n, err);
+}
+
+/* All but those that go on in another job. */
+static int
+tell_others(struct courier *c, const struct job *j, bool (*stays)(const struct job *, size_t),
+            struct error *err)
+{
+    const struct call *call = &j->call;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < call->batch.n; i++) {
+        if (stays(j, i))
+            continue;
+        count(c, &call->out[i]);
+        rc = c->set.told(c->set.arg, &call->batch.changes[i], &call->out[i], 1, err);
+    }
+    return rc;
+}
+
+static int
+tell_all(struct courier *c, struct job *j, enum outcome_kind kind, const char *code,
+         const char *why, struct error *err)
+{
+    for (size_t i = 0; i < j->call.batch.n; i++)
+        j->call.out[i] = (struct outcome){.kind = kind, .code = code, .why = why};
+    return tell(c, j, err);
+}
+
+static void
+stop(struct courier *c, const struct error *why)
+{
+    if (c->stopped)
+        return;
+    c->stopped = true;
+    c->why = *why;
+}
+
+/* ---- after an answer ---- */
+
+static usec_t
+next_random(struct courier *c)
+{
+    c->random ^= c->random << 13;
+    c->random ^= c->random >> 7;
+    c->random ^= c->random << 17;
+    return (usec_t)(c->random >> 1);
+}
+
+/* Once more, later; unless the budget is spent. */
+static int
+again_later(struct courier *c, struct job *j, const struct call_answer *a, struct error *err)
+{
+    usec_t wait = backoff_next(&c->set.backoff, a->wait_us, (uint64_t)next_random(c));
+    if (wait < 0) {
+        stop(c, &a->error);
+        bool lost = a->fate == CALL_UNKNOWN || j->sent;
+        int rc = tell_all(c, j, lost ? ROW_UNKNOWN : ROW_RETRY, lost ? "unknown" : "not_sent",
+                          a->error.text, err);
+        job_free(j);
+        return rc;
+    }
+    j->not_before = clock_monotonic() + wait;
+    put_first(&c->waiting, j);
+    return 0;
+}
+
+static int
+halve(struct courier *c, struct job *j, const struct call_answer *a, const char *code,
+      struct error *err)
+{
+    int rc;
+    if (j->call.batch.n == 1) {
+        rc = tell_all(c, j, ROW_REJECTED, code, a->error.text, err);
+    } else { /* what is put first goes first: so the second half before */
+        rc = requeue(c, j, second_half, 0, err);
+        if (rc == 0)
+            rc = requeue(c, j, first_half, 0, err);
+    }
+    job_free(j);
+    return rc;
+}
+
+static int
+refused(struct courier *c, struct job *j, const struct call_answer *a, struct error *err)
+{
+    bool known = false;
+    for (size_t i = 0; i < j->call.batch.n; i++)
+        known |= j->call.out[i].kind == ROW_REJECTED;
+    if (!known)
+        return halve(c, j, a, "refused", err);
+    int rc = tell_others(c, j, not_rejected, err);
+    if (rc == 0)
+        rc = requeue(c, j, not_rejected, 0, err);
+    job_free(j);
+    return rc;
+}
+
+static int
+answered(struct courier *c, struct job *j, struct error *err)
+{
+    backoff_reset(&c->set.backoff);
+    bool any = false;
+    for (size_t i = 0; i < j->call.batch.n; i++)
+        any |= is_retry(j, i);
+    usec_t wait = any ? backoff_next(&c->set.backoff, 0, (uint64_t)next_random(c)) : -1;
+    enum { TRIES = 5 }; /* of rows that are to be tried again in a call that went well */
+    int rc;
+    if (wait < 0 || j->call.tries > TRIES) {
+        rc = tell(c, j, err);
+    } else {
+        rc = tell_others(c, j, is_retry, err);
+        if (rc == 0)
+            rc = requeue(c, j, is_retry, clock_monotonic() + wait, err);
+    }
+    job_free(j);
+    return rc;
+}
+
+static int
+denied(struct courier *c, struct job *j, const struct call_answer *a, struct error *err)
+{
+    if (j->denied++ == 0) {
+        put_first(&c->waiting, j);
+        return 0;
+    }
+    stop(c, &a->error);
+    put_first(&c->waiting, j);
+    return 0;
+}
+
+static int
+take_answer(struct courier *c, const struct call_answer *a, struct error *err)
+{
+    struct job *j = (struct job *)(void *)a->call; /* its first member */
+    const struct pace_hint hint = {.wait = a->wait_us,
+                                   .counted = a->counted,
+                                   .remaining = a->remaining,
+                                   .reset = a->reset_us};
+    c->active--;
+    j->call.tries++;
+    if (c->set.pace)
+        pace_tell(c->set.pace, clock_monotonic(), &hint);
+    if (a->fate != CALL_DENIED)
+        j->denied = 0;
+    switch (a->fate) {
+    case CALL_ANSWERED:
+        return answered(c, j, err);
+    case CALL_REFUSED:
+        return refused(c, j, a, err);
+    case CALL_TOO_LARGE:
+        if (c->set.limits.rows > j->call.batch.n / 2 && j->call.batch.n > 1)
+            c->set.limits.rows = j->call.batch.n / 2;
+        return halve(c, j, a, "too_large", err);
+    case CALL_DENIED:
+        return denied(c, j, a, err);
+    case CALL_HOPELESS:
+        stop(c, &a->error);
+        put_first(&c->waiting, j);
+        return 0;
+    case CALL_FAILED:
+        return again_later(c, j, a, err);
+    case CALL_UNKNOWN:
+        break;
+    }
+    j->sent = true;
+    if (c->set.repeatable && !atomic_load(c->set.cancelled))
+        return again_later(c, j, a, err);
+    int rc = tell_all(c, j, ROW_UNKNOWN, "unknown", a->error.text, err);
+    job_free(j);
+    return rc;
+}
+
+/* ---- going on ---- */
+
+static void
+look_whether_to_stop(struct courier *c)
+{
+    struct error why = ERROR_INIT;
+    if (cancel_check(c->set.cancelled, &why) < 0)
+        stop(c, &why);
+    if (c->taken > 0 || c->refused < HOPELESS_ROWS || c->stopped)
+        return;
+    error_set(&why, ERR_DATA, EIO, "each of the first %d rows was refused: none was taken",
+              HOPELESS_ROWS);
+    stop(c, &why);
+}
+
+/* What is not under way any more was not sent, or its fate is not known. */
+static int
+tell_waiting(struct courier *c, struct error *err)
+{
+    int rc = 0;
+    struct job *j;
+    while (rc == 0 && (j = c->waiting.first)) {
+        usec_t ignored = 0;
+        take_ready(&c->waiting, INT64_MAX, &ignored);
+        rc = j->sent ? tell_all(c, j, ROW_UNKNOWN, "unknown", c->why.text, err)
+                     : tell_all(c, j, ROW_RETRY, "not_sent", c->why.text, err);
+        job_free(j);
+    }
+    return rc;
+}
+
+/* Begins what may begin; *wait: until more may. */
+static int
+begin_calls(struct courier *c, usec_t *wait, struct error *err)
+{
+    unsigned parallel = c->set.limits.parallel ? c->set.limits.parallel : 1;
+    while (c->active < parallel && c->waiting.first) {
+        usec_t now = clock_monotonic(), until = 0;
+        struct job *j = take_ready(&c->waiting, now, wait);
+        if (!j)
+            return 0;
+        if (c->set.pace && (until = pace_ask(c->set.pace, now)) > 0) {
+            put_first(&c->waiting, j);
+            if (until < *wait)
+                *wait = until;
+            return 0;
+        }
+        memset(j->call.out, 0, j->call.batch.n * sizeof *j->call.out);
+        int rc = c->set.driver->dest_call(c->set.destination, &j->call, err);
+        if (rc < 0) {
+            put_first(&c->waiting, j);
+            return rc;
+        }
+        c->active++;
+    }
+    return 0;
+}
+
+/* Begins what may begin, and waits for an answer, `longest` at most. */
+static int
+go_on(struct courier *c, usec_t longest, struct error *err)
+{
+    usec_t wait = longest;
+    look_whether_to_stop(c);
+    if (c->stopped && c->active == 0)
+        return tell_waiting(c, err);
+    if (!c->stopped) {
+        struct error why = ERROR_INIT;
+        if (begin_calls(c, &wait, &why) < 0)
+            stop(c, &why);
+    }
+    struct call_answer answer = {.call = NULL};
+    int rc = c->set.driver->dest_answer(c->set.destination, wait, &answer, err);
+    return rc == 1 ? take_answer(c, &answer, err) : rc;
+}
+
+struct courier *
+courier_create(const struct courier_settings *settings)
+{
+    struct courier *c = calloc(1, sizeof *c);
+    if (!c)
+        return NULL;
+    c->set = *settings;
+    c->random = settings->random | 1;
+    c->waiting.end = &c->waiting.first;
+    return c;
+}
+
+static size_t
+change_bytes(const struct change *c, size_t nfields)
+{
+    size_t n = c->before.n;
+    for (size_t i = 0; c->after && i < nfields; i++)
+        n += c->after[i].n + 2;
+    return n;
+}
+
+/* How many changes from `first` on one call may hold. */
+static size_t
+batch_size(const struct courier *c, const struct parcel *p, size_t first)
+{
+    const struct limits *l = &c->set.limits;
+    size_t n = 0, bytes = 0;
+    while (first + n < p->n && n < l->rows) {
+        /* One operation a call: an API has a call of its own for each. */
+        if (n > 0 && p->changes[first + n].op != p->changes[first].op)
+            break;
+        bytes += change_bytes(&p->changes[first + n], c->set.nfields);
+        if (n > 0 && l->bytes && bytes > l->bytes)
+            break;
+        n++;
+    }
+    return n;
+}
+
+int
+courier_add(struct courier *c, struct parcel *parcel, struct error *err)
+{
+    int rc = 0;
+    parcel->users = 1;
+    for (size_t first = 0, n; rc == 0 && first < parcel->n; first += n) {
+        n = batch_size(c, parcel, first);
+        struct job *j = job_create(c, parcel, n);
+        if (!j) {
+            rc = no_memory(err);
+            break;
+        }
+        for (size_t i = first; i < first + n; i++)
+            job_add(j, &parcel->changes[i], parcel->identities[i]);
+        put_last(&c->waiting, j);
+        rc = go_on(c, 0, err);
+        while (rc == 0 && c->waiting.first) /* or memory would be full of what waits */
+            rc = go_on(c, LONGEST_WAIT, err);
+    }
+    leave_parcel(parcel);
+    return rc;
+}
+
+bool
+courier_active(const struct courier *c)
+{
+    return c->active > 0 || c->waiting.first;
+}
+
+int
+courier_wait(struct courier *c, struct error *err)
+{
+    return go_on(c, LONGEST_WAIT, err);
+}
+
+int
+courier_drain(struct courier *c, struct error *err)
+{
+    int rc = 0;
+    while (rc == 0 && courier_active(c))
+        rc = go_on(c, LONGEST_WAIT, err);
+    return rc;
+}
+
+const struct error *
+courier_stopped(const struct courier *c)
+{
+    return c->stopped ? &c->why : NULL;
+}
+
+struct courier *
+courier_free(struct courier *c)
+{
+    if (!c)
+        return NULL;
+    usec_t ignored = 0;
+    for (struct job *j; (j = take_ready(&c->waiting, INT64_MAX, &ignored));)
+        job_free(j);
+    free(c);
+    return NULL;
+}

@@ -1,0 +1,62 @@
+/*
+ * Carries changes to a destination of calls: makes batches, keeps several under way within the
+ * pace of the connection, waits and tries again after failures, drops or halves away the rows
+ * for whose sake a call was refused, and stops where going on is of no use. Of every row it
+ * was given it says once what became of it.
+ *
+ * One thread uses it.
+ */
+#pragma once
+
+#include "calls/backoff.h"
+#include "calls/pace.h"
+#include "driver.h"
+
+struct courier_settings {
+    const struct driver *driver;
+    void *destination;    /* open; its session is begun */
+    struct limits limits; /* of a call */
+    size_t nfields;       /* of a change */
+    struct pace *pace;    /* of the connection; NULL: as fast as it goes */
+    struct backoff backoff;
+    /* A call may come to the peer twice without harm: the operation says so (an upsert), or the
+     * peer knows a change again by its identity. */
+    bool repeatable;
+    uint64_t random; /* seed of the waits */
+    const atomic_bool *cancelled;
+    /* What became of these rows; texts borrowed for the call. Never ROW_STAGED. A row that was
+     * not sent, since the courier stopped, is ROW_RETRY with the code "not_sent". Negative ends
+     * the courier as courier_add and courier_drain return it. */
+    int (*told)(void *arg, const struct change *changes, const struct outcome *out, size_t n,
+                struct error *err);
+    void *arg;
+};
+
+/* Changes and the memory that they point into, given up by the last call that needs it. */
+struct parcel {
+    const struct change *changes;
+    const unsigned char (*identities)[32];
+    size_t n;
+    void (*done)(void *arg, struct parcel *parcel);
+    void *arg;
+    unsigned users; /* the courier's */
+};
+
+struct courier;
+
+/* NULL when memory is out. */
+struct courier *courier_create(const struct courier_settings *settings);
+/* Takes the parcel; its done is called exactly once, now or later, whatever is returned. Comes
+ * back when all of it is under way. 0, also once it has stopped; negative is our own fault
+ * (memory, `told`). */
+int courier_add(struct courier *c, struct parcel *parcel, struct error *err);
+/* Whether something is under way, and would stand still without courier_wait. */
+bool courier_active(const struct courier *c);
+/* Goes on until a call has ended, a second is over, or the driver's dest_wake was called. */
+int courier_wait(struct courier *c, struct error *err);
+/* Waits until every row was told. */
+int courier_drain(struct courier *c, struct error *err);
+/* Why it stopped (ERR_CANCELLED too); NULL: it did not. */
+const struct error *courier_stopped(const struct courier *c);
+/* Rows still on their way are told nothing of. NULL-safe, returns NULL. */
+struct courier *courier_free(struct courier *c);
