@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/utf8.h"
 #include "base/vec.h"
+#include "http/manifest.h"
 #include "http/pointer.h"
 
 enum { WORDS_MAX = 500, STATUSES_MAX = 8, CODES_MAX = 16 };
@@ -35,7 +36,7 @@ struct rows_rule {
     const char *done;                            /* BY_IDENTITY: the list of those done */
     struct condition is_done;                    /* BY_INDEX without index */
     const char *identity;
-    size_t digits;
+    json_int_t digits;
     const char *code, *words;
     const char *retry[CODES_MAX];
     size_t nretry;
@@ -59,47 +60,6 @@ static int
 no_memory(struct error *err)
 {
     return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
-static int
-wrong(struct error *err, const char *where, const char *what)
-{
-    return error_set(err, ERR_CONFIG, EINVAL, "%s: %s", where, what);
-}
-
-/* Every member must be known: a misspelt rule would be one that never speaks. */
-static int
-check_members(const json_t *object, const char *where, const char *const *known,
-              struct error *err)
-{
-    const char *name;
-    json_t *value;
-    if (!json_is_object(object))
-        return wrong(err, where, "must be an object");
-    json_object_foreach((json_t *)(uintptr_t)object, name, value)
-    {
-        const char *const *k = known;
-        while (*k && strcmp(*k, name) != 0)
-            k++;
-        if (!*k)
-            return error_set(err, ERR_CONFIG, EINVAL, "%s: no such member \"%s\"", where, name);
-    }
-    return 0;
-}
-
-/* A text, or NULL when there is none; a pointer if it is to be one. */
-static int
-take_text(const json_t *object, const char *where, const char *name, bool pointer,
-          const char **ret, struct error *err)
-{
-    const json_t *value = json_object_get(object, name);
-    *ret = json_string_value(value);
-    if (value && !*ret)
-        return error_set(err, ERR_CONFIG, EINVAL, "%s/%s: must be a string", where, name);
-    if (*ret && pointer && !pointer_good(*ret))
-        return error_set(err, ERR_CONFIG, EINVAL, "%s/%s: \"%s\" is no JSON pointer", where,
-                         name, *ret);
-    return 0;
 }
 
 static bool
@@ -129,35 +89,23 @@ take_condition(const json_t *object, const char *where, struct condition *c, str
     else if (status)
         good = take_status(status, c);
     if (!good)
-        return wrong(err, where, "\"status\" is 400, \"4xx\", or up to eight of these");
-    int rc = take_text(object, where, "pointer", true, &c->pointer, err);
+        return manifest_wrong(err, where,
+                              "\"status\" is 400, \"4xx\", or up to eight of these");
+    int rc = manifest_pointer(object, where, "pointer", &c->pointer, err);
     if (rc == 0)
-        rc = take_text(object, where, "contains", false, &c->contains, err);
+        rc = manifest_text(object, where, "contains", &c->contains, err);
     c->is = json_object_get(object, "is");
     c->is_not = json_object_get(object, "not");
     if (rc == 0 && !c->pointer && (c->is || c->is_not))
-        return wrong(err, where, "\"is\" and \"not\" want a \"pointer\"");
+        return manifest_wrong(err, where, "\"is\" and \"not\" want a \"pointer\"");
     return rc;
 }
 
-static int
-take_fate(const json_t *object, const char *where, enum call_fate *ret, struct error *err)
-{
-    static const char *const names[] = {
-        [CALL_UNKNOWN] = "unknown",   [CALL_ANSWERED] = "answered",   [CALL_FAILED] = "failed",
-        [CALL_REFUSED] = "refused",   [CALL_TOO_LARGE] = "too_large", [CALL_DENIED] = "denied",
-        [CALL_HOPELESS] = "hopeless",
-    };
-    const char *name = json_string_value(json_object_get(object, "fate"));
-    for (size_t i = 0; name && i < sizeof names / sizeof *names; i++)
-        if (strcmp(name, names[i]) == 0) {
-            *ret = (enum call_fate)i;
-            return 0;
-        }
-    return wrong(
-        err, where,
-        "\"fate\" is answered, failed, refused, too_large, denied, hopeless or unknown");
-}
+static const char *const fates[] = {
+    [CALL_UNKNOWN] = "unknown",   [CALL_ANSWERED] = "answered",   [CALL_FAILED] = "failed",
+    [CALL_REFUSED] = "refused",   [CALL_TOO_LARGE] = "too_large", [CALL_DENIED] = "denied",
+    [CALL_HOPELESS] = "hopeless",
+};
 
 static int
 take_rules(const json_t *list, struct answer_rules *r, struct error *err)
@@ -165,17 +113,22 @@ take_rules(const json_t *list, struct answer_rules *r, struct error *err)
     static const char *const known[] = {"status",   "pointer", "is", "not",
                                         "contains", "fate",    NULL};
     if (list && !json_is_array(list))
-        return wrong(err, "/answer/when", "must be an array");
+        return manifest_wrong(err, "/answer/when", "must be an array");
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *object = json_array_get(list, i);
         char where[48];
         snprintf(where, sizeof where, "/answer/when/%zu", i);
         struct rule rule = {.fate = CALL_UNKNOWN};
-        int rc = check_members(object, where, known, err);
+        int rc = manifest_members(object, where, known, err);
         if (rc == 0)
             rc = take_condition(object, where, &rule.when, err);
+        int fate = -1;
         if (rc == 0)
-            rc = take_fate(object, where, &rule.fate, err);
+            rc = manifest_word(object, where, "fate", fates, sizeof fates / sizeof *fates,
+                               &fate, err);
+        if (rc == 0 && fate < 0)
+            rc = manifest_wrong(err, where, "wants a \"fate\"");
+        rule.fate = (enum call_fate)fate;
         if (rc == 0 && !VEC_PUSH(&r->rules, rule))
             rc = no_memory(err);
         if (rc < 0)
@@ -188,27 +141,14 @@ static int
 take_codes(const json_t *list, struct rows_rule *rows, struct error *err)
 {
     if (list && !json_is_array(list))
-        return wrong(err, "/answer/rows/retry", "must be an array of codes");
+        return manifest_wrong(err, "/answer/rows/retry", "must be an array of codes");
     for (size_t i = 0; i < json_array_size(list); i++) {
         const char *code = json_string_value(json_array_get(list, i));
         if (!code || rows->nretry == CODES_MAX)
-            return wrong(err, "/answer/rows/retry", "holds up to sixteen strings");
+            return manifest_wrong(err, "/answer/rows/retry", "holds up to sixteen strings");
         rows->retry[rows->nretry++] = code;
     }
     return 0;
-}
-
-static int
-take_by(const json_t *object, struct rows_rule *rows, struct error *err)
-{
-    static const char *const names[] = {"all", "index", "pointer", "identity"};
-    const char *by = json_string_value(json_object_get(object, "by"));
-    for (size_t i = 0; by && i < sizeof names / sizeof *names; i++)
-        if (strcmp(by, names[i]) == 0) {
-            rows->by = (enum rows_by)i;
-            return 0;
-        }
-    return wrong(err, "/answer/rows/by", "is all, index, pointer or identity");
 }
 
 static int
@@ -222,36 +162,44 @@ take_rows(const json_t *object, struct rows_rule *rows, struct error *err)
         return 0;
     const json_t *done = json_object_get(object, "done");
     bool each = json_is_object(done); /* the list has an entry a row */
-    int rc = check_members(object, where, known, err);
+    static const char *const ways[] = {"all", "index", "pointer", "identity"};
+    int way = -1;
+    int rc = manifest_members(object, where, known, err);
     if (rc == 0)
-        rc = take_by(object, rows, err);
+        rc = manifest_word(object, where, "by", ways, sizeof ways / sizeof *ways, &way, err);
+    if (rc == 0 && way < 0)
+        rc = manifest_wrong(err, where, "wants \"by\"");
+    rows->by = (enum rows_by)way;
     const struct {
         const char *name;
-        bool pointer;
         const char **to;
-    } texts[] = {{"list", true, &rows->list},      {"failed", true, &rows->list},
-                 {"index", true, &rows->index},    {"pointer", true, &rows->pointer},
-                 {"prefix", false, &rows->prefix}, {"identity", true, &rows->identity},
-                 {"code", true, &rows->code},      {"words", true, &rows->words}};
-    for (size_t i = 0; rc == 0 && i < sizeof texts / sizeof *texts; i++)
-        if (json_object_get(object, texts[i].name))
-            rc = take_text(object, where, texts[i].name, texts[i].pointer, texts[i].to, err);
+    } pointers[] = {{"list", &rows->list},         {"failed", &rows->list},
+                    {"index", &rows->index},       {"pointer", &rows->pointer},
+                    {"identity", &rows->identity}, {"code", &rows->code},
+                    {"words", &rows->words}};
+    for (size_t i = 0; rc == 0 && i < sizeof pointers / sizeof *pointers; i++)
+        rc = manifest_pointer(object, where, pointers[i].name, pointers[i].to, err);
+    if (rc == 0)
+        rc = manifest_text(object, where, "prefix", &rows->prefix, err);
     if (rc == 0 && each)
         rc = take_condition(done, "/answer/rows/done", &rows->is_done, err);
     if (rc == 0 && !each)
-        rc = take_text(object, where, "done", true, &rows->done, err);
+        rc = manifest_pointer(object, where, "done", &rows->done, err);
     if (rc == 0)
         rc = take_codes(json_object_get(object, "retry"), rows, err);
+    if (rc == 0)
+        rc = manifest_number(object, where, "digits", 16, 64, &rows->digits, err);
     if (rc < 0)
         return rc;
-    rows->digits = (size_t)json_integer_value(json_object_get(object, "digits"));
     if (rows->by == BY_INDEX && (!rows->list || !rows->index == !each))
-        return wrong(err, where, "by index wants \"list\", and either \"index\" or \"done\"");
+        return manifest_wrong(err, where,
+                              "by index wants \"list\", and either \"index\" or \"done\"");
     if (rows->by == BY_POINTER && (!rows->list || !rows->pointer || !rows->prefix))
-        return wrong(err, where, "by pointer wants \"list\", \"pointer\" and \"prefix\"");
-    if (rows->by == BY_IDENTITY &&
-        (!rows->done || !rows->identity || rows->digits < 16 || rows->digits > 64))
-        return wrong(err, where, "by identity wants \"done\", \"identity\" and \"digits\"");
+        return manifest_wrong(err, where,
+                              "by pointer wants \"list\", \"pointer\" and \"prefix\"");
+    if (rows->by == BY_IDENTITY && (!rows->done || !rows->identity || !rows->digits))
+        return manifest_wrong(err, where,
+                              "by identity wants \"done\", \"identity\" and \"digits\"");
     return 0;
 }
 
@@ -261,24 +209,20 @@ take_pace(const json_t *object, struct answer_rules *r, struct error *err)
     static const char *const known[] = {"remaining", "reset", "reset_is", NULL};
     static const char *const units[] = {"seconds", "epoch", "milliseconds"};
     static const char *const where = "/answer/pace";
+    int unit = RESET_SECONDS;
     if (!object)
         return 0;
-    const char *unit = "seconds";
-    int rc = check_members(object, where, known, err);
+    int rc = manifest_members(object, where, known, err);
     if (rc == 0)
-        rc = take_text(object, where, "remaining", false, &r->remaining, err);
+        rc = manifest_text(object, where, "remaining", &r->remaining, err);
     if (rc == 0)
-        rc = take_text(object, where, "reset", false, &r->reset, err);
-    if (rc == 0 && json_object_get(object, "reset_is"))
-        rc = take_text(object, where, "reset_is", false, &unit, err);
-    for (size_t i = 0; rc == 0 && i < sizeof units / sizeof *units; i++)
-        if (strcmp(unit, units[i]) == 0) {
-            r->reset_is = (enum reset_is)i;
-            return r->remaining && r->reset
-                       ? 0
-                       : wrong(err, where, "wants \"remaining\" and \"reset\"");
-        }
-    return rc < 0 ? rc : wrong(err, where, "\"reset_is\" is seconds, epoch or milliseconds");
+        rc = manifest_text(object, where, "reset", &r->reset, err);
+    if (rc == 0)
+        rc = manifest_word(object, where, "reset_is", units, 3, &unit, err);
+    r->reset_is = (enum reset_is)unit;
+    if (rc == 0 && (!r->remaining || !r->reset))
+        return manifest_wrong(err, where, "wants \"remaining\" and \"reset\"");
+    return rc;
 }
 
 int
@@ -290,16 +234,16 @@ answer_compile(const json_t *manifest, struct answer_rules **ret, struct error *
     if (!r)
         return no_memory(err);
     r->manifest = manifest ? json_incref((json_t *)(uintptr_t)manifest) : NULL;
-    int rc = manifest ? check_members(manifest, "/answer", known, err) : 0;
+    int rc = manifest ? manifest_members(manifest, "/answer", known, err) : 0;
     const json_t *error = json_object_get(manifest, "error");
     if (rc == 0)
         rc = take_rules(json_object_get(manifest, "when"), r, err);
     if (rc == 0 && error)
-        rc = check_members(error, "/answer/error", of_error, err);
+        rc = manifest_members(error, "/answer/error", of_error, err);
     if (rc == 0)
-        rc = take_text(error, "/answer/error", "code", true, &r->code, err);
+        rc = manifest_pointer(error, "/answer/error", "code", &r->code, err);
     if (rc == 0)
-        rc = take_text(error, "/answer/error", "words", true, &r->words, err);
+        rc = manifest_pointer(error, "/answer/error", "words", &r->words, err);
     if (rc == 0)
         rc = take_rows(json_object_get(manifest, "rows"), &r->rows, err);
     if (rc == 0)

@@ -1,0 +1,273 @@
+/* What answers mean, by HTTP and by the rules of a manifest; and what no rule may be. */
+#include "http/answer.h"
+#include "http/pointer.h"
+#include "tap.h"
+
+enum { ROWS = 4 };
+
+static struct change changes[ROWS];
+static struct outcome out[ROWS];
+static const unsigned char identities[ROWS][32] = {{0xa0}, {0xa1}, {0xa2}, {0xa3}};
+
+static struct exchange
+answer(int status, const char *head, const char *body)
+{
+    struct exchange x = {.end = END_ANSWERED, .status = status};
+    buf_adds(&x.head, head);
+    buf_adds(&x.body_back, body);
+    return x;
+}
+
+static struct call_answer got;
+static struct arena words = {0};
+
+/* "fate: kinds of the rows": D done, R rejected (with code:words), T retry, ? unknown. */
+static const char *
+judge(const char *rules, struct exchange x)
+{
+    static char said[ERROR_TEXT_MAX];
+    struct answer_rules *r = NULL;
+    struct error err = ERROR_INIT;
+    json_t *json = rules ? json_loads(rules, 0, NULL) : NULL;
+    struct call call = {
+        .batch = {.changes = changes, .n = ROWS}, .out = out, .identities = identities};
+    memset(out, 0, sizeof out);
+    arena_clear(&words);
+    int rc = rules && !json ? -1 : answer_compile(json, &r, &err);
+    json_decref(json);
+    if (rc < 0) {
+        snprintf(said, sizeof said, "%s", err.text);
+    } else {
+        static const char *const fates[] = {"unknown",   "answered", "failed",  "refused",
+                                            "too large", "denied",   "hopeless"};
+        answer_judge(r, &x, &call, &words, &got);
+        int n = snprintf(said, sizeof said, "%s:", fates[got.fate]);
+        for (size_t i = 0; i < ROWS; i++) {
+            n += snprintf(said + n, sizeof said - (size_t)n, " %c", "?D-RTS"[out[i].kind]);
+            if (out[i].code || out[i].why)
+                n += snprintf(said + n, sizeof said - (size_t)n, "(%s|%s)",
+                              out[i].code ? out[i].code : "", out[i].why ? out[i].why : "");
+        }
+    }
+    answer_free(r);
+    exchange_done(&x);
+    return said;
+}
+
+static void
+test_http(void)
+{
+    CHECK_TEXT(judge(NULL, answer(200, "", "")), "answered: D D D D");
+    CHECK_TEXT(judge(NULL, answer(204, "", "")), "answered: D D D D");
+    static const struct {
+        int status;
+        const char *fate;
+    } cases[] = {{400, "refused"}, {401, "denied"},  {403, "hopeless"}, {404, "hopeless"},
+                 {408, "failed"},  {409, "refused"}, {410, "hopeless"}, {413, "too large"},
+                 {422, "refused"}, {425, "failed"},  {429, "failed"},   {500, "unknown"},
+                 {502, "unknown"}, {503, "failed"},  {504, "unknown"},  {307, "hopeless"},
+                 {600, "hopeless"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char want[64];
+        snprintf(want, sizeof want, "%s: ? ? ? ?", cases[i].fate);
+        CHECK_TEXT(judge(NULL, answer(cases[i].status, "", "no")), want);
+    }
+    CHECK_TEXT(got.error.text, "HTTP 600: no");
+    judge(NULL, answer(302, "location: http://else/where\n", ""));
+    CHECK_TEXT(got.error.text, "HTTP 302: redirects to \"http://else/where\" are not followed");
+    struct exchange x = {.end = END_LOST, .why = "reset"};
+    CHECK_TEXT(judge(NULL, x), "unknown: ? ? ? ?");
+    CHECK(got.error.kind == ERR_UNKNOWN);
+    x = (struct exchange){.end = END_UNSENT, .why = "no route"};
+    CHECK_TEXT(judge(NULL, x), "failed: ? ? ? ?");
+    CHECK(got.error.kind == ERR_UNREACHABLE);
+}
+
+/* As Braze tells: those listed failed, by their number. */
+static void
+test_index(void)
+{
+    const char *rules =
+        "{\"rows\": {\"by\": \"index\", \"list\": \"/errors\", \"index\": \"/index\", "
+        "\"code\": \"/type\", \"words\": \"/message\", \"retry\": [\"locked\"]}}";
+    CHECK_TEXT(judge(rules, answer(201, "", "{\"message\":\"success\"}")), "answered: D D D D");
+    CHECK_TEXT(judge(rules, answer(201, "",
+                                   "{\"errors\":[{\"type\":\"bad\",\"index\":2},"
+                                   "{\"type\":\"locked\",\"message\":\"m\",\"index\":0}]}")),
+               "answered: T(locked|m) D R(bad|) D");
+    CHECK_TEXT(judge(rules, answer(201, "", "{\"errors\":[{\"index\":4}]}")),
+               "unknown: ? ? ? ?");
+    CHECK_TEXT(judge(rules, answer(201, "", "{\"errors\":[{\"index\":\"1\"}]}")),
+               "unknown: ? ? ? ?");
+    CHECK_TEXT(judge(rules, answer(201, "", "<html>")), "unknown: ? ? ? ?");
+    CHECK_TEXT(got.error.text, "HTTP 201, but the answer does not tell of the rows: <html>");
+    CHECK_TEXT(judge(rules, answer(201, "", "")), "unknown: ? ? ? ?");
+}
+
+/* As Salesforce's collections: an entry a row, in their order, in a 200. */
+static void
+test_each(void)
+{
+    const char *rules =
+        "{\"rows\": {\"by\": \"index\", \"list\": \"\", \"done\": {\"pointer\": \"/success\", "
+        "\"is\": true},"
+        "\"code\": \"/errors/0/statusCode\", \"words\": \"/errors/0/message\"}}";
+    CHECK_TEXT(judge(rules, answer(200, "",
+                                   "[{\"success\":true},{\"success\":false,\"errors\":"
+                                   "[{\"statusCode\":\"X\",\"message\":\"why\"}]},"
+                                   "{\"success\":true},{}]")),
+               "answered: D R(X|why) D R");
+    CHECK_TEXT(judge(rules, answer(200, "", "[{\"success\":true}]")), "unknown: ? ? ? ?");
+}
+
+/* As Klaviyo refuses: the whole call, pointing at the guilty ones. */
+static void
+test_pointer(void)
+{
+    const char *rules =
+        "{\"rows\": {\"by\": \"pointer\", \"list\": \"/errors\", \"pointer\": "
+        "\"/source/pointer\","
+        "\"prefix\": \"/data/profiles/\", \"code\": \"/code\", \"words\": \"/detail\"},"
+        "\"error\": {\"words\": \"/errors/0/detail\"}}";
+    const char *body = "{\"errors\":[{\"code\":\"invalid\",\"detail\":\"no phone\","
+                       "\"source\":{\"pointer\":\"/data/profiles/3/phone\"}}]}";
+    CHECK_TEXT(judge(rules, answer(400, "", body)), "refused: ? ? ? R(invalid|no phone)");
+    CHECK_TEXT(got.error.text, "HTTP 400: no phone");
+    CHECK_TEXT(
+        judge(rules, answer(400, "", "{\"errors\":[{\"source\":{\"pointer\":\"/data\"}}]}")),
+        "refused: ? ? ? ?");
+    CHECK_TEXT(judge(rules, answer(202, "", "{}")), "answered: D D D D");
+}
+
+/* As HubSpot: only what is named among the results was written. */
+static void
+test_identity(void)
+{
+    const char *rules =
+        "{\"rows\": {\"by\": \"identity\", \"done\": \"/results\", \"failed\": \"/errors\", "
+        "\"identity\": \"/trace\", \"digits\": 16, \"code\": \"/category\", \"words\": "
+        "\"/message\"}}";
+    CHECK_TEXT(
+        judge(rules,
+              answer(207, "",
+                     "{\"results\":[{\"trace\":\"a000000000000000\"},{\"trace\":"
+                     "\"a300000000000000\"},"
+                     "{\"trace\":\"other\"},{}],\"errors\":[{\"trace\":\"a100000000000000\","
+                     "\"category\":\"C\",\"message\":\"m\"}]}")),
+        "answered: D R(C|m) ? D");
+    CHECK_TEXT(judge(rules, answer(200, "", "{\"results\":[]}")), "answered: ? ? ? ?");
+}
+
+/* As Slack, Mixpanel and Amplitude: success that hides failure, failure that hides success. */
+static void
+test_rules(void)
+{
+    const char *slack =
+        "{\"when\": [{\"status\": 200, \"pointer\": \"/error\", \"is\": \"ratelimited\", "
+        "\"fate\": \"failed\"},"
+        "{\"status\": \"2xx\", \"pointer\": \"/ok\", \"not\": true, \"fate\": \"hopeless\"}],"
+        "\"error\": {\"words\": \"/error\"}}";
+    CHECK_TEXT(judge(slack, answer(200, "", "{\"ok\":true}")), "answered: D D D D");
+    CHECK_TEXT(judge(slack, answer(200, "", "{\"ok\":false,\"error\":\"ratelimited\"}")),
+               "failed: ? ? ? ?");
+    CHECK_TEXT(judge(slack, answer(200, "", "{\"ok\":false,\"error\":\"channel_not_found\"}")),
+               "hopeless: ? ? ? ?");
+    CHECK_TEXT(got.error.text, "HTTP 200: channel_not_found");
+    CHECK_TEXT(judge(slack, answer(200, "", "oops")), "hopeless: ? ? ? ?");
+    const char *mixpanel = "{\"when\": [{\"status\": 400, \"pointer\": \"/failed_records\", "
+                           "\"fate\": \"answered\"}],"
+                           "\"rows\": {\"by\": \"index\", \"list\": \"/failed_records\", "
+                           "\"index\": \"/index\", \"words\": \"/message\"}}";
+    CHECK_TEXT(judge(mixpanel,
+                     answer(400, "", "{\"failed_records\":[{\"index\":1,\"message\":\"m\"}]}")),
+               "answered: D R(|m) D D");
+    CHECK_TEXT(judge(mixpanel, answer(400, "", "{\"error\":\"all\"}")), "refused: ? ? ? ?");
+    CHECK_TEXT(judge("{\"when\": [{\"status\": [400, 404], \"contains\": \"quota\", \"fate\": "
+                     "\"failed\"}]}",
+                     answer(404, "", "daily quota")),
+               "failed: ? ? ? ?");
+}
+
+static usec_t
+noon(void)
+{
+    return (usec_t)784111777 * 1000000; /* Sun, 06 Nov 1994 08:49:37 GMT */
+}
+
+static void
+test_pace(void)
+{
+    usec_t now = noon();
+    CHECK(answer_retry_after(STR("120"), now) == 120000000);
+    CHECK(answer_retry_after(STR("Sun, 06 Nov 1994 08:50:07 GMT"), now) == 30000000);
+    CHECK(answer_retry_after(STR("Sunday, 06-Nov-94 08:50:07 GMT"), now) == 30000000);
+    CHECK(answer_retry_after(STR("Sun, 06 Nov 1994 08:49:00 GMT"), now) == 0);
+    CHECK(answer_retry_after(STR("soon"), now) == 0 && answer_retry_after(STR("-5"), now) == 0);
+    CHECK(answer_retry_after((struct str){NULL, 0}, now) == 0);
+    clock_replace(noon);
+    judge("{\"pace\": {\"remaining\": \"x-left\", \"reset\": \"x-reset\", \"reset_is\": "
+          "\"epoch\"}}",
+          answer(429, "retry-after: 7\nx-left: 0\nx-reset: 784111780\n", ""));
+    CHECK(got.wait_us == 7000000 && got.counted && got.remaining == 0 &&
+          got.reset_us == 3000000);
+    judge("{\"pace\": {\"remaining\": \"x-left\", \"reset\": \"x-reset\", \"reset_is\": "
+          "\"milliseconds\"}}",
+          answer(200, "x-left: 12\nx-reset: 10000\n", ""));
+    CHECK(got.counted && got.remaining == 12 && got.reset_us == 10000000);
+    judge("{\"pace\": {\"remaining\": \"x-left\", \"reset\": \"x-reset\"}}",
+          answer(200, "x-left: many\nx-reset: 1\n", ""));
+    CHECK(!got.counted);
+    clock_replace(NULL);
+}
+
+static void
+test_wrong_rules(void)
+{
+    struct exchange none = {.end = END_UNSENT};
+    CHECK_TEXT(judge("{\"wen\": []}", none), "/answer/wen: no such member");
+    CHECK_TEXT(
+        judge("{\"when\": [{\"fate\": \"fine\"}]}", none),
+        "/answer/when/0/fate: must be one of unknown, answered, failed, refused, too_large, "
+        "denied, hopeless");
+    CHECK_TEXT(judge("{\"when\": [{\"status\": \"6xx\", \"fate\": \"failed\"}]}", none),
+               "/answer/when/0: \"status\" is 400, \"4xx\", or up to eight of these");
+    CHECK_TEXT(judge("{\"rows\": {\"by\": \"index\", \"list\": \"errors\"}}", none),
+               "/answer/rows/list: is no JSON pointer, such as \"/errors/0/message\"");
+    CHECK_TEXT(judge("{\"rows\": {\"by\": \"index\", \"list\": \"/errors\"}}", none),
+               "/answer/rows: by index wants \"list\", and either \"index\" or \"done\"");
+    CHECK_TEXT(judge("{\"rows\": {\"by\": \"identity\", \"done\": \"/a\", \"identity\": "
+                     "\"/b\", \"digits\": 8}}",
+                     none),
+               "/answer/rows/digits: must be a whole number from 16 to 64");
+}
+
+static void
+test_pointers(void)
+{
+    json_t *j = json_loads("{\"a/b\": [10, {\"~\": 1}], \"\": 2, \"0\": 3}", 0, NULL);
+    CHECK(json_integer_value(pointer_get(j, "/a~1b/0")) == 10);
+    CHECK(json_integer_value(pointer_get(j, "/a~1b/1/~0")) == 1);
+    CHECK(json_integer_value(pointer_get(j, "/")) == 2);
+    CHECK(json_integer_value(pointer_get(j, "/0")) == 3);
+    CHECK(pointer_get(j, "") == j);
+    CHECK(!pointer_get(j, "/a~1b/01") && !pointer_get(j, "/a~1b/2") && !pointer_get(j, "/x/y"));
+    CHECK(!pointer_good("a") && !pointer_good("/~2") && pointer_good("/a//b") &&
+          pointer_good(""));
+    json_decref(j);
+}
+
+int
+main(void)
+{
+    test_http();
+    test_index();
+    test_each();
+    test_pointer();
+    test_identity();
+    test_rules();
+    test_pace();
+    test_wrong_rules();
+    test_pointers();
+    arena_done(&words);
+    return tap_done();
+}
