@@ -36,6 +36,7 @@ enum option_type {
     OPT_CHAR,   /* char, written as a string of one ASCII character          */
     OPT_SECRET, /* char *; in the file {"env"|"file"|"command": …}, never plain */
     OPT_TYPES,  /* struct option_types: {"column": "integer", …}             */
+    OPT_FIXED,  /* const char *: the default; nobody writes it, its name is unknown */
 };
 
 enum option_flags {
