@@ -188,10 +188,22 @@ struct session {
     bool survey;       /* dest_survey will be called: OP_PRESENT rows are offered too */
 };
 
+/* At most `calls` begin in any stretch of `length` microseconds. */
+struct pace_window {
+    uint64_t calls;
+    int64_t length;
+};
+
+enum { PACE_WINDOWS_MAX = 4 };
+
 struct limits {
     size_t rows;       /* in a batch, at most */
     size_t bytes;      /* of packed records in a batch, about */
-    unsigned parallel; /* sessions' concurrent dest_write calls; 1: none */
+    unsigned parallel; /* calls under way at once; of dest_write there is one */
+    struct pace_window windows[PACE_WINDOWS_MAX]; /* of the account behind the connection */
+    size_t nwindows;
+    bool repeatable; /* a call may come to the peer twice without harm: by its operation, or
+                        since the peer knows a change again by its identity */
 };
 
 /* A row at the destination that the model does not hold: its key fields as the destination

@@ -304,6 +304,7 @@ dest_limits(void *handle, struct limits *ret)
             ret->rows = call->rows;
         if (call && call->bytes < ret->bytes)
             ret->bytes = call->bytes;
+        ret->repeatable = ret->repeatable && (!call || call->repeatable);
     }
 }
 

@@ -352,7 +352,7 @@ take_answer(struct courier *c, const struct call_answer *a, struct error *err)
         break;
     }
     j->sent = true;
-    if (c->set.repeatable && !atomic_load(c->set.cancelled))
+    if (c->set.limits.repeatable && !atomic_load(c->set.cancelled))
         return again_later(c, j, a, err);
     int rc = tell_all(c, j, ROW_UNKNOWN, "unknown", a->error.text, err);
     job_free(j);

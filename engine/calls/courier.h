@@ -19,9 +19,6 @@ struct courier_settings {
     size_t nfields;       /* of a change */
     struct pace *pace;    /* of the connection; NULL: as fast as it goes */
     struct backoff backoff;
-    /* A call may come to the peer twice without harm: the operation says so (an upsert), or the
-     * peer knows a change again by its identity. */
-    bool repeatable;
     uint64_t random; /* seed of the waits */
     const atomic_bool *cancelled;
     /* What became of these rows; texts borrowed for the call. Never ROW_STAGED. A row that was

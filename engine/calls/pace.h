@@ -11,15 +11,10 @@
 #include <stdint.h>
 
 #include "base/clock.h"
+#include "driver.h"
 
-/* At most `calls` begin in any stretch of `length`. Of more than PACE_CALLS_MAX calls a share
- * is taken of both, which is never faster. */
-struct pace_window {
-    uint64_t calls;
-    usec_t length;
-};
-
-enum { PACE_CALLS_MAX = 16384, PACE_WINDOWS_MAX = 4 };
+/* Of a window (driver.h) of more calls a share is taken of both, which is never faster. */
+enum { PACE_CALLS_MAX = 16384 };
 
 /* What an answer says of the limit; zero says nothing. */
 struct pace_hint {

@@ -159,9 +159,8 @@ settings(struct peer *p, struct verdicts *v)
     return (struct courier_settings){
         .driver = &driver,
         .destination = p,
-        .limits = {.rows = 100, .bytes = 1 << 20, .parallel = 4},
+        .limits = {.rows = 100, .bytes = 1 << 20, .parallel = 4, .repeatable = true},
         .backoff = {.base = 10, .cap = 100, .budget = 60000000},
-        .repeatable = true,
         .random = p->random,
         .cancelled = &cancelled,
         .told = take_verdict,
@@ -264,11 +263,11 @@ test_peers(void)
         v = (struct verdicts){0};
         make_guilty(&p, i % 7 ? 4 : 0);
         struct courier_settings set = settings(&p, &v);
-        set.repeatable = i % 8 < 5;
+        set.limits.repeatable = i % 8 < 5;
         set.limits.rows = i % 6 ? 100 : 1;
         CHECK(deliver(&set, &why));
         CHECK(told_once(&v));
-        CHECK(set.repeatable ? exact(&p, &v) : once(&p, &v));
+        CHECK(set.limits.repeatable ? exact(&p, &v) : once(&p, &v));
         CHECK(p.most_at_once <= set.limits.parallel);
     }
 }
@@ -315,7 +314,7 @@ test_circuit(void)
     p = (struct peer){.random = 5, .always = CALL_UNKNOWN};
     v = (struct verdicts){0};
     struct courier_settings set = settings(&p, &v);
-    set.repeatable = false;
+    set.limits.repeatable = false;
     CHECK(deliver(&set, &why));
     CHECK(told_once(&v) && all_are(&v, ROW_UNKNOWN, "unknown"));
 }
