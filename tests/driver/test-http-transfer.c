@@ -1,65 +1,25 @@
 /* Requests over HTTP against a peer in this process that does what the path says. */
 #include <arpa/inet.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "http-peer.h"
 #include "http/transfer.h"
 #include "tap.h"
 
 enum { BIG = 1 << 20, ANSWER_MAX = 64 * 1024 };
 
-static int listener, port;
-static atomic_int accepted, requests;
+static int port;
 
 /* ---- the peer ---- */
-
-struct request {
-    char bytes[8192];
-    size_t n;
-};
-
-/* The head and as much of the body as is announced; false when the client is gone. */
-static bool
-read_request(int fd, struct request *r, bool whole)
-{
-    r->n = 0;
-    for (;;) {
-        ssize_t n = recv(fd, r->bytes + r->n, sizeof r->bytes - 1 - r->n, 0);
-        if (n <= 0)
-            return false;
-        r->n += (size_t)n;
-        r->bytes[r->n] = '\0';
-        char *end = strstr(r->bytes, "\r\n\r\n"),
-             *length = strcasestr(r->bytes, "content-length:");
-        if (!end)
-            continue;
-        size_t body = length && whole ? strtoul(length + 15, NULL, 10) : 0;
-        if (r->n - (size_t)(end + 4 - r->bytes) >= body)
-            return true;
-    }
-}
-
-static void
-say(int fd, const char *text)
-{
-    (void)!send(fd, text, strlen(text), MSG_NOSIGNAL);
-}
-
-static void
-reset(int fd)
-{
-    struct linger now = {.l_onoff = 1};
-    setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
-}
 
 static void
 say_big(int fd)
 {
     static char bytes[BIG];
     memset(bytes, 'x', sizeof bytes);
-    say(fd, "HTTP/1.1 200 OK\r\nContent-Length: 1048576\r\n\r\n");
+    peer_say(fd, "HTTP/1.1 200 OK\r\nContent-Length: 1048576\r\n\r\n");
     for (size_t sent = 0; sent < sizeof bytes;) {
         ssize_t n = send(fd, bytes + sent, sizeof bytes - sent, MSG_NOSIGNAL);
         if (n <= 0)
@@ -70,26 +30,26 @@ say_big(int fd)
 
 /* What the path asks for; false closes the connection. */
 static bool
-answer(int fd, const struct request *r)
+answer(int fd, const struct peer_request *r)
 {
     char path[64] = "";
     sscanf(r->bytes, "%*s %63s", path);
     if (strcmp(path, "/echo") == 0) {
         char text[16384];
-        const char *body = strstr(r->bytes, "\r\n\r\n") + 4;
+        const char *body = peer_body(r);
         snprintf(text, sizeof text,
                  "HTTP/1.1 201 Created\r\nX-Seen:  yes \r\nContent-Length: %zu\r\n\r\n%s",
                  strlen(body), body);
-        say(fd, text);
+        peer_say(fd, text);
         return true;
     }
     if (strcmp(path, "/moved") == 0) {
-        say(fd, "HTTP/1.1 307 Moved\r\nLocation: /echo\r\nContent-Length: 0\r\n\r\n");
+        peer_say(fd, "HTTP/1.1 307 Moved\r\nLocation: /echo\r\nContent-Length: 0\r\n\r\n");
         return true;
     }
     if (strcmp(path, "/interim") == 0) {
-        say(fd, "HTTP/1.1 103 Early Hints\r\nX-Early: 1\r\n\r\n"
-                "HTTP/1.1 204 No Content\r\nX-Late: 1\r\n\r\n");
+        peer_say(fd, "HTTP/1.1 103 Early Hints\r\nX-Early: 1\r\n\r\n"
+                     "HTTP/1.1 204 No Content\r\nX-Late: 1\r\n\r\n");
         return true;
     }
     if (strcmp(path, "/big") == 0) {
@@ -97,63 +57,19 @@ answer(int fd, const struct request *r)
         return true;
     }
     if (strcmp(path, "/half") == 0)
-        say(fd, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"half\"");
+        peer_say(fd, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"half\"");
     if (strcmp(path, "/reset") == 0)
-        reset(fd);
-    if (strcmp(path, "/silent") == 0) {
-        char c;
-        while (recv(fd, &c, 1, 0) > 0) {
-        }
-    }
+        peer_reset(fd);
+    if (strcmp(path, "/silent") == 0)
+        peer_wait(fd);
     /* Answers one, then drops what comes next on the same connection without a word. */
     if (strcmp(path, "/once") == 0) {
-        say(fd, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
-        struct request next;
-        if (read_request(fd, &next, true))
-            atomic_fetch_add(&requests, 1);
+        peer_say(fd, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        struct peer_request next;
+        if (peer_read(fd, &next))
+            atomic_fetch_add(&peer_requests, 1);
     }
     return false;
-}
-
-static void *
-serve(void *arg)
-{
-    int fd = (int)(intptr_t)arg;
-    struct request r;
-    while (read_request(fd, &r, true)) {
-        atomic_fetch_add(&requests, 1);
-        if (!answer(fd, &r))
-            break;
-    }
-    close(fd);
-    return NULL;
-}
-
-static void *
-accept_all(void *arg)
-{
-    for (int fd; (fd = accept(listener, NULL, NULL)) >= 0;) {
-        pthread_t thread;
-        atomic_fetch_add(&accepted, 1);
-        if (pthread_create(&thread, NULL, serve, (void *)(intptr_t)fd) == 0)
-            pthread_detach(thread);
-    }
-    return NULL;
-}
-
-static void
-start_peer(void)
-{
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t n = sizeof at;
-    pthread_t thread;
-    listener = socket(AF_INET, SOCK_STREAM, 0);
-    if (bind(listener, (struct sockaddr *)&at, n) < 0 || listen(listener, 64) < 0 ||
-        getsockname(listener, (struct sockaddr *)&at, &n) < 0 ||
-        pthread_create(&thread, NULL, accept_all, NULL) != 0)
-        tap_skip_all("no loopback");
-    pthread_detach(thread);
-    port = ntohs(at.sin_port);
 }
 
 /* ---- the client ---- */
@@ -286,11 +202,11 @@ test_dead_connection(void)
         make(t, &x);
         CHECK(x.status == 200);
         exchange_done(&x);
-        int before = atomic_load(&requests);
+        int before = atomic_load(&peer_requests);
         x = post("/echo", "{}");
         x.repeatable = repeatable;
         make(t, &x);
-        int came = atomic_load(&requests) - before;
+        int came = atomic_load(&peer_requests) - before;
         if (repeatable)
             CHECK_MSG(x.end == END_ANSWERED && x.status == 201 && came == 2, "sent again");
         else
@@ -308,7 +224,7 @@ test_many(void)
     struct transfer *t = client(30000000, 60000000);
     static struct exchange all[MANY];
     static char bodies[MANY][32];
-    int started = 0, good = 0, ended = 0, before = atomic_load(&accepted);
+    int started = 0, good = 0, ended = 0, before = atomic_load(&peer_accepted);
     struct error err = ERROR_INIT;
     while (ended < MANY) {
         while (started < MANY && transfer_active(t) < AT_ONCE) {
@@ -326,7 +242,7 @@ test_many(void)
         exchange_done(x);
     }
     CHECK(good == MANY);
-    CHECK_MSG(atomic_load(&accepted) - before <= AT_ONCE, "connections are kept");
+    CHECK_MSG(atomic_load(&peer_accepted) - before <= AT_ONCE, "connections are kept");
     transfer_free(t);
 }
 
@@ -370,7 +286,9 @@ test_cancel(void)
 int
 main(void)
 {
-    start_peer();
+    port = peer_start(answer);
+    if (port < 0)
+        tap_skip_all("no loopback");
     test_answers();
     test_no_answer();
     test_dead_connection();
