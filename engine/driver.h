@@ -339,8 +339,9 @@ struct driver {
     void (*dest_close)(void *handle);
 };
 
-/* The drivers built in; NULL ends. Made by the build from drivers/meson.build. */
-extern const struct driver *const drivers[];
+/* All drivers; NULL ends. Made by the build from drivers/meson.build, and by
+ * drivers_load from the connectors built in. */
+extern const struct driver *const *drivers;
 /* NULL when there is none of that name. */
 const struct driver *driver_find(const char *name);
 

@@ -26,6 +26,7 @@
 #include "engine.h"
 #include "mount.h"
 #include "options.h"
+#include "registry.h"
 
 enum { EXIT_UNREADABLE = 2, CHECK_TEXT_MAX = 64 * 1048576, LARGE_BLOCK = 512 * 1024 };
 static const long FUSE_MAGIC = 0x65735546;
@@ -348,11 +349,13 @@ run(struct options *o)
 int
 main(int argc, char **argv)
 {
-    open_standard_files();
-    if (argc == 3 && strcmp(argv[1], "check") == 0)
-        return check(argv[2]);
     struct options o;
     struct error err = ERROR_INIT;
+    open_standard_files();
+    if (drivers_load(&err) < 0)
+        return fail(&err);
+    if (argc == 3 && strcmp(argv[1], "check") == 0)
+        return check(argv[2]);
     int r = options_parse(&o, argc, argv, &err), code;
     if (r < 0) {
         code = fail(&err);

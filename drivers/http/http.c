@@ -61,6 +61,12 @@ find(const void *connection)
     return NULL;
 }
 
+static int
+unknown(struct error *err)
+{
+    return error_set(err, ERR_INTERNAL, ENOENT, "no connector of that name");
+}
+
 /* ---- templates over options ---- */
 
 struct lookup {
@@ -118,6 +124,8 @@ place(const void *connection, struct buf *out, struct error *err)
 {
     const struct connector *c = find(connection);
     struct lookup l = {.connector = c, .connection = connection};
+    if (!c)
+        return unknown(err);
     return expand_plain(c->place, &l, out, err);
 }
 
@@ -274,6 +282,10 @@ dest_open(const void *connection, const struct target *target, void **ret, struc
     d->connector = find(connection);
     d->connection = connection;
     d->options = target->options;
+    if (!d->connector) {
+        free(d);
+        return unknown(err);
+    }
     unsigned parallel = d->connector->transfer.parallel;
     d->flights = calloc(parallel, sizeof *d->flights);
     int rc = d->flights ? prepare_all(d, target, err) : no_memory(err);
@@ -382,20 +394,37 @@ dest_cancel(void *handle)
     transfer_cancel(((struct http_dest *)handle)->transfer);
 }
 
-int
-http_register(struct connector *c, struct error *err)
+static void
+set_hooks(struct driver *d)
 {
-    for (size_t i = 0; i < known.n; i++)
+    d->place = place;
+    d->dest_open = dest_open;
+    d->dest_limits = dest_limits;
+    d->dest_call = dest_call;
+    d->dest_answer = dest_answer;
+    d->dest_wake = dest_wake;
+    d->dest_cancel = dest_cancel;
+    d->dest_close = dest_close;
+}
+
+int
+http_load(const char *manifest, const struct driver **ret, struct error *err)
+{
+    struct connector *c = NULL;
+    int rc = connector_parse(str_of(manifest), &c, err);
+    if (rc < 0)
+        return rc;
+    for (size_t i = 0; i < known.n && rc == 0; i++)
         if (strcmp(known.p[i]->driver.name, c->driver.name) == 0)
-            return error_set(err, ERR_CONFIG, EEXIST, "a driver \"%s\" is there already",
-                             c->driver.name);
-    c->driver.place = place;
-    c->driver.dest_open = dest_open;
-    c->driver.dest_limits = dest_limits;
-    c->driver.dest_call = dest_call;
-    c->driver.dest_answer = dest_answer;
-    c->driver.dest_wake = dest_wake;
-    c->driver.dest_cancel = dest_cancel;
-    c->driver.dest_close = dest_close;
-    return VEC_PUSH(&known, c) ? 0 : no_memory(err);
+            rc = error_set(err, ERR_CONFIG, EEXIST, "a connector \"%s\" is there already",
+                           c->driver.name);
+    if (rc == 0 && !VEC_PUSH(&known, c))
+        rc = no_memory(err);
+    if (rc < 0) {
+        connector_free(c);
+        return rc;
+    }
+    set_hooks(&c->driver);
+    *ret = &c->driver;
+    return 0;
 }

@@ -3,6 +3,6 @@
 
 #include "http/connector.h"
 
-/* Puts the driver's hooks into a connector that was read, and makes it known under its name
- * until the process ends. -EEXIST when the name is taken. */
-int http_register(struct connector *c, struct error *err);
+/* Reads a manifest and makes its driver known until the process ends. 0, -EINVAL (see
+ * connector_parse), -EEXIST when the name is taken, -ENOMEM. Before a second thread runs. */
+int http_load(const char *manifest, const struct driver **ret, struct error *err);

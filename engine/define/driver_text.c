@@ -54,6 +54,8 @@ option_schema(const struct option *o)
     case OPT_TYPES:
         schema = types_schema();
         break;
+    case OPT_FIXED: /* skipped */
+        break;
     }
     if (o->help)
         json_object_set_new(schema, "description", json_pack("s", o->help));
@@ -86,6 +88,8 @@ object_schema(json_t *own, const char *first, const struct option *table)
 {
     json_t *required = json_pack("[s]", first);
     for (const struct option *o = table; o && o->name; o++) {
+        if (o->type == OPT_FIXED)
+            continue;
         json_object_set_new(own, o->name, option_schema(o));
         if (o->flags & OPTION_REQUIRED)
             json_array_append_new(required, json_pack("s", o->name));

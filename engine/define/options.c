@@ -249,6 +249,9 @@ set_option(const struct filling *f, const struct option *o, const struct json_no
         return set_secret(f, o, v);
     case OPT_TYPES:
         return set_types(f, o, v);
+    case OPT_FIXED:
+        *(const char **)member(f, o) = o->default_text;
+        return 0;
     }
     return complain(f->c, v->file, v->at, NULL, "\"%s\" has no known type", o->name);
 }
@@ -259,7 +262,7 @@ static bool
 in_table(const struct option *table, const char *key)
 {
     for (; table && table->name; table++)
-        if (strcmp(table->name, key) == 0)
+        if (table->type != OPT_FIXED && strcmp(table->name, key) == 0)
             return true;
     return false;
 }
@@ -273,7 +276,7 @@ options_check_keys(const struct json_node *object, const char *const *own,
         words_add(&known, own[i]);
     for (size_t i = 0; i < ntables; i++)
         for (const struct option *o = tables[i]; o && o->name; o++)
-            if (!words_have(&known, o->name))
+            if (o->type != OPT_FIXED && !words_have(&known, o->name))
                 words_add(&known, o->name);
     const char *key;
     json_t *value;
@@ -327,7 +330,7 @@ options_fill(const struct json_node *object, const char *const *own, const struc
         return complain_memory(c, object->file);
     for (const struct option *o = table; o->name; o++) {
         struct json_node v = json_get(object, o->name);
-        if (v.json)
+        if (v.json && o->type != OPT_FIXED)
             rc = set_option(&f, o, &v);
         else if (o->flags & OPTION_REQUIRED)
             rc = complain(c, object->file, object->at, o->help, "\"%s\" is missing", o->name);

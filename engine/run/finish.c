@@ -127,10 +127,14 @@ describe_after(struct run *run, const struct refused_counts *refused, struct syn
     if (run->verb == VERB_BASELINE)
         r->delivered = 0;
     r->outcome = refused->rejected ? RUN_PARTIAL : RUN_SUCCEEDED;
+    const struct error *stopped = run->session ? sender_stopped(run->sender) : NULL;
     if (refused->rejected) {
-        r->error = arena_printf(&run->arena, "%llu %s rejected: rejected/ says why",
-                                (unsigned long long)refused->rejected,
-                                refused->rejected == 1 ? "row was" : "rows were");
+        const char *rows = refused->rejected == 1 ? "row was" : "rows were";
+        r->error =
+            stopped ? arena_printf(&run->arena, "%llu %s not delivered: %s",
+                                   (unsigned long long)refused->rejected, rows, stopped->text)
+                    : arena_printf(&run->arena, "%llu %s rejected: rejected/ says why",
+                                   (unsigned long long)refused->rejected, rows);
         if (!r->error)
             return no_memory(err);
     }

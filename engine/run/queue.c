@@ -65,19 +65,36 @@ queue_put(struct queue *q, struct block *b)
     return open;
 }
 
+/* The lock is held. */
+static struct block *
+take(struct queue *q)
+{
+    if (q->n == 0 || q->consumer_closed)
+        return NULL;
+    struct block *b = q->slots[q->first];
+    q->first = (q->first + 1) % QUEUE_DEPTH;
+    q->n--;
+    pthread_cond_broadcast(&q->changed);
+    return b;
+}
+
 struct block *
 queue_get(struct queue *q)
 {
     pthread_mutex_lock(&q->lock);
     while (q->n == 0 && !q->producer_closed && !q->consumer_closed)
         pthread_cond_wait(&q->changed, &q->lock);
-    struct block *b = NULL;
-    if (q->n > 0 && !q->consumer_closed) {
-        b = q->slots[q->first];
-        q->first = (q->first + 1) % QUEUE_DEPTH;
-        q->n--;
-        pthread_cond_broadcast(&q->changed);
-    }
+    struct block *b = take(q);
+    pthread_mutex_unlock(&q->lock);
+    return b;
+}
+
+struct block *
+queue_try(struct queue *q, bool *ended)
+{
+    pthread_mutex_lock(&q->lock);
+    struct block *b = take(q);
+    *ended = !b && (q->producer_closed || q->consumer_closed);
     pthread_mutex_unlock(&q->lock);
     return b;
 }

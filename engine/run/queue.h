@@ -38,6 +38,8 @@ struct block *queue_blank(struct queue *q);
 bool queue_put(struct queue *q, struct block *b);
 /* NULL: nothing more will come. The block goes back by queue_recycle. */
 struct block *queue_get(struct queue *q);
+/* As queue_get, without waiting; *ended: nothing more will come. */
+struct block *queue_try(struct queue *q, bool *ended);
 void queue_recycle(struct queue *q, struct block *b);
 
 void queue_close_producer(struct queue *q);

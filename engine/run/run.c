@@ -379,6 +379,8 @@ open_sender(struct run *run, struct error *err)
         .driver = driver,
         .destination = run->destination,
         .name = run->def->dest_connection,
+        .uid = run->before.uid,
+        .pace = run->place ? run->place : run->def->dest_connection,
         .mode = run->def->mode,
         .meta = run->meta,
         .dirfd = run->dirfd,

@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/vec.h"
 #include "data/sorter.h"
+#include "run/post.h"
 #include "run/queue.h"
 
 enum { VERDICT_MEMORY = 4 * 1024 * 1024 };
@@ -16,8 +17,9 @@ struct sender {
     struct limits limits;
     struct queue queue;
     struct block *filling;
-    bool threaded; /* the thread runs */
-    bool session;  /* begun and neither committed nor aborted */
+    struct post *post; /* of a destination of calls */
+    bool threaded;     /* the thread runs */
+    bool session;      /* begun and neither committed nor aborted */
     pthread_t thread;
 
     /* the thread's, and the caller's once it is joined */
@@ -174,11 +176,12 @@ values_a_change(const struct sender *s)
     return s->set.meta->nfields + s->set.meta->nkey;
 }
 
-/* Unpacks one change into values[0..]. */
+/* Unpacks one change into values[0..]; `sender` is void for post.c. */
 static bool
-unpack(const struct sender *s, const char **p, const char *end, struct value *values,
+unpack(const void *sender, const char **p, const char *end, struct value *values,
        struct change *c)
 {
+    const struct sender *s = sender;
     const struct chg_meta *meta = s->set.meta;
     if (end - *p < 2)
         return false;
@@ -251,11 +254,34 @@ write_block(struct sender *s, const struct block *b, struct error *err)
     return 0;
 }
 
+static void
+fail(struct sender *s, int rc, const struct error *err)
+{
+    pthread_mutex_lock(&s->lock);
+    s->result = rc;
+    s->error = *err;
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* To a destination of calls. */
+static void
+post_all(struct sender *s)
+{
+    struct error err = ERROR_INIT;
+    int rc = post_run(s->post, &err);
+    if (rc == 0)
+        rc = verdicts_kept(s, &err);
+    if (rc < 0)
+        fail(s, rc, &err);
+}
+
 static void *
 send_blocks(void *arg)
 {
     struct sender *s = arg;
     struct block *b;
+    if (s->post)
+        post_all(s);
     while ((b = queue_get(&s->queue))) {
         /* After a failure blocks are taken and dropped: the producer must not hang. */
         struct error err = ERROR_INIT;
@@ -264,12 +290,8 @@ send_blocks(void *arg)
         pthread_mutex_unlock(&s->lock);
         int rc = failed ? 0 : write_block(s, b, &err);
         queue_recycle(&s->queue, b);
-        if (rc < 0) {
-            pthread_mutex_lock(&s->lock);
-            s->result = rc;
-            s->error = err;
-            pthread_mutex_unlock(&s->lock);
-        }
+        if (rc < 0)
+            fail(s, rc, &err);
     }
     return NULL;
 }
@@ -281,6 +303,8 @@ join(struct sender *s)
     if (!s->threaded)
         return;
     queue_close_producer(&s->queue);
+    if (s->post)
+        post_wake(s->post);
     pthread_join(s->thread, NULL);
     s->threaded = false;
     queue_done(&s->queue);
@@ -301,8 +325,20 @@ sender_begin(struct sender *s, const struct session *session, struct error *err)
         if (rc < 0)
             return at_destination(s, err);
     }
-    s->session = true;
-    return 0;
+    s->post = post_free(s->post);
+    const struct post_settings posting = {
+        .sender = &s->set,
+        .limits = s->limits,
+        .unpack = unpack,
+        .arg = s,
+        .values_a_change = values_a_change(s),
+        .verdict = keep_verdict,
+        .verdict_arg = s,
+        .queue = &s->queue,
+    };
+    int rc = s->set.driver->dest_call ? post_create(&posting, &s->post, err) : 0;
+    s->session = rc == 0;
+    return rc;
 }
 
 static int
@@ -320,6 +356,8 @@ flush_block(struct sender *s, struct error *err)
         s->threaded = true;
     }
     queue_put(&s->queue, b);
+    if (s->post)
+        post_wake(s->post);
     pthread_mutex_lock(&s->lock);
     int rc = s->error.kind == ERR_REPLAY ? 0 : s->result;
     if (rc < 0)
@@ -406,6 +444,12 @@ sender_abort(struct sender *s)
     error_clear(&s->error);
 }
 
+const struct error *
+sender_stopped(const struct sender *s)
+{
+    return s->post ? post_stopped(s->post) : NULL;
+}
+
 uint64_t
 sender_refused(const struct sender *s)
 {
@@ -440,6 +484,7 @@ sender_free(struct sender *s)
     if (!s)
         return NULL;
     sender_abort(s);
+    post_free(s->post);
     queue_done(&s->queue);
     sorter_free(s->verdicts);
     VEC_DONE(&s->changes);

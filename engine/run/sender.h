@@ -12,6 +12,8 @@ struct sender_settings {
     const struct driver *driver;
     void *destination; /* opened; the caller closes it after sender_free */
     const char *name;  /* of its connection, for errors */
+    const char *uid;   /* the sync's */
+    const char *pace;  /* names the account that limits are of */
     enum mode mode;
     const struct chg_meta *meta;
     int dirfd; /* for the verdicts' sorter */
@@ -37,6 +39,9 @@ int sender_apply(struct sender *s, struct error *err);
 int sender_commit(struct sender *s, struct error *err);
 /* Aborts the session if one is open. */
 void sender_abort(struct sender *s);
+/* Why a destination of calls was sent no more: the rows that were not are refused, to be tried
+ * again. NULL: nothing stopped it. Once drained. */
+const struct error *sender_stopped(const struct sender *s);
 /* Rows not delivered so far. */
 uint64_t sender_refused(const struct sender *s);
 /* Once, after apply: the verdicts in the order of seq. 1: one, borrowed until the next call; 0:

@@ -61,6 +61,9 @@ set_option(const struct option *o, void *base, const char *text, struct arena *a
     case OPT_CHAR:
         *(char *)at = text ? *text : '\0';
         break;
+    case OPT_FIXED:
+        *(const char **)at = o->default_text;
+        break;
     case OPT_TYPES:
         *(struct option_types *)at = parse_types(text, arena);
         break;

@@ -4,6 +4,7 @@
  */
 #include "base/buf.h"
 #include "driver.h"
+#include "registry.h"
 #include "unit/tap.h"
 
 static bool
@@ -33,8 +34,9 @@ check_destination(const struct driver *d)
     if (!any)
         return;
     check(d->modes != 0 && d->modes < MODE_BIT(MODE_COUNT), d, "its modes exist");
-    check(d->place && d->dest_open && d->dest_write && d->dest_close, d,
-          "a destination has the hooks it must have");
+    check(d->place && d->dest_open && !d->dest_write == (d->dest_call && d->dest_answer) &&
+              d->dest_close,
+          d, "a destination has the hooks it must have");
     check(!(d->traits & TRAIT_ATOMIC) || (d->dest_commit && d->dest_abort), d,
           "what is atomic commits and aborts");
     check(!d->dest_commit || d->dest_resolve, d, "what commits can tell whether it did");
@@ -75,6 +77,8 @@ check_options(const struct driver *d, const struct option *table, size_t size)
 int
 main(void)
 {
+    struct error err = ERROR_INIT;
+    CHECK_MSG(drivers_load(&err) == 0, err.text);
     for (const struct driver *const *at = drivers; *at; at++) {
         const struct driver *d = *at;
         check(d->name && d->summary && d->readme && driver_find(d->name) == d, d,

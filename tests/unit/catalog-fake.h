@@ -36,7 +36,8 @@ static const struct driver fake_driver = {
     .dest_open = fake_open,
 };
 
-const struct driver *const drivers[] = {&fake_driver, NULL};
+static const struct driver *const all_drivers[] = {&fake_driver, NULL};
+const struct driver *const *drivers = all_drivers;
 
 const struct driver *
 driver_find(const char *name)

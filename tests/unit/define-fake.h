@@ -93,7 +93,8 @@ static const struct driver fake_stream = {
     .modes = MODE_BIT(MODE_INSERT) | MODE_BIT(MODE_FULL),
 };
 
-const struct driver *const drivers[] = {&fake_db, &fake_file, &fake_stream, NULL};
+static const struct driver *const all_drivers[] = {&fake_db, &fake_file, &fake_stream, NULL};
+const struct driver *const *drivers = all_drivers;
 
 const struct driver *
 driver_find(const char *name)

@@ -675,7 +675,8 @@ engine_close(struct engine *e)
 
 static const struct driver fake_driver = {
     .name = "fake", .summary = "nothing", .readme = "A driver that does nothing.\n"};
-const struct driver *const drivers[] = {&fake_driver, NULL};
+static const struct driver *const all_drivers[] = {&fake_driver, NULL};
+const struct driver *const *drivers = all_drivers;
 
 void
 driver_options_json(const struct driver *d, struct buf *out)
