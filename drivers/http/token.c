@@ -151,17 +151,22 @@ forget_some(void)
     }
 }
 
-/* Takes it out of the registry, to be put first; NULL: there is none. */
 static struct shared *
-take_out(const unsigned char hash[HASH])
+find(const unsigned char hash[HASH])
+{
+    struct shared *s = registry.first;
+    while (s && memcmp(s->hash, hash, HASH) != 0)
+        s = s->next;
+    return s;
+}
+
+static void
+take_out(const struct shared *s)
 {
     struct shared **at = &registry.first;
-    while (*at && memcmp((*at)->hash, hash, HASH) != 0)
+    while (*at != s)
         at = &(*at)->next;
-    struct shared *s = *at;
-    if (s)
-        *at = s->next;
-    return s;
+    *at = s->next;
 }
 
 static void
@@ -177,8 +182,10 @@ static struct shared *
 join(const unsigned char hash[HASH])
 {
     pthread_mutex_lock(&registry.lock);
-    struct shared *s = take_out(hash);
-    if (!s)
+    struct shared *s = find(hash);
+    if (s)
+        take_out(s);
+    else
         s = shared_create(hash);
     if (s) {
         s->users++;
@@ -189,10 +196,10 @@ join(const unsigned char hash[HASH])
 }
 
 static void
-leave(const struct shared *used)
+leave(struct shared *s)
 {
     pthread_mutex_lock(&registry.lock);
-    struct shared *s = take_out(used->hash);
+    take_out(s);
     s->users--;
     put_first(s);
     pthread_mutex_unlock(&registry.lock);

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 static int listener;
-static peer_answer_fn answer;
+static peer_answer_fn answers;
 atomic_int peer_accepted, peer_requests;
 
 const char *
@@ -66,7 +66,7 @@ serve(void *arg)
     struct peer_request r;
     while (peer_read(fd, &r)) {
         atomic_fetch_add(&peer_requests, 1);
-        if (!answer(fd, &r))
+        if (!answers(fd, &r))
             break;
     }
     close(fd);
@@ -86,12 +86,12 @@ accept_all(void *arg)
 }
 
 int
-peer_start(peer_answer_fn with)
+peer_start(peer_answer_fn answer)
 {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t n = sizeof at;
     pthread_t thread;
-    answer = with;
+    answers = answer;
     listener = socket(AF_INET, SOCK_STREAM, 0);
     if (bind(listener, (struct sockaddr *)&at, n) < 0 || listen(listener, 64) < 0 ||
         getsockname(listener, (struct sockaddr *)&at, &n) < 0 ||
