@@ -66,8 +66,7 @@ struct token {
     struct shared *shared;
 };
 
-/* Newest first. A driver is told nothing of other handles, so what they share is the process's.
- */
+/* Last used first. Handles do not know of each other, so what they share is the process's. */
 static struct {
     pthread_mutex_t lock;
     struct shared *first;
@@ -443,6 +442,8 @@ hide_secrets(const struct fetch *f, struct buf *words)
         form_encode(&encoded, secrets[i]);
         hide(words, buf_str(&encoded));
         hide(words, secrets[i]);
+        if (encoded.failed)
+            buf_clear(words);
     }
 }
 

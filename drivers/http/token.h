@@ -31,7 +31,8 @@ struct token_credentials {
     enum token_grant grant;
     const char *client_id, *client_secret;
     bool basic;               /* both as HTTP Basic authentication, not in the form */
-    const char *const *extra; /* of the form: names and values by turns, ended by NULL */
+    const char *const *extra; /* of the form: names and values by turns, ended by NULL; no
+                                 secrets */
     const char *scope;
     const char *refresh_token;       /* TOKEN_REFRESH */
     const char *username, *password; /* TOKEN_PASSWORD; username: TOKEN_JWT's subject */
