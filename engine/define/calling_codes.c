@@ -113,7 +113,7 @@ static const struct calling_code codes[] = {
     {"IQ", 964, TRUNK_0, 8, 10},
     {"IR", 98, TRUNK_0, 6, 10},
     {"IS", 354, NO_TRUNK, 7, 9},
-    {"IT", 39, KEEPS_0, 9, 10},
+    {"IT", 39, KEEPS_0 | OWN_CODE, 9, 10},
     {"JE", 44, TRUNK_0, 10, 10},
     {"JM", 1, TRUNK_1 | FROM_011, 10, 10},
     {"JO", 962, TRUNK_0, 8, 9},
@@ -237,7 +237,7 @@ static const struct calling_code codes[] = {
     {"US", 1, TRUNK_1 | FROM_011, 10, 10},
     {"UY", 598, TRUNK_0, 8, 8},
     {"UZ", 998, NO_TRUNK, 9, 9},
-    {"VA", 39, KEEPS_0, 9, 10},
+    {"VA", 39, KEEPS_0 | OWN_CODE, 9, 10},
     {"VC", 1, TRUNK_1 | FROM_011, 10, 10},
     {"VE", 58, TRUNK_0, 10, 10},
     {"VG", 1, TRUNK_1 | FROM_011, 10, 10},
@@ -280,17 +280,24 @@ const struct calling_code *
 calling_code_of(struct str digits)
 {
     unsigned value[4] = {0}; /* of the first digits: no code begins with another */
-    for (size_t i = 0; i < 3; i++) {
-        if (i == digits.n || digits.p[i] < '0' || digits.p[i] > '9')
-            break;
+    for (size_t i = 0; i < 3 && i < digits.n && digits.p[i] >= '0' && digits.p[i] <= '9'; i++)
         value[i + 1] = value[i] * 10 + (unsigned)(digits.p[i] - '0');
-    }
     if (value[1] == 0)
         return NULL;
     for (size_t i = 0; i < CODES; i++)
-        if (codes[i].code == value[calling_code_digits(&codes[i])])
+        if (codes[i].code == value[1] || codes[i].code == value[2] || codes[i].code == value[3])
             return &codes[i];
     return NULL;
+}
+
+bool
+calling_code_begins(const struct calling_code *c, struct str digits)
+{
+    size_t n = calling_code_digits(c);
+    unsigned value = 0;
+    for (size_t i = 0; i < n && i < digits.n; i++)
+        value = value * 10 + (unsigned)(digits.p[i] - '0');
+    return digits.n > n && value == c->code;
 }
 
 const struct calling_code *

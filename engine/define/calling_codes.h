@@ -10,7 +10,7 @@
 /* The prefix for calls inside the country. */
 enum trunk {
     NO_TRUNK,  /* none, or it is not sure what a leading 0 means */
-    KEEPS_0,   /* none, and numbers may begin with 0: Italy's do */
+    KEEPS_0,   /* none, and numbers may begin with 0: Italy's do (min, max: of the others) */
     TRUNK_0,   /* 0, with which no number begins */
     TRUNK_1,   /* 1, North America: ten digits, no area begins with 0 or 1 */
     TRUNK_8,   /* 8, with which numbers may begin, too */
@@ -41,6 +41,8 @@ const struct calling_code *calling_code_find(struct str country);
 /* The one that international digits begin with; of several countries that share it the first.
  * NULL: none that is known. */
 const struct calling_code *calling_code_of(struct str digits);
+/* Whether the digits begin with its code, and go on. */
+bool calling_code_begins(const struct calling_code *c, struct str digits);
 size_t calling_code_digits(const struct calling_code *c);
 
 /* All of them, for tests. */

@@ -5,6 +5,7 @@
  */
 #include "define/normalize.h"
 
+#include "base/cleanup.h"
 #include "base/utf8.h"
 #include "define/letters.h"
 
@@ -13,21 +14,39 @@ enum {
     SHA256_DIGITS = 64,
 };
 
-static int
-finish(const struct buf *out, struct error *err)
+int
+normalize_finish(const struct buf *out, struct error *err)
 {
     return out->failed ? error_set(err, ERR_INTERNAL, ENOMEM, "out of memory") : 0;
 }
 
-/* Starts: the text without white space around it, if it is one. */
-static int
-begin(struct str *in, struct buf *out, struct error *err)
+int
+normalize_begin(struct str *in, struct buf *out, struct error *err)
 {
     buf_clear(out);
     if (in->n > 0 && utf8_check(in->p, in->n) < in->n)
         return error_set(err, ERR_DATA, EINVAL, "it is no UTF-8 text");
     *in = letters_trim(*in);
     return 0;
+}
+
+/* Adds what is not dropped. White space is dropped, too, or is one blank between words. */
+static void
+add_kept(struct buf *out, struct str text, bool dropped(uint32_t), bool blanks)
+{
+    bool blank = false;
+    for (const char *p = text.p, *end = text.p + text.n; p < end;) {
+        const char *here = p;
+        uint32_t c = letters_next(&p, end);
+        if (letters_is_space(c)) {
+            blank = blanks && out->n > 0;
+        } else if (!dropped(c)) {
+            if (blank)
+                buf_addc(out, ' ');
+            blank = false;
+            buf_add(out, here, (size_t)(p - here));
+        }
+    }
 }
 
 bool
@@ -58,6 +77,14 @@ no_email(struct error *err, const char *why)
     return error_set(err, ERR_DATA, EINVAL, "it is no e-mail address: %s", why);
 }
 
+/* Those that stand in an address only within quotes (RFC 5322, 3.2.3), which nobody uses. */
+static bool
+is_special(uint32_t c)
+{
+    return c == '(' || c == ')' || c == '<' || c == '>' || c == '[' || c == ']' || c == ':' ||
+           c == ';' || c == ',' || c == '\\' || c == '"';
+}
+
 static int
 check_email(struct str text, struct error *err)
 {
@@ -78,7 +105,7 @@ check_email(struct str text, struct error *err)
             return no_email(err, "white space stands inside");
         if (c < ' ' || (c >= 0x7F && c < 0xA0))
             return no_email(err, "it has a control character");
-        if (c < 0x80 && strchr("()<>[]:;,\\\"", (int)c))
+        if (is_special(c))
             return error_set(err, ERR_DATA, EINVAL,
                              "it is no e-mail address: it has the character '%c'", (int)c);
     }
@@ -91,24 +118,14 @@ int
 normalize_email(struct str in, struct str country, struct buf *out, struct error *err)
 {
     (void)country;
-    int rc = begin(&in, out, err);
+    int rc = normalize_begin(&in, out, err);
     if (rc || in.n == 0)
         return rc;
     rc = check_email(in, err);
     if (rc)
         return rc;
     letters_add_lower(out, in);
-    return finish(out, err);
-}
-
-static void
-add_without_space(struct buf *out, struct str text)
-{
-    for (const char *p = text.p, *end = text.p + text.n; p < end;) {
-        const char *here = p;
-        if (!letters_is_space(letters_next(&p, end)))
-            buf_add(out, here, (size_t)(p - here));
-    }
+    return normalize_finish(out, err);
 }
 
 /* Google: white space goes wherever it stands; of the domains gmail.com and googlemail.com also
@@ -116,15 +133,14 @@ add_without_space(struct buf *out, struct str text)
 int
 normalize_email_google(struct str in, struct str country, struct buf *out, struct error *err)
 {
-    struct buf close = BUF_INIT(BUF_NO_MAX);
-    int rc = begin(&in, out, err);
-    if (rc == 0)
-        add_without_space(&close, in);
-    if (rc == 0)
-        rc = finish(&close, err);
+    AUTO_BUF struct buf close = BUF_INIT(BUF_NO_MAX);
+    int rc = normalize_begin(&in, out, err);
+    if (rc)
+        return rc;
+    add_kept(&close, in, letters_is_space, false);
+    rc = normalize_finish(&close, err);
     if (rc == 0)
         rc = normalize_email(buf_str(&close), country, out, err);
-    buf_done(&close);
     const char *at = rc == 0 && out->n ? memchr(out->p, '@', out->n) : NULL;
     if (!at || (strcmp(at, "@gmail.com") != 0 && strcmp(at, "@googlemail.com") != 0))
         return rc;
@@ -141,39 +157,29 @@ normalize_email_google(struct str in, struct str country, struct buf *out, struc
 
 /* ---- names and places ---- */
 
-/* Google: "all lowercase, with no punctuation, no leading or trailing whitespace"; Meta:
- * "lowercase only with no punctuation", special characters in UTF-8. */
 static int
-plain_words(struct str in, bool blanks, struct buf *out, struct error *err)
+lower_kept(struct str in, bool dropped(uint32_t), bool blanks, struct buf *out,
+           struct error *err)
 {
-    struct buf plain = BUF_INIT(BUF_NO_MAX);
-    int rc = begin(&in, out, err);
-    bool blank = false;
-    for (const char *p = in.p, *end = in.p + in.n; rc == 0 && p < end;) {
-        const char *here = p;
-        uint32_t c = letters_next(&p, end);
-        if (letters_is_space(c)) {
-            blank = true;
-        } else if (!letters_is_punctuation(c)) {
-            if (blank && blanks && plain.n > 0)
-                buf_addc(&plain, ' ');
-            blank = false;
-            buf_add(&plain, here, (size_t)(p - here));
-        }
-    }
-    if (rc == 0)
-        rc = finish(&plain, err);
-    if (rc == 0)
-        letters_add_lower(out, buf_str(&plain));
-    buf_done(&plain);
-    return rc ? rc : finish(out, err);
+    AUTO_BUF struct buf kept = BUF_INIT(BUF_NO_MAX);
+    int rc = normalize_begin(&in, out, err);
+    if (rc)
+        return rc;
+    add_kept(&kept, in, dropped, blanks);
+    rc = normalize_finish(&kept, err);
+    if (rc)
+        return rc;
+    letters_add_lower(out, buf_str(&kept));
+    return normalize_finish(out, err);
 }
 
+/* Google: "all lowercase, with no punctuation, no leading or trailing whitespace"; Meta:
+ * "lowercase only with no punctuation", special characters in UTF-8. */
 int
 normalize_name(struct str in, struct str country, struct buf *out, struct error *err)
 {
     (void)country;
-    return plain_words(in, true, out, err);
+    return lower_kept(in, letters_is_punctuation, true, out, err);
 }
 
 /* Meta, for cities and for states outside the US: as names, and "no spaces". */
@@ -181,13 +187,7 @@ int
 normalize_city(struct str in, struct str country, struct buf *out, struct error *err)
 {
     (void)country;
-    return plain_words(in, false, out, err);
-}
-
-static bool
-is_dash(uint32_t c)
-{
-    return c == '-' || (c >= 0x2010 && c <= 0x2015) || c == 0x2212 || c == 0xFF0D;
+    return lower_kept(in, letters_is_punctuation, false, out, err);
 }
 
 static bool
@@ -200,27 +200,13 @@ is_country(struct str country, const char *z)
 int
 normalize_zip(struct str in, struct str country, struct buf *out, struct error *err)
 {
-    struct buf close = BUF_INIT(BUF_NO_MAX);
-    int rc = begin(&in, out, err);
-    for (const char *p = in.p, *end = in.p + in.n; rc == 0 && p < end;) {
-        const char *here = p;
-        uint32_t c = letters_next(&p, end);
-        if (!letters_is_space(c) && !is_dash(c))
-            buf_add(&close, here, (size_t)(p - here));
-    }
-    if (rc == 0)
-        rc = finish(&close, err);
-    if (rc == 0)
-        letters_add_lower(out, buf_str(&close));
-    buf_done(&close);
-    if (rc == 0)
-        rc = finish(out, err);
+    int rc = lower_kept(in, letters_is_dash, false, out, err);
     if (rc || out->n == 0 || !is_country(letters_trim(country), "us"))
         return rc;
     if ((out->n != 5 && out->n != 9) || strspn(out->p, "0123456789") != out->n)
         return error_set(err, ERR_DATA, EINVAL,
                          "it is no postal code of the US: it has not 5 or 9 digits");
-    out->n = 5;
+    out->p[out->n = 5] = '\0';
     return 0;
 }
 
@@ -228,12 +214,12 @@ int
 normalize_country(struct str in, struct str country, struct buf *out, struct error *err)
 {
     (void)country;
-    int rc = begin(&in, out, err);
+    int rc = normalize_begin(&in, out, err);
     if (rc || in.n == 0)
         return rc;
     for (size_t i = 0; i < in.n; i++)
         if (in.n != 2 || (in.p[i] | 32) < 'a' || (in.p[i] | 32) > 'z')
             return error_set(err, ERR_DATA, EINVAL, "it is no two-letter code of a country");
     letters_add_lower(out, is_country(in, "uk") ? STR("gb") : in);
-    return finish(out, err);
+    return normalize_finish(out, err);
 }

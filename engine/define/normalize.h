@@ -8,8 +8,8 @@
 #include "base/buf.h"
 #include "base/error.h"
 
-/* Empties *out and puts the normal form of `in` there; nothing when `in` holds white space only.
- * `country` may be empty: two letters or a calling code, for those that have use for it.
+/* Empties *out and puts the normal form of `in` there; nothing when `in` holds white space
+ * only. `country` may be empty: two letters or a calling code, for those that have use for it.
  * -EINVAL and ERR_DATA: it is no such value. The words tell why and leave the value out: it is
  * a person's, and stands in the row. */
 typedef int normalize_fn(struct str in, struct str country, struct buf *out, struct error *err);
@@ -26,3 +26,8 @@ normalize_fn normalize_country;      /* ISO 3166-1 alpha-2, small letters */
 /* A SHA-256 in hexadecimal, perhaps with white space around: it is put into *out in small
  * letters, and true returned. */
 bool normalize_hashed(struct str in, struct buf *out);
+
+/* For normalisers: empties *out and takes white space off *in, if it is a text; and a look at
+ * what was written. */
+int normalize_begin(struct str *in, struct buf *out, struct error *err);
+int normalize_finish(const struct buf *out, struct error *err);

@@ -4,6 +4,8 @@
  * what is dialled before a national number goes. Where that leaves two readings, or one that is
  * too long or too short for the country, it is refused: a wrong number is somebody else's.
  */
+#include <stdio.h>
+
 #include "base/utf8.h"
 #include "define/calling_codes.h"
 #include "define/letters.h"
@@ -30,8 +32,8 @@ no_phone(struct error *err, const char *why)
 static bool
 is_separator(uint32_t c)
 {
-    return letters_is_space(c) || c == '-' || c == '.' || c == '/' || c == '(' || c == ')' ||
-           (c >= 0x2010 && c <= 0x2015) || c == 0x2212 || c == 0xFF0D;
+    return letters_is_space(c) || letters_is_dash(c) || c == '.' || c == '/' || c == '(' ||
+           c == ')';
 }
 
 /* "16505551212.0" is a number that went through a spreadsheet; its last digit is none. */
@@ -99,15 +101,25 @@ good_area(const struct calling_code *c, struct str number)
 }
 
 static int
-write_e164(const struct calling_code *c, struct str number, struct buf *out, struct error *err)
+write_e164(struct str code, struct str number, struct buf *out, struct error *err)
 {
-    buf_addf(out, "+%u", c->code);
+    buf_addc(out, '+');
+    buf_add(out, code.p, code.n);
     buf_add(out, number.p, number.n);
-    if (out->failed)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-    if (out->n <= E164_MIN || out->n > E164_MAX + 1)
+    if (!out->failed && (out->n <= E164_MIN || out->n > E164_MAX + 1))
         return no_phone(err, "with the calling code it must have 7 to 15 digits");
-    return 0;
+    return normalize_finish(out, err);
+}
+
+static int
+write_number(const struct calling_code *c, struct str number, struct buf *out,
+             struct error *err)
+{
+    char code[8];
+    int n = snprintf(code, sizeof code, "%u", c->code);
+    if (!good_area(c, number))
+        return no_phone(err, "after +1 come ten digits, the first of them 2 to 9");
+    return write_e164((struct str){code, (size_t)n}, number, out, err);
 }
 
 /* ---- international ---- */
@@ -136,20 +148,12 @@ international(struct str digits, struct buf *out, struct error *err)
     const struct calling_code *c = calling_code_of(digits);
     if (digits.p[0] == '0')
         return no_phone(err, "no calling code begins with 0");
-    if (c) {
-        struct str number = after(digits, calling_code_digits(c));
-        number = after(number, stray_trunk(c, number));
-        if (!good_area(c, number))
-            return no_phone(err, "after +1 come ten digits, the first of them 2 to 9");
-        return write_e164(c, number, out, err);
-    }
-    buf_addc(out, '+');
-    buf_add(out, digits.p, digits.n);
-    if (out->failed)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-    if (digits.n < E164_MIN || digits.n > E164_MAX)
-        return no_phone(err, "with the calling code it must have 7 to 15 digits");
-    return 0;
+    if (!c)
+        return write_e164((struct str){digits.p, 0}, digits, out, err);
+    struct str number = after(digits, calling_code_digits(c));
+    if (begins(number, "00") && (c->rule & TRUNK_MASK) != KEEPS_0)
+        return no_phone(err, "zeros follow the calling code");
+    return write_number(c, after(number, stray_trunk(c, number)), out, err);
 }
 
 /* What is dialled before the calling code; 0 when it is not. */
@@ -208,41 +212,43 @@ wrong_length(const struct calling_code *c, size_t n, struct error *err)
 static int
 own_code(const struct calling_code *c, struct str digits, struct str *number, struct error *err)
 {
-    struct str rest = after(digits, calling_code_digits(c));
-    bool whole = possible(c, digits.n), shorter = possible(c, rest.n);
-    *number = digits;
-    if (calling_code_of(digits) != calling_code_of((struct str){digits.p, 3}) || !shorter)
-        return whole ? 0 : wrong_length(c, digits.n, err);
-    if (whole && (c->rule & OWN_CODE))
+    size_t code = calling_code_begins(c, digits) ? calling_code_digits(c) : 0;
+    struct str rest = after(digits, code);
+    bool whole = possible(c, digits.n);
+    bool shorter = code > 0 &&
+                   (rest.p[0] == '0' ? (c->rule & TRUNK_MASK) == KEEPS_0 : possible(c, rest.n));
+    if (whole && shorter && c->rule & OWN_CODE)
         return error_set(err, ERR_DATA, EINVAL,
-                         "it is a telephone number of two meanings: either +%u is missing, or "
-                         "it begins with +%u without the +",
-                         c->code, c->code);
-    *number = rest;
-    return 0;
+                         "it is a telephone number of two meanings: +%u is missing, or only "
+                         "the + of it; write either",
+                         c->code);
+    *number = shorter ? rest : digits;
+    return whole || shorter ? 0 : wrong_length(c, digits.n, err);
+}
+
+static int
+unknown_zeros(const struct calling_code *c, struct error *err)
+{
+    return error_set(err, ERR_DATA, EINVAL,
+                     "it is no telephone number of %s as they are known here: write it with + "
+                     "and the calling code",
+                     c->region);
 }
 
 static int
 national(const struct calling_code *c, struct str digits, struct buf *out, struct error *err)
 {
-    int prefix = trunk_prefix(c, digits);
-    if (prefix < 0 || ((c->rule & FROM_MASK) == FROM_OTHER && begins(digits, "00")))
-        return error_set(err, ERR_DATA, EINVAL,
-                         "it is no telephone number of %s that is known: write it with + "
-                         "and without leading zeros",
-                         c->region);
+    int prefix = trunk_prefix(c, digits), rc = 0;
+    if (prefix < 0)
+        return unknown_zeros(c, err);
     struct str number = after(digits, (size_t)prefix);
-    bool kept_zero = prefix == 0 && digits.p[0] == '0';
-    if (prefix == 0 && !kept_zero) {
-        int rc = own_code(c, digits, &number, err);
-        if (rc)
-            return rc;
-    } else if (!kept_zero && (!possible(c, number.n) || number.p[0] == '0')) {
+    if (prefix > 0 && number.n > 0 && number.p[0] == '0')
+        return unknown_zeros(c, err);
+    if (prefix > 0 && !possible(c, number.n))
         return wrong_length(c, number.n, err);
-    }
-    if (!good_area(c, number))
-        return no_phone(err, "after +1 come ten digits, the first of them 2 to 9");
-    return write_e164(c, number, out, err);
+    if (prefix == 0 && digits.p[0] != '0')
+        rc = own_code(c, digits, &number, err);
+    return rc ? rc : write_number(c, number, out, err);
 }
 
 /* ---- both ---- */
@@ -251,13 +257,10 @@ int
 normalize_phone_e164(struct str in, struct str country, struct buf *out, struct error *err)
 {
     struct dialled d = {.n = 0};
-    buf_clear(out);
-    if (in.n > 0 && utf8_check(in.p, in.n) < in.n)
-        return error_set(err, ERR_DATA, EINVAL, "it is no UTF-8 text");
-    in = letters_trim(in);
-    if (in.n == 0)
-        return 0;
-    int rc = collect(in, &d, err);
+    int rc = normalize_begin(&in, out, err);
+    if (rc || in.n == 0)
+        return rc;
+    rc = collect(in, &d, err);
     if (rc)
         return rc;
     struct str digits = {d.digits, d.n};

@@ -6,10 +6,10 @@
  */
 #include "define/sandbox.h"
 
-#include <openssl/evp.h>
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "define/sandbox_functions.h"
 
 enum {
     SEEN_MAX = 32,           /* columns kept from one check to the next */
@@ -20,8 +20,7 @@ enum {
 
 struct sandbox {
     sqlite3 *db;
-    EVP_MD *sha256;
-    EVP_MD_CTX *digest;
+    struct sandbox_functions *functions;
     int selects;               /* how many more may come in the statement being compiled */
     bool subquery;             /* and that was one too many */
     struct sandbox_names seen; /* columns that checked expressions read: saves guessing again */
@@ -41,7 +40,7 @@ function_allowed(const char *name)
         "json json_array json_array_length json_extract json_insert json_object json_patch "
         "json_quote json_remove json_replace json_set json_type json_valid julianday length "
         "like likelihood likely ln log log10 log2 lower ltrim max min mod nullif octet_length "
-        "pi pow power printf quote radians replace round rtrim sha256 sign sin sinh soundex "
+        "pi pow power printf quote radians replace round rtrim sign sin sinh soundex "
         "sqrt strftime substr substring tan tanh time timediff trim trunc typeof unhex unicode "
         "unixepoch unlikely upper ";
     char word[32];
@@ -52,7 +51,10 @@ function_allowed(const char *name)
     for (char *c = word; *c; c++)
         if (*c >= 'A' && *c <= 'Z')
             *c = (char)(*c | 32);
-    return strstr(allowed, word) != NULL;
+    if (strstr(allowed, word))
+        return true;
+    word[n + 1] = '\0'; /* without the blanks */
+    return sandbox_functions_have(word + 1);
 }
 
 static int
@@ -68,32 +70,6 @@ authorize(void *arg, int action, const char *a, const char *b, const char *c, co
     if (action == SQLITE_SELECT || action == SQLITE_RECURSIVE || action == SQLITE_READ)
         s->subquery = true;
     return SQLITE_DENY;
-}
-
-/* sha256(x): lower-case hexadecimal of the bytes of a text or blob; NULL of NULL. */
-static void
-sha256(sqlite3_context *context, int n, sqlite3_value **args)
-{
-    struct sandbox *s = sqlite3_user_data(context);
-    if (sqlite3_value_type(args[0]) == SQLITE_NULL)
-        return;
-    if (sqlite3_value_type(args[0]) != SQLITE_BLOB)
-        (void)sqlite3_value_text(args[0]); /* a number becomes its text */
-    const void *p = sqlite3_value_blob(args[0]);
-    size_t size = (size_t)sqlite3_value_bytes(args[0]);
-    unsigned char hash[EVP_MAX_MD_SIZE];
-    if (!EVP_DigestInit_ex2(s->digest, s->sha256, NULL) ||
-        (size > 0 && !EVP_DigestUpdate(s->digest, p, size)) ||
-        !EVP_DigestFinal_ex(s->digest, hash, NULL)) {
-        sqlite3_result_error(context, "sha256 failed", -1);
-        return;
-    }
-    char hex[64];
-    for (size_t i = 0; i < 32; i++) {
-        hex[2 * i] = "0123456789abcdef"[hash[i] >> 4];
-        hex[2 * i + 1] = "0123456789abcdef"[hash[i] & 15];
-    }
-    sqlite3_result_text(context, hex, sizeof hex, SQLITE_TRANSIENT);
 }
 
 /* ---- opening ---- */
@@ -119,8 +95,7 @@ configure(struct sandbox *s)
     sqlite3_limit(s->db, SQLITE_LIMIT_EXPR_DEPTH, 200);
     sqlite3_limit(s->db, SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 1000);
     sqlite3_limit(s->db, SQLITE_LIMIT_ATTACHED, 0);
-    int flags = SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_INNOCUOUS;
-    int rc = sqlite3_create_function(s->db, "sha256", 1, flags, s, sha256, NULL, NULL);
+    int rc = sandbox_functions_open(s->db, &s->functions);
     return rc ? rc : sqlite3_set_authorizer(s->db, authorize, s);
 }
 
@@ -130,11 +105,8 @@ sandbox_open(struct sandbox **ret, struct error *err)
     struct sandbox *s = calloc(1, sizeof *s);
     if (!s)
         return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-    s->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-    s->digest = EVP_MD_CTX_new();
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_MEMORY | SQLITE_OPEN_NOMUTEX;
-    int rc = s->sha256 && s->digest ? sqlite3_open_v2(":memory:", &s->db, flags, NULL)
-                                    : SQLITE_NOMEM;
+    int rc = sqlite3_open_v2(":memory:", &s->db, flags, NULL);
     rc = rc ? rc : configure(s);
     if (rc) {
         sandbox_close(s);
@@ -152,8 +124,7 @@ sandbox_close(struct sandbox *s)
         return NULL;
     sandbox_names_done(&s->seen);
     sqlite3_close(s->db);
-    EVP_MD_CTX_free(s->digest);
-    EVP_MD_free(s->sha256);
+    sandbox_functions_close(s->functions);
     free(s);
     return NULL;
 }

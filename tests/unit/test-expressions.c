@@ -117,6 +117,66 @@ test_values(void)
     fill_row();
 }
 
+/* What Google and Meta publish for their examples; more in test-normalize.c. */
+static void
+test_normalize(void)
+{
+    CHECK_TEXT(eval("sha256(normalize_email(' John_Smith@gmail.com'))"),
+               "text 62a14e44f765419d10fea99367361a727c12365e2520f32218d505ed9aa0f62f");
+    CHECK_TEXT(eval("sha256(normalize_email_google('DanaM@example.com'))"),
+               "text 1df6b43bc68dd38eca94e6a65b4f466ae537b796c81a526918b40ac4a7b906c7");
+    CHECK_TEXT(eval("sha256(normalize_phone_digits('(650)555-1212', 'US'))"),
+               "text e323ec626319ca94ee8bff2e4c87cf613be6ea19919ed1364124e16807ab3176");
+    CHECK_TEXT(eval("sha256(normalize_name('Val\u00E9ry'))"),
+               "text 08e1996b5dd49e62a4b4c010d44e4345592a863bb9f8e3976219bac29417149c");
+    CHECK_TEXT(eval("sha256(Normalize_Country('US'))"),
+               "text 79adb2a2fce5c6ba215fe5f27f532d4e7edbac4b6a5e09e1ef3a08084a904621");
+    CHECK_TEXT(eval("normalize_email_google('cloudy.sanfrancisco+shopping@gmail.com')"),
+               "text cloudysanfrancisco@gmail.com");
+    CHECK_TEXT(eval("normalize_phone_e164('(800)555-0100', 'US')"), "text +18005550100");
+    CHECK_TEXT(eval("normalize_phone_e164(16505551212, 1)"), "text +16505551212");
+    CHECK_TEXT(eval("normalize_phone_e164(16505551212.0, 1.0)"), "text +16505551212");
+    CHECK_TEXT(eval("normalize_phone_e164('+4930123456', none)"), "text +4930123456");
+    CHECK_TEXT(eval("normalize_zip('94035-1234', 'US') || normalize_zip(7310)"),
+               "text 940357310");
+    CHECK_TEXT(eval("normalize_city(x'4e657720596f726b')"), "text newyork");
+    CHECK_TEXT(eval("normalize_email(none)"), "any ");
+    CHECK_TEXT(eval("normalize_email(' ')"), "any ");
+    CHECK_TEXT(eval("normalize_name(\"first name\")"), "text ad\xC3\xA9le");
+    CHECK(fails("normalize_email('ada')",
+                "data: expression of field \"out\": it is no e-mail address: it has no @"));
+    CHECK(fails("normalize_email(raw)", "no UTF-8 text"));
+    CHECK(fails("normalize_phone_e164('030 123456')", "no country is given"));
+    CHECK(fails("normalize_phone_e164(1.5e10 + 0.5)", "decimal point"));
+    CHECK(fails("normalize_email(1, 2)", "wrong number of arguments"));
+    CHECK(fails("try_sha256(1)", "no such function"));
+    CHECK_TEXT(eval("try_normalize_email('ada')"), "any ");
+    CHECK_TEXT(eval("try_normalize_email('A@b')"), "text a@b");
+    CHECK_TEXT(eval("sha256(try_normalize_phone_e164('030 123456'))"), "any ");
+    CHECK_TEXT(eval("coalesce(try_normalize_phone_digits('030 123456', 'DE'), 'none')"),
+               "text 4930123456");
+}
+
+static void
+test_hashed_already(void)
+{
+    static const char hash[] =
+        "text 62a14e44f765419d10fea99367361a727c12365e2520f32218d505ed9aa0f62f";
+#define HASH "'62A14E44f765419d10fea99367361a727c12365e2520f32218d505ed9aa0f62f'"
+    CHECK_TEXT(eval("sha256_once(" HASH ")"), hash);
+    CHECK_TEXT(eval("sha256_once(normalize_email(' John_Smith@gmail.com'))"), hash);
+    CHECK_TEXT(eval("sha256_once(normalize_email(" HASH "))"), hash);
+    CHECK_TEXT(eval("sha256_once(sha256('john_smith@gmail.com'))"), hash);
+    CHECK_TEXT(eval("normalize_phone_e164(" HASH ", 'US')"), hash);
+    CHECK_TEXT(eval("sha256_once('abc') = sha256('abc')"), "integer 1");
+    CHECK_TEXT(eval("sha256_once('') = sha256('')"), "integer 1");
+    CHECK_TEXT(eval("sha256_once(a) = sha256(41) AND sha256_once(2.0) = sha256(2.0)"),
+               "integer 1");
+    CHECK_TEXT(eval("sha256_once(none)"), "any ");
+    CHECK_TEXT(eval("sha256(" HASH ") = sha256_once(" HASH ")"), "integer 0");
+#undef HASH
+}
+
 static void
 test_refused(void)
 {
@@ -228,6 +288,8 @@ main(void)
 {
     fill_row();
     test_values();
+    test_normalize();
+    test_hashed_already();
     test_refused();
     test_check();
     test_several();
