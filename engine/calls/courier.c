@@ -407,7 +407,10 @@ begin_calls(struct courier *c, usec_t *wait, struct error *err)
             return 0;
         }
         memset(j->call.out, 0, j->call.batch.n * sizeof *j->call.out);
-        int rc = c->set.driver->dest_call(c->set.destination, &j->call, err);
+        const struct batch *batch = &j->call.batch;
+        int rc = c->set.sending ? c->set.sending(c->set.arg, batch->changes, batch->n, err) : 0;
+        if (rc == 0)
+            rc = c->set.driver->dest_call(c->set.destination, &j->call, err);
         if (rc < 0) {
             put_first(&c->waiting, j);
             return rc;

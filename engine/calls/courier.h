@@ -21,6 +21,8 @@ struct courier_settings {
     struct backoff backoff;
     uint64_t random; /* seed of the waits */
     const atomic_bool *cancelled;
+    /* MAY: these rows are about to be sent. Negative: they are not, and the courier stops. */
+    int (*sending)(void *arg, const struct change *changes, size_t n, struct error *err);
     /* What became of these rows; texts borrowed for the call. Never ROW_STAGED. A row that was
      * not sent, since the courier stopped, is ROW_RETRY with the code "not_sent". Negative ends
      * the courier as courier_add and courier_drain return it. */

@@ -30,6 +30,14 @@ join_names(struct arena *arena, const char **names, size_t n)
     return arena_strdup(arena, buf_z(&all));
 }
 
+static struct verdicts *
+verdicts_of(const struct run *run)
+{
+    if (run->verdicts)
+        return run->verdicts;
+    return run->session ? sender_verdicts(run->sender) : NULL;
+}
+
 /* Brings the refused rows together. *current: whether NAME holds any. */
 static int
 write_refused(struct run *run, struct refused_counts *counts, struct chg **rejected,
@@ -37,9 +45,8 @@ write_refused(struct run *run, struct refused_counts *counts, struct chg **rejec
 {
     char name[STATE_NAME_MAX];
     run_file_name(name, run->record.number, "rejected");
-    return refusals_write(run->refusals, run->changes, run->session ? run->sender : NULL,
-                          run->previous_rejected, run->meta, run->dirfd, name, &run->cancelled,
-                          rejected, counts, err);
+    return refusals_write(run->refusals, run->changes, verdicts_of(run), run->previous_rejected,
+                          run->meta, run->dirfd, name, &run->cancelled, rejected, counts, err);
 }
 
 /* Writes the segment that follows from this run under NAME; *wrote false: nothing changed. A
@@ -128,13 +135,13 @@ describe_after(struct run *run, const struct refused_counts *refused, struct syn
         r->delivered = 0;
     r->outcome = refused->rejected ? RUN_PARTIAL : RUN_SUCCEEDED;
     const struct error *stopped = run->session ? sender_stopped(run->sender) : NULL;
+    const char *why = stopped ? stopped->text : run->cut_short;
     if (refused->rejected) {
         const char *rows = refused->rejected == 1 ? "row was" : "rows were";
-        r->error =
-            stopped ? arena_printf(&run->arena, "%llu %s not delivered: %s",
-                                   (unsigned long long)refused->rejected, rows, stopped->text)
-                    : arena_printf(&run->arena, "%llu %s rejected: rejected/ says why",
-                                   (unsigned long long)refused->rejected, rows);
+        r->error = why ? arena_printf(&run->arena, "%llu %s not delivered: %s",
+                                      (unsigned long long)refused->rejected, rows, why)
+                       : arena_printf(&run->arena, "%llu %s rejected: rejected/ says why",
+                                      (unsigned long long)refused->rejected, rows);
         if (!r->error)
             return no_memory(err);
     }
@@ -201,6 +208,26 @@ commit(struct run *run, const struct sync_record *after, struct error *err)
     if (fate == FATE_COMMITTED)
         return 0;
     return error_set(err, ERR_REMOTE, EIO, "the destination did not commit: %s", lost);
+}
+
+int
+run_promise(struct run *run, struct error *err)
+{
+    const struct run_record now = run->record;
+    const struct refused_counts none = {0};
+    struct sync_record after = run->before;
+    char name[STATE_NAME_MAX];
+    snprintf(name, sizeof name, "state-%llu", (unsigned long long)now.number);
+    int rc = list_segments(run, name, true, replaces_state(run, &none), &after, err);
+    if (rc == 0)
+        rc = describe_after(run, &none, &after, err);
+    if (rc == 0)
+        rc = file_sync_dir(run->dirfd, err);
+    if (rc == 0)
+        rc = ledger_prepare_commit(run->catalog, run->before.uid, &run->record, &after, err);
+    run->record = now;
+    run->promised = rc == 0;
+    return rc;
 }
 
 int

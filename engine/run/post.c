@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "calls/courier.h"
+#include "run/journal.h"
 
 enum { IDENTITY_BYTES = 32 };
 static const struct backoff patience = {
@@ -34,15 +35,25 @@ no_memory(struct error *err)
     return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
 }
 
+/* courier's sending */
+static int
+note_sending(void *arg, const struct change *changes, size_t n, struct error *err)
+{
+    struct post *p = arg;
+    return journal_sending(p->set.journal, changes, n, err);
+}
+
 /* courier's told */
 static int
 take_fate(void *arg, const struct change *changes, const struct outcome *out, size_t n,
           struct error *err)
 {
     struct post *p = arg;
+    int rc = p->set.journal ? journal_told(p->set.journal, changes, out, n, err) : 0;
+    if (rc < 0)
+        return rc;
     for (size_t i = 0; i < n; i++)
-        if (out[i].kind != ROW_DONE && out[i].kind != ROW_UNCHANGED)
-            p->set.verdict(p->set.verdict_arg, changes[i].seq, &out[i]);
+        verdicts_keep(p->set.verdicts, changes[i].seq, &out[i]);
     atomic_fetch_add_explicit(&p->set.sender->progress->sent, n, memory_order_relaxed);
     return 0;
 }
@@ -68,6 +79,7 @@ post_create(const struct post_settings *settings, struct post **ret, struct erro
         .backoff = patience,
         .random = (uint64_t)clock_monotonic(),
         .cancelled = sender->cancelled,
+        .sending = settings->journal ? note_sending : NULL,
         .told = take_fate,
         .arg = p,
     };

@@ -1,6 +1,6 @@
 /*
  * The sender's way to a destination of calls: blocks of changes become parcels for a courier,
- * which is driven from the sender's thread. Every row's verdict goes to `verdict`.
+ * which is driven from the sender's thread.
  */
 #pragma once
 
@@ -16,10 +16,9 @@ struct post_settings {
                    struct change *c);
     const void *arg;
     size_t values_a_change;
-    /* One row's fate, unless it was delivered. */
-    dest_verdict_fn verdict;
-    void *verdict_arg;
-    struct queue *queue; /* where blocks come from, and go back to */
+    struct verdicts *verdicts;
+    struct queue *queue;     /* where blocks come from, and go back to */
+    struct journal *journal; /* NULL: none is kept */
 };
 
 struct post;

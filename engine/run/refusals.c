@@ -73,7 +73,7 @@ struct join {
     bool more_early;
 
     struct chg_cursor *changes;
-    struct sender *sender;
+    struct verdicts *verdicts;
     uint64_t refused_seq;
     struct str refused_note;
     bool more_refused;
@@ -113,8 +113,9 @@ next_refused(struct join *j, struct error *err)
     uint64_t last = j->refused_seq;
     int rc = 0;
     do {
-        rc = j->sender ? sender_next_refused(j->sender, &j->refused_seq, &j->refused_note, err)
-                       : 0;
+        rc = j->verdicts ? verdicts_next(j->verdicts, j->cancelled, &j->refused_seq,
+                                         &j->refused_note, err)
+                         : 0;
     } while (rc == 1 && again && j->refused_seq == last);
     j->more_refused = rc == 1;
     return rc < 0 ? rc : 0;
@@ -260,13 +261,14 @@ join_all(struct join *j, struct error *err)
 }
 
 int
-refusals_write(struct refusals *r, struct chg *changes, struct sender *sender,
+refusals_write(struct refusals *r, struct chg *changes, struct verdicts *verdicts,
                struct chg *previous, const struct chg_meta *meta, int dirfd, const char *name,
                const atomic_bool *cancelled, struct chg **ret, struct refused_counts *counts,
                struct error *err)
 {
     sorter_cancel_by(r->sorter, cancelled);
-    struct join j = {.early = r, .sender = sender, .counts = counts, .cancelled = cancelled};
+    struct join j = {
+        .early = r, .verdicts = verdicts, .counts = counts, .cancelled = cancelled};
     *counts = (struct refused_counts){0};
     *ret = NULL;
     int rc = chg_create(dirfd, name, meta, VIEW_BIT(VIEW_REJECTED), &j.out, err);

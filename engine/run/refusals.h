@@ -7,7 +7,7 @@
 
 #include "data/chg.h"
 #include "data/sorter.h"
-#include "run/sender.h"
+#include "run/verdicts.h"
 
 struct refusals; /* those before sending */
 
@@ -26,9 +26,10 @@ struct refused_counts {
 };
 
 /* Writes NAME (fsynced) with every refused row and opens it; *ret is NULL when there is none.
- * changes: what was sent (NULL: nothing); sender: its verdicts (NULL: none); previous: the
- * rejected file before this one (NULL: none). All key-ordered. Uses r and the verdicts up. */
-int refusals_write(struct refusals *r, struct chg *changes, struct sender *sender,
+ * changes: what was sent (NULL: nothing); verdicts: on it (NULL: all was delivered); previous:
+ * the rejected file before this one (NULL: none). All key-ordered. Uses r and the verdicts up.
+ */
+int refusals_write(struct refusals *r, struct chg *changes, struct verdicts *verdicts,
                    struct chg *previous, const struct chg_meta *meta, int dirfd,
                    const char *name, const atomic_bool *cancelled, struct chg **ret,
                    struct refused_counts *counts, struct error *err);

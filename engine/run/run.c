@@ -104,6 +104,7 @@ static void
 end_attempt(struct run *run)
 {
     run->sender = sender_free(run->sender);
+    run->verdicts = verdicts_free(run->verdicts);
     run->refusals = refusals_free(run->refusals);
     chg_discard(TAKE(run->writer));
     run->changes = chg_unref(run->changes);
@@ -172,8 +173,8 @@ run_leave(struct run *run)
 
 /* ---- the state on disk ---- */
 
-static int
-open_directory(struct run *run, struct error *err)
+int
+run_open_directory(struct run *run, struct error *err)
 {
     AUTO_CLOSE int syncs = file_make_dir(run->state_fd, "syncs", err);
     if (syncs < 0)
@@ -312,7 +313,7 @@ static void
 end_failed(struct run *run, const struct error *failure)
 {
     struct run_record *r = &run->record;
-    if (!run->numbered || r->outcome == RUN_HELD)
+    if (!run->numbered || r->outcome == RUN_HELD || run->promised)
         return;
     if (r->outcome != RUN_UNRESOLVED)
         r->outcome = failure->kind == ERR_CANCELLED ? RUN_CANCELLED : RUN_FAILED;
@@ -357,7 +358,8 @@ hold_second_creation(struct run *run)
 static bool
 waits_for_the_end(const struct run *run)
 {
-    return run->def->mode == MODE_MIRROR || run->def->mode == MODE_INSERT || run->guessed;
+    return run->def->mode == MODE_MIRROR || run->def->mode == MODE_INSERT ||
+           run->def->mode == MODE_FULL || run->guessed;
 }
 
 static int
@@ -375,6 +377,11 @@ open_sender(struct run *run, struct error *err)
     int rc = run_open_destination(run, err);
     if (rc < 0 || !(sends || run->survey))
         return rc;
+    char journal[STATE_NAME_MAX];
+    run_file_name(journal, run->record.number, "journal");
+    const char *kept = arena_strdup(&run->arena, journal);
+    if (!kept)
+        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
     const struct sender_settings settings = {
         .driver = driver,
         .destination = run->destination,
@@ -384,6 +391,7 @@ open_sender(struct run *run, struct error *err)
         .mode = run->def->mode,
         .meta = run->meta,
         .dirfd = run->dirfd,
+        .journal = run->spools && driver->dest_call ? kept : NULL,
         .cancelled = &run->cancelled,
         .progress = &run->progress,
     };
@@ -530,8 +538,8 @@ take_plan_refusals(struct run *run, struct error *err)
     return rc;
 }
 
-static int
-count_changes(struct run *run, struct error *err)
+int
+run_count_changes(struct run *run, struct error *err)
 {
     struct run_record *r = &run->record;
     struct chg_cursor *cursor = NULL;
@@ -554,7 +562,7 @@ count_plan(struct run *run, struct error *err)
 {
     const struct plan_record *plan = run->before.plan;
     const struct run_record *r = &run->record;
-    int rc = count_changes(run, err);
+    int rc = run_count_changes(run, err);
     if (rc == 0 && (r->inserts != plan->inserts || r->updates != plan->updates ||
                     r->deletes != plan->deletes || r->foreign != plan->foreign))
         return error_set(err, ERR_CONFIG, ESTALE,
@@ -585,7 +593,7 @@ leave_out(struct run *run, const char *changes, struct error *err)
         return rc;
     run_log(run, "%llu rows of plan %s are left out", (unsigned long long)*n,
             run->before.plan->id);
-    return count_changes(run, err);
+    return run_count_changes(run, err);
 }
 
 static int
@@ -649,7 +657,7 @@ prepare(struct run *run, struct error *err)
     if (rc == 0)
         rc = ledger_load_sync(run->catalog, run->dir, &run->before, err);
     if (rc == 0)
-        rc = open_directory(run, err);
+        rc = run_open_directory(run, err);
     if (rc == 0)
         rc = run_prepare_definition(run, err);
     if (rc == 0)
@@ -681,6 +689,8 @@ run_execute(struct run *run, struct error *err)
     if (rc < 0 && atomic_load(&run->cancelled) && run->record.outcome == RUN_ACTIVE)
         error_set(err, ERR_CANCELLED, ECANCELED, "cancelled");
     bool ended = run->record.outcome == RUN_SUCCEEDED || run->record.outcome == RUN_PARTIAL;
+    if (rc < 0 && run->promised && !(ended && run->record.ended))
+        settle_promised(run, err);
     if (rc < 0 && !(ended && run->record.ended))
         end_failed(run, err);
     const struct run_record *r = &run->record;

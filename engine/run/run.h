@@ -85,10 +85,13 @@ struct run {
     bool survey;     /* the destination is asked for foreign rows */
     bool surveyed;   /* it was */
     bool renumbered; /* foreign rows joined the changes: all is offered again */
+    bool promised;   /* what was sent by calls is to be settled, whatever becomes of the run */
     bool session;    /* the sender has begun one */
     bool careful;    /* it is a replay */
     bool rechecks;   /* a plan asks for what it would be now; what was left out of it stays */
     struct sender *sender;
+    struct verdicts *verdicts; /* of a run that is settled afterwards; else the sender's */
+    const char *cut_short;     /* why, then; in arena */
     struct refusals *refusals;
     struct chg_writer *writer;
     struct chg *changes; /* what is, or would be, sent */
@@ -109,6 +112,10 @@ void run_cancel(struct run *run);
  * until run_leave. */
 void run_enter(struct run *run, struct run *inner);
 void run_leave(struct run *run);
+/* Opens the sync's directory: run->dirfd. */
+int run_open_directory(struct run *run, struct error *err);
+/* Counts what run->changes holds into run->record and run->new_keys. */
+int run_count_changes(struct run *run, struct error *err);
 /* 0, or ERR_CANCELLED once it was asked to stop. */
 int run_go_on(const struct run *run, struct error *err);
 
@@ -155,6 +162,9 @@ int run_begin_session(struct run *run, struct error *err);
 /* finish.c: makes rejected rows and the new state durable, commits, ends the run in the ledger.
  */
 int run_finish(struct run *run, struct error *err);
+/* Before calls are made, none of which can be taken back: writes down that the run has to be
+ * settled, from its journal, whatever becomes of it. */
+int run_promise(struct run *run, struct error *err);
 /* Keeps run->changes as the plan that pending/ shows. */
 int run_keep_plan(struct run *run, struct error *err);
 

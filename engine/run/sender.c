@@ -6,11 +6,9 @@
 
 #include "base/cleanup.h"
 #include "base/vec.h"
-#include "data/sorter.h"
+#include "run/journal.h"
 #include "run/post.h"
 #include "run/queue.h"
-
-enum { VERDICT_MEMORY = 4 * 1024 * 1024 };
 
 struct sender {
     struct sender_settings set;
@@ -18,8 +16,9 @@ struct sender {
     struct queue queue;
     struct block *filling;
     struct post *post; /* of a destination of calls */
-    bool threaded;     /* the thread runs */
-    bool session;      /* begun and neither committed nor aborted */
+    struct journal *journal;
+    bool threaded; /* the thread runs */
+    bool session;  /* begun and neither committed nor aborted */
     pthread_t thread;
 
     /* the thread's, and the caller's once it is joined */
@@ -27,10 +26,7 @@ struct sender {
     VEC(struct value) values;
     VEC(struct outcome) outcomes;
     uint64_t batches;
-    struct sorter *verdicts;
-    struct error verdict_error;
-    uint64_t refused;
-    bool verdicts_sorted;
+    struct verdicts *verdicts;
 
     pthread_mutex_t lock; /* guards result and error while the thread runs */
     int result;
@@ -57,75 +53,6 @@ sender_create(const struct sender_settings *settings, struct sender **ret, struc
     queue_init(&s->queue);
     *ret = s;
     return 0;
-}
-
-/* ---- verdicts ---- */
-
-static void
-seq_key(uint64_t seq, char key[8])
-{
-    for (int i = 0; i < 8; i++)
-        key[i] = (char)(seq >> (56 - 8 * i));
-}
-
-static const char *
-default_words(enum outcome_kind kind)
-{
-    switch (kind) {
-    case ROW_REJECTED:
-        return "refused by the destination";
-    case ROW_RETRY:
-        return "not applied; will be sent again";
-    default:
-        return "no verdict from the destination; it cannot be told whether it was applied";
-    }
-}
-
-/* dest_verdict_fn, and for what dest_write said at once. */
-static void
-keep_verdict(void *arg, uint64_t seq, const struct outcome *outcome)
-{
-    struct sender *s = arg;
-    if (outcome->kind == ROW_DONE || outcome->kind == ROW_UNCHANGED ||
-        outcome->kind == ROW_STAGED)
-        return;
-    static const char *const codes[] = {[ROW_UNKNOWN] = "unknown", [ROW_RETRY] = "retry"};
-    const char *code = outcome->code                   ? outcome->code
-                       : outcome->kind == ROW_REJECTED ? "rejected"
-                                                       : codes[outcome->kind];
-    const char *why = outcome->why ? outcome->why : default_words(outcome->kind);
-    AUTO_BUF struct buf note = BUF_INIT(64 * 1024);
-    buf_add(&note, code, strlen(code) + 1);
-    buf_adds(&note, why);
-    char key[8];
-    seq_key(seq, key);
-    s->refused++;
-    int rc = 0;
-    if (!s->verdicts)
-        rc = sorter_create(s->set.dirfd, NULL, 0, VERDICT_MEMORY, &s->verdicts,
-                           &s->verdict_error);
-    if (rc == 0)
-        sorter_add(s->verdicts, (struct str){key, sizeof key}, buf_str(&note),
-                   &s->verdict_error);
-}
-
-/* Verdicts are kept through a callback that cannot fail: what failed there is told here. */
-static int
-verdicts_kept(struct sender *s, struct error *err)
-{
-    if (s->verdict_error.kind == ERR_NONE)
-        return 0;
-    *err = s->verdict_error;
-    return -err->errnum;
-}
-
-static void
-forget_verdicts(struct sender *s)
-{
-    s->verdicts = sorter_free(s->verdicts);
-    s->refused = 0;
-    s->verdicts_sorted = false;
-    error_clear(&s->verdict_error);
 }
 
 /* ---- the thread ---- */
@@ -224,9 +151,9 @@ write_batch(struct sender *s, size_t first, size_t n, struct error *err)
         return at_destination(s, err);
     for (size_t i = 0; i < n; i++)
         if (batch.changes[i].op != OP_PRESENT)
-            keep_verdict(s, batch.changes[i].seq, &s->outcomes.p[i]);
+            verdicts_keep(s->verdicts, batch.changes[i].seq, &s->outcomes.p[i]);
     atomic_fetch_add_explicit(&s->set.progress->sent, n, memory_order_relaxed);
-    return verdicts_kept(s, err);
+    return verdicts_kept(s->verdicts, err);
 }
 
 static int
@@ -270,7 +197,7 @@ post_all(struct sender *s)
     struct error err = ERROR_INIT;
     int rc = post_run(s->post, &err);
     if (rc == 0)
-        rc = verdicts_kept(s, &err);
+        rc = verdicts_kept(s->verdicts, &err);
     if (rc < 0)
         fail(s, rc, &err);
 }
@@ -316,7 +243,10 @@ join(struct sender *s)
 int
 sender_begin(struct sender *s, const struct session *session, struct error *err)
 {
-    forget_verdicts(s);
+    verdicts_free(s->verdicts);
+    s->verdicts = verdicts_create(s->set.dirfd);
+    if (!s->verdicts)
+        return no_memory(err);
     s->result = 0;
     s->batches = 0;
     atomic_store(&s->set.progress->sent, 0);
@@ -326,15 +256,21 @@ sender_begin(struct sender *s, const struct session *session, struct error *err)
             return at_destination(s, err);
     }
     s->post = post_free(s->post);
+    s->journal = journal_free(s->journal);
+    if (s->set.journal) {
+        int rc = journal_create(s->set.dirfd, s->set.journal, &s->journal, err);
+        if (rc < 0)
+            return rc;
+    }
     const struct post_settings posting = {
         .sender = &s->set,
         .limits = s->limits,
         .unpack = unpack,
         .arg = s,
         .values_a_change = values_a_change(s),
-        .verdict = keep_verdict,
-        .verdict_arg = s,
+        .verdicts = s->verdicts,
         .queue = &s->queue,
+        .journal = s->journal,
     };
     int rc = s->set.driver->dest_call ? post_create(&posting, &s->post, err) : 0;
     s->session = rc == 0;
@@ -408,8 +344,8 @@ sender_apply(struct sender *s, struct error *err)
 {
     int rc = 0;
     if (s->set.driver->dest_apply)
-        rc = s->set.driver->dest_apply(s->set.destination, keep_verdict, s, err);
-    return rc < 0 ? at_destination(s, err) : verdicts_kept(s, err);
+        rc = s->set.driver->dest_apply(s->set.destination, verdicts_keep, s->verdicts, err);
+    return rc < 0 ? at_destination(s, err) : verdicts_kept(s->verdicts, err);
 }
 
 int
@@ -450,32 +386,10 @@ sender_stopped(const struct sender *s)
     return s->post ? post_stopped(s->post) : NULL;
 }
 
-uint64_t
-sender_refused(const struct sender *s)
+struct verdicts *
+sender_verdicts(const struct sender *s)
 {
-    return s->refused;
-}
-
-int
-sender_next_refused(struct sender *s, uint64_t *seq, struct str *note, struct error *err)
-{
-    if (!s->verdicts)
-        return 0;
-    if (!s->verdicts_sorted) {
-        sorter_cancel_by(s->verdicts, s->set.cancelled);
-        int rc = sorter_finish(s->verdicts, err);
-        if (rc < 0)
-            return rc;
-        s->verdicts_sorted = true;
-    }
-    struct str key;
-    int rc = sorter_next(s->verdicts, &key, note, err);
-    if (rc != 1)
-        return rc;
-    *seq = 0;
-    for (size_t i = 0; i < key.n; i++)
-        *seq = *seq << 8 | (uint8_t)key.p[i];
-    return 1;
+    return s->verdicts;
 }
 
 struct sender *
@@ -485,8 +399,9 @@ sender_free(struct sender *s)
         return NULL;
     sender_abort(s);
     post_free(s->post);
+    journal_free(s->journal);
     queue_done(&s->queue);
-    sorter_free(s->verdicts);
+    verdicts_free(s->verdicts);
     VEC_DONE(&s->changes);
     VEC_DONE(&s->values);
     VEC_DONE(&s->outcomes);

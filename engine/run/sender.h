@@ -7,6 +7,7 @@
 #include "data/chg.h"
 #include "driver.h"
 #include "run/reader.h"
+#include "run/verdicts.h"
 
 struct sender_settings {
     const struct driver *driver;
@@ -16,7 +17,9 @@ struct sender_settings {
     const char *pace;  /* names the account that limits are of */
     enum mode mode;
     const struct chg_meta *meta;
-    int dirfd; /* for the verdicts' sorter */
+    int dirfd; /* for the verdicts' sorter, and the journal */
+    const char
+        *journal; /* its name, where the destination is one of calls; NULL: none is kept */
     const atomic_bool *cancelled;
     struct progress *progress;
 };
@@ -42,9 +45,6 @@ void sender_abort(struct sender *s);
 /* Why a destination of calls was sent no more: the rows that were not are refused, to be tried
  * again. NULL: nothing stopped it. Once drained. */
 const struct error *sender_stopped(const struct sender *s);
-/* Rows not delivered so far. */
-uint64_t sender_refused(const struct sender *s);
-/* Once, after apply: the verdicts in the order of seq. 1: one, borrowed until the next call; 0:
- * no more. note is "code\0words". */
-int sender_next_refused(struct sender *s, uint64_t *seq, struct str *note, struct error *err);
+/* Of the session so far, or of the last one; the sender's. NULL: there was none. */
+struct verdicts *sender_verdicts(const struct sender *s);
 struct sender *sender_free(struct sender *s); /* aborts what is open; NULL-safe, returns NULL */

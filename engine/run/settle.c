@@ -2,6 +2,9 @@
 #include "run/settle.h"
 
 #include "base/cleanup.h"
+#include "run/journal.h"
+
+enum { JOURNAL_MEMORY = 8 * 1024 * 1024 };
 
 static int
 load_run_texts(struct run *run, uint64_t number, struct error *err)
@@ -51,6 +54,85 @@ ask_fate(struct run *run, const char *token, enum dest_fate *fate, struct error 
     return rc;
 }
 
+/* ---- a run that sent by calls ---- */
+
+struct reading {
+    struct verdicts *verdicts;
+    uint64_t next; /* seq */
+};
+
+static void
+not_sent(struct reading *r, uint64_t end)
+{
+    static const struct outcome not_sent = {
+        .kind = ROW_RETRY, .code = "not_sent", .why = "the run ended before it was sent"};
+    for (; r->next < end; r->next++)
+        verdicts_keep(r->verdicts, r->next, &not_sent);
+}
+
+/* journal_row_fn: what is not in the journal was not sent. */
+static int
+take_row(void *arg, uint64_t seq, const struct outcome *outcome, struct error *err)
+{
+    struct reading *r = arg;
+    not_sent(r, seq);
+    verdicts_keep(r->verdicts, seq, outcome);
+    r->next = seq + 1;
+    return 0;
+}
+
+static int
+read_journal(struct run *run, struct error *err)
+{
+    char name[STATE_NAME_MAX];
+    run_file_name(name, run->record.number, "journal");
+    run->verdicts = verdicts_create(run->dirfd);
+    if (!run->verdicts)
+        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+    struct reading reading = {.verdicts = run->verdicts};
+    /* Without one the run was cut off before its first call. */
+    bool any = faccessat(run->dirfd, name, F_OK, 0) == 0;
+    int rc = any ? journal_read(run->dirfd, name, JOURNAL_MEMORY, take_row, &reading, err) : 0;
+    if (rc < 0)
+        return rc;
+    not_sent(&reading, chg_get_totals(run->changes).entries);
+    return verdicts_kept(run->verdicts, err);
+}
+
+/* Ends the run as it would have ended had it gone no further. */
+static int
+settle_calls(struct run *run, uint64_t number, struct error *err)
+{
+    char changes[STATE_NAME_MAX];
+    run_file_name(changes, number, "changes");
+    int rc = ledger_load_run(run->catalog, run->before.uid, number, &run->arena, &run->record);
+    if (rc < 0)
+        return error_set(err, ERR_INTERNAL, EIO, "its record cannot be read");
+    if (rc == 0)
+        rc = run_open_directory(run, err);
+    if (rc == 0)
+        rc = chg_open(run->dirfd, changes, &run->changes, err);
+    if (rc < 0)
+        return rc;
+    run->meta = chg_meta_copy(&run->arena, chg_get_meta(run->changes));
+    run->signature = run_signature(run->def, run->place, &run->arena);
+    if (!run->meta || !run->signature)
+        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+    run->why_full = run->record.why_full;
+    rc = run_count_changes(run, err);
+    if (rc == 0)
+        rc = read_journal(run, err);
+    if (rc == 0)
+        rc = refusals_create(run->dirfd, &run->refusals, err);
+    if (rc == 0)
+        rc = run_finish(run, err);
+    if (rc < 0 && run->record.outcome == RUN_PARTIAL && run->record.ended) {
+        error_clear(err);
+        rc = 0;
+    }
+    return rc;
+}
+
 static int
 resolve(struct run *run, struct error *err)
 {
@@ -67,6 +149,12 @@ resolve(struct run *run, struct error *err)
         rc = run_prepare_texts(run, err);
     if (rc == 0)
         rc = points_there_still(run, buf_z(&signature), err);
+    if (rc == 0 && run->dest_connection->driver->dest_call) {
+        rc = settle_calls(run, number, err);
+        return rc < 0 ? error_wrap(err, "what run %llu delivered is not known yet",
+                                   (unsigned long long)number)
+                      : 0;
+    }
     if (rc == 0)
         rc = ask_fate(run, buf_z(&token), &fate, err);
     if (rc == 0 && fate == FATE_UNKNOWN)
@@ -144,4 +232,27 @@ settle_earlier(struct run *run, struct error *err)
     run_leave(run);
     run_done(&earlier);
     return rc;
+}
+
+void
+settle_promised(struct run *run, struct error *why)
+{
+    struct run again;
+    struct error err = ERROR_INIT;
+    run_init(&again);
+    again.catalog = run->catalog;
+    again.state_fd = run->state_fd;
+    again.name = run->name;
+    again.dir = run->dir;
+    again.who = run->who;
+    again.command = run->command;
+    again.cut_short = why->text;
+    int rc = ledger_load_sync(again.catalog, again.dir, &again.before, &err);
+    if (rc == 0)
+        rc = resolve(&again, &err);
+    if (rc == 0)
+        run->record.outcome = RUN_PARTIAL;
+    else
+        run_log(run, "%s", err.text);
+    run_done(&again);
 }
