@@ -22,7 +22,7 @@ enum {
 static const int64_t second = 1000000, day = 86400 * INT64_C(1000000);
 
 enum pg_form
-pg_form_of(const char *send)
+pg_form_of(const char *send, const char *output)
 {
     static const struct {
         const char *send;
@@ -48,6 +48,9 @@ pg_form_of(const char *send)
         {"timestamp_send", PG_FORM_TIMESTAMP},
         {"timestamptz_send", PG_FORM_TIMESTAMPTZ},
     };
+    size_t stem = strlen(send) > 4 ? strlen(send) - 4 : 0; /* "int4send", "int4out" */
+    if (strncmp(send, output, stem) != 0 || strcmp(output + stem, "out") != 0)
+        return PG_FORM_OUTPUT;
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
         if (strcmp(forms[i].send, send) == 0)
             return forms[i].form;
