@@ -86,11 +86,13 @@ write_sync(struct catalog *c, const char *uid, const struct sync_record *record,
     if (!text)
         return no_memory(err);
     return sql_exec(catalog_sql(c), err,
-                    "UPDATE sync SET (data, sum) ="
-                    " (SELECT text, checksum(uid, last_run, text) FROM (SELECT CASE WHEN"
-                    "  " INTACT_SYNC " AND json_valid(data)"
+                    "UPDATE sync SET (data, last_run, sum) ="
+                    " (SELECT text, last, checksum(uid, last, text) FROM (SELECT"
+                    "  CASE WHEN " INTACT_SYNC " AND json_valid(data)"
                     "  THEN json_set(?2, '$.schedule', json_extract(data, '$.schedule'))"
-                    "  ELSE ?2 END AS text))" /* damaged: what is forgotten is mended */
+                    "  ELSE ?2 END AS text," /* damaged: what is forgotten is mended */
+                    "  CASE WHEN " INTACT_SYNC " THEN last_run ELSE (SELECT"
+                    "  coalesce(max(number), 0) FROM run WHERE run.sync = ?1) END AS last))"
                     " WHERE uid = ?1",
                     "tt", uid, text);
 }
