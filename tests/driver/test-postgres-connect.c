@@ -250,15 +250,17 @@ test_stuck_server(void)
 
 static atomic_int unreadable; /* the errno of all reading from sockets; 0: none */
 
-/* libpq's own calls come here: a program's functions go before a library's. */
-ssize_t
-recv(int fd, void *p, size_t n, int flags)
+static ssize_t
+perhaps_recv(int fd, void *p, size_t n, int flags)
 {
     ssize_t (*real)(int, void *, size_t, int);
     *(void **)&real = dlsym(RTLD_NEXT, "recv");
     errno = atomic_load(&unreadable);
     return errno ? -1 : real(fd, p, n, flags);
 }
+
+/* libpq's own calls come here: a program's functions go before a library's. */
+ssize_t recv(int, void *, size_t, int) __attribute__((alias("perhaps_recv")));
 
 static void
 test_unreadable(void)
