@@ -12,9 +12,14 @@ load_run_texts(struct run *run, uint64_t number, struct error *err)
         AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
         int rc = ledger_run_text(run->catalog, run->before.uid, number, which[i], &text);
         char *copy = rc < 0 ? NULL : arena_strndup(&run->arena, buf_z(&text), text.n);
-        if (!copy)
-            return error_set(err, ERR_INTERNAL, EIO, "cannot read the texts of run %llu",
-                             (unsigned long long)number);
+        if (rc == -ENOMEM || (rc == 0 && !copy))
+            return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        if (rc < 0)
+            return error_set(err, ERR_INTERNAL, EIO,
+                             "the texts that run %llu was made with cannot be read (%s): "
+                             "\"reset\" gives the question up",
+                             (unsigned long long)number,
+                             rc == -EIO ? "damaged" : strerror(-rc));
         *texts[i] = (struct str){copy, text.n};
     }
     return 0;
@@ -98,6 +103,8 @@ check_interrupted(struct run *run, struct error *err)
     int rc = load_run_texts(run, number, err);
     if (rc == 0)
         rc = run_prepare_texts(run, err);
+    if (rc == -ENOMEM)
+        return rc; /* somebody may be asked, but not now */
     const struct driver *driver = rc < 0 ? NULL : run->dest_connection->driver;
     if (!driver || !driver->dest_commit || !driver->dest_resolve) {
         error_clear(err); /* only a suspicion, and nobody can be asked */

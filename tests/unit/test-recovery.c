@@ -181,6 +181,12 @@ test_unresolved(void)
                         " WHERE phase = 'committing'");
     CHECK(shows(s, SYNC_ERROR, "the daemon was stopped while the destination committed"));
     CHECK(trigger(s, "run") == EIO);
+
+    /* nor is anybody asked with texts that are not those of the run */
+    spoil("UPDATE run SET mode = CAST(mode || ' ' AS BLOB) WHERE phase = 'committing'");
+    CHECK(trigger(s, "run") == EIO && shows(s, SYNC_ERROR, "cannot be read (damaged)"));
+    spoil("UPDATE run SET mode = CAST(substr(mode, 1, length(mode) - 1) AS BLOB)"
+          " WHERE phase = 'committing'");
     fake.lose_commit = fake.lose_peer = fake.unreachable = false;
     CHECK(trigger(s, "run") == 0 && lines(sent(s, 0)) == 0);
     CHECK(shows(s, SYNC_STATUS, "delivered: 1\n"));
