@@ -83,8 +83,7 @@ int64_at(const char *p)
     return (int64_t)be64toh(v);
 }
 
-/* ---- texts: written to `to`, where there is room; the end of what was written returned ----
- */
+/* ---- texts: written to `to`, where there is room; returned is where they end ---- */
 
 /* The last `width` decimal digits. */
 static char *
