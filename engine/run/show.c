@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/utf8.h"
+#include "define/json_parse.h"
 #include "run/engine_private.h"
 
 /* ---- what happens now ---- */
@@ -249,9 +250,11 @@ json_activity(const struct activity *a)
 static void
 dump_json(json_t *json, struct buf *out)
 {
-    AUTO_FREE char *text = json_dumps(json, JSON_INDENT(2));
-    buf_adds(out, text ? text : "{}");
-    buf_addc(out, '\n');
+    AUTO_FREE char *text = json_write(json, JSON_INDENT(2));
+    if (text)
+        buf_addf(out, "%s\n", text);
+    else
+        out->failed = true;
     json_decref(json);
 }
 
