@@ -425,7 +425,8 @@ struct unwrapping {
 static int
 garbled(struct error *err)
 {
-    return error_set(err, ERR_REMOTE, EPROTO, "the server's binary copy is not one");
+    return error_set(err, ERR_REMOTE, EPROTO,
+                     "the server does not answer in COPY's binary format");
 }
 
 /* Before the first tuple, and in one message with it, stands a header. */
