@@ -341,7 +341,7 @@ registry_load(struct engine *e, struct error *err)
 {
     struct loading l = {e};
     int rc = ctree_list(e->catalog, NODE_SYNCS, NULL, load_sync, &l);
-    return rc < 0 ? error_set(err, ERR_INTERNAL, -rc, "cannot list the syncs") : 0;
+    return rc < 0 ? error_set_errno(err, ERR_INTERNAL, -rc, "cannot list the syncs") : 0;
 }
 
 void

@@ -4,6 +4,12 @@
 #include "base/cleanup.h"
 
 static int
+no_memory(struct error *err)
+{
+    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+}
+
+static int
 load_run_texts(struct run *run, uint64_t number, struct error *err)
 {
     static const char *const which[] = {"config", "mappings", "mode"};
@@ -13,7 +19,7 @@ load_run_texts(struct run *run, uint64_t number, struct error *err)
         int rc = ledger_run_text(run->catalog, run->before.uid, number, which[i], &text);
         char *copy = rc < 0 ? NULL : arena_strndup(&run->arena, buf_z(&text), text.n);
         if (rc == -ENOMEM || (rc == 0 && !copy))
-            return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+            return no_memory(err);
         if (rc < 0)
             return error_set(err, ERR_INTERNAL, EIO,
                              "the texts that run %llu was made with cannot be read (%s): "
@@ -32,7 +38,7 @@ points_there_still(struct run *run, const char *sent, struct error *err)
     const char *now = run_signature(run->def, run->place, &run->arena);
     const char *moved = now ? run_other_place(sent, now, &run->arena) : NULL;
     if (!moved)
-        return now ? 0 : error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return now ? 0 : no_memory(err);
     return error_set(err, ERR_CONFIG, EIO,
                      "connection \"%s\" points elsewhere since (%s): point it back, or "
                      "\"reset\" gives the question up",
@@ -65,6 +71,8 @@ resolve(struct run *run, struct error *err)
     int rc = ledger_unresolved(run->catalog, run->before.uid, &number, &token, &signature, err);
     if (rc < 0 || number == 0)
         return rc;
+    if (token.failed || signature.failed) /* part of a token is one that nobody committed */
+        return no_memory(err);
     /* The run's own texts say where it sent; the definition may have changed since. */
     enum dest_fate fate = FATE_UNKNOWN;
     rc = load_run_texts(run, number, err);
@@ -98,8 +106,14 @@ check_interrupted(struct run *run, struct error *err)
     enum dest_fate fate = FATE_UNKNOWN;
     buf_addf(&path, "syncs/%s/state-%llu", before->uid, (unsigned long long)number);
     buf_addf(&token, "%s:%llu", before->uid, (unsigned long long)number);
-    if (number <= before->last_done || faccessat(run->state_fd, buf_z(&path), F_OK, 0) < 0)
+    if (path.failed || token.failed)
+        return no_memory(err);
+    if (number <= before->last_done)
         return 0;
+    if (faccessat(run->state_fd, buf_z(&path), F_OK, 0) < 0)
+        return errno == ENOENT ? 0
+                               : error_set_errno(err, ERR_INTERNAL, errno,
+                                                 "cannot look for \"%s\"", buf_z(&path));
     int rc = load_run_texts(run, number, err);
     if (rc == 0)
         rc = run_prepare_texts(run, err);
