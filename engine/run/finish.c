@@ -292,7 +292,8 @@ run_keep_plan(struct run *run, struct error *err)
     after.plan = &record;
     if (run->rechecks)
         left_out_file(&after, ROWS_PENDING, &kept);
-    rc = left_out_keep(run->catalog, run->before.uid, buf_z(&kept), err);
+    rc = kept.failed ? no_memory(err)
+                     : left_out_keep(run->catalog, run->before.uid, buf_z(&kept), err);
     if (rc < 0)
         return rc;
     after.model_rows = (int64_t)run->record.counts.rows;
