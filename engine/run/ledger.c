@@ -465,45 +465,53 @@ ledger_drop_unresolved(struct catalog *c, const char *uid, struct error *err)
 
 /* ---- reading runs ---- */
 
-/* A run's record as it was written (columns 0: summary, 1: phase, 2: whether they are intact),
- * and whether it is about to commit: then its outcome, and perhaps why it is not known, is put
- * in. -ENOENT: there is no row; -EUCLEAN: it is damaged. */
+/* A run about to commit: its outcome is not known, and perhaps why. */
 static int
-next_run(struct sql_rows *r, json_t **ret)
+put_unresolved(json_t *run, json_t *why)
+{
+    json_t *outcome = json_string(run_outcome_name(RUN_UNRESOLVED));
+    if (json_object_set_new(run, "outcome", outcome) < 0 ||
+        json_object_set_new(run, "error", why ? json_incref(why) : json_null()) < 0)
+        return -ENOMEM;
+    return 0;
+}
+
+/* A run's record (0: the newest one's), and when it was written. -EUCLEAN: it is damaged. */
+static int
+read_run(struct catalog *c, const char *uid, uint64_t number, json_t **ret, usec_t *changed)
 {
     struct error err = ERROR_INIT;
     json_auto_t *json = NULL;
-    int rc = sql_next(r, &err);
+    AUTO_CATALOG_ROWS struct catalog_rows r = {0};
+    int rc = catalog_select(c, &r, &err,
+                            "SELECT summary, phase, coalesce(ended, started), " INTACT_RUN
+                            " FROM run WHERE sync = ?1 AND number ="
+                            " iif(?2, ?2, (SELECT max(number) FROM run WHERE sync = ?1))",
+                            "ti", uid, (int64_t)number);
+    if (rc == 0)
+        rc = sql_next(&r.rows, &err);
     if (rc <= 0)
         return rc < 0 ? rc : -ENOENT;
-    rc = sql_int(r, 2) ? ledger_parse(sql_text(r, 0), &json) : -EUCLEAN;
+    *changed = sql_int(&r.rows, 2);
+    rc = sql_int(&r.rows, 3) ? ledger_parse(sql_text(&r.rows, 0), &json) : -EUCLEAN;
     if (rc < 0)
         return rc;
-    json_t *run = json_object_get(json, "run"), *why = json_object_get(json, "unresolved");
+    json_t *run = json_object_get(json, "run");
     if (!json_is_object(run))
         return -EUCLEAN;
-    if (strcmp(sql_text(r, 1), "committing") == 0 &&
-        (json_object_set_new(run, "outcome", json_string(run_outcome_name(RUN_UNRESOLVED))) <
-             0 ||
-         json_object_set_new(run, "error", why ? json_incref(why) : json_null()) < 0))
-        return -ENOMEM;
-    *ret = json_incref(run);
-    return 0;
+    if (strcmp(sql_text(&r.rows, 1), "committing") == 0)
+        rc = put_unresolved(run, json_object_get(json, "unresolved"));
+    if (rc == 0)
+        *ret = json_incref(run);
+    return rc;
 }
 
 int
 ledger_run_summary(struct catalog *c, const char *uid, uint64_t number, struct buf *out,
                    usec_t *changed)
 {
-    struct error err = ERROR_INIT;
-    AUTO_CATALOG_ROWS struct catalog_rows r = {0};
-    int rc = catalog_select(c, &r, &err,
-                            "SELECT summary, phase, " INTACT_RUN ", coalesce(ended, started)"
-                            " FROM run WHERE sync = ?1 AND number = ?2",
-                            "ti", uid, (int64_t)number);
     json_auto_t *run = NULL;
-    if (rc == 0)
-        rc = next_run(&r.rows, &run);
+    int rc = read_run(c, uid, number, &run, changed);
     if (rc < 0)
         return rc == -EUCLEAN ? -EIO : rc;
     json_object_del(run, "token");
@@ -513,7 +521,6 @@ ledger_run_summary(struct catalog *c, const char *uid, uint64_t number, struct b
     if (!text)
         return -ENOMEM;
     buf_addf(out, "%s\n", text);
-    *changed = sql_int(&r.rows, 3);
     return 0;
 }
 
@@ -542,15 +549,9 @@ ledger_load_run(struct catalog *c, const char *uid, uint64_t number, struct aren
                 struct run_record *ret)
 {
     *ret = (struct run_record){0};
-    struct error err = ERROR_INIT;
-    AUTO_CATALOG_ROWS struct catalog_rows r = {0};
-    int rc = catalog_select(c, &r, &err,
-                            "SELECT summary, phase, " INTACT_RUN " FROM run WHERE sync = ?1"
-                            " AND (?2 = 0 OR number = ?2) ORDER BY number DESC LIMIT 1",
-                            "ti", uid, (int64_t)number);
     json_auto_t *run = NULL;
-    if (rc == 0)
-        rc = next_run(&r.rows, &run);
+    usec_t changed;
+    int rc = read_run(c, uid, number, &run, &changed);
     return rc < 0 ? rc : run_record_from_json(run, arena, ret);
 }
 
