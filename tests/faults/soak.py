@@ -73,15 +73,15 @@ class Sync:
         add = "SELECT i, md5(i::text)::uuid, 'v%d ' || i, %s FROM generate_series(%d, %d) i" % (
             serial, "NULL", self.next, self.next + (STEP if self.next > 1 else ROWS) - 1)
         self.next += STEP if self.next > 1 else ROWS
-        todo = ["INSERT INTO %s %s" % (table, add) for table in (self.s, self.e)]
+        statements = ["INSERT INTO %s %s" % (table, add) for table in (self.s, self.e)]
         if self.mode != "insert":
-            todo += ["UPDATE %s SET v = 'u%d ' || id WHERE id %% 11 = %d AND id > %d" % (
+            statements += ["UPDATE %s SET v = 'u%d ' || id WHERE id %% 11 = %d AND id > %d" % (
                 table, serial, serial % 11, self.next - ROWS // 2) for table in (self.s, self.e)]
         if self.next - self.first > ROWS:
             self.first += STEP
-            todo += ["DELETE FROM %s WHERE id BETWEEN 1 AND %d" % (table, self.first - 1)
-                     for table in [self.s] + [self.e] * ((self.mode == "mirror"))]
-        return todo
+            statements += ["DELETE FROM %s WHERE id BETWEEN 1 AND %d" % (table, self.first - 1)
+                           for table in [self.s] + [self.e] * ((self.mode == "mirror"))]
+        return statements
 
     def run(self, verb="run", want=0):
         code = self.sync.trigger(verb)
