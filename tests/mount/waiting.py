@@ -22,7 +22,7 @@ from retlfs import DEADLINE, Mount, MountTest, main, wait_for
 IN_ATTRIB, IN_NONBLOCK = 4, os.O_NONBLOCK
 libc = ctypes.CDLL(None, use_errno=True)
 ROWS, KEPT = 40000, 16384  # the kernel is left to know as many
-WALK = "import os, random\nwhile True: os.stat(str(random.randint(1, %d)))"
+WALK = "import os, random, sys\nrng = random.Random(sys.argv[1])\nwhile True: os.stat(str(rng.randint(1, %d)))"
 
 
 def states(pid):
@@ -255,15 +255,16 @@ class Waiting(MountTest):
             "identifier": "id"}).run("plan").path / "pending/insert"
         for row in range(ROWS - KEPT, ROWS):
             os.stat(rows / str(row))
-        walkers = [subprocess.Popen([sys.executable, "-c", WALK % ROWS], cwd=rows, stderr=subprocess.DEVNULL)
-                   for _ in range(4)]
+        rng = random.Random(seed())
+        walkers = [subprocess.Popen([sys.executable, "-c", WALK % ROWS, str(rng.random())], cwd=rows,
+                                    stderr=subprocess.DEVNULL) for _ in range(4)]
         for walker in walkers:
             self.addCleanup(walker.wait)
             self.addCleanup(walker.kill)
         daemon = mount.process
         for _ in range(150):
             for _ in range(20):
-                os.stat(rows / str(random.randint(1, ROWS)))
+                os.stat(rows / str(rng.randint(1, ROWS)))
             daemon.send_signal(signal.SIGSTOP)
             try:
                 wait_for("every thread to stop", lambda: set(states(daemon.pid)) == {"T"}, 10)
