@@ -221,21 +221,22 @@ def size_below(path):
     return sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
 
 
-def gauges(mount):
-    """What may still fill after the first third is bounded: the log of a sync (10000 lines, as its
-    file shows them), SQLite's pages of it, the names of run files that the kernel keeps (16384)."""
+def gauges(mount, runs):
+    """What may still fill after the first third grows with the runs, to a bound: the log of a sync
+    (10000 lines, as its file shows them), SQLite's pages of it, the names of run files that the
+    kernel keeps (16384)."""
     pid = mount.process.pid
-    return [Gauge("resident memory, KiB", 0.05, 8192, lambda: status_number(pid, "VmRSS")),
+    return [Gauge("resident memory, KiB", 0.03, 1024 + min(3 * runs, 8192), lambda: status_number(pid, "VmRSS")),
             Gauge("descriptors", 0, 2, lambda: len(os.listdir("/proc/%d/fd" % pid))),
-            Gauge("threads", 0, 8, lambda: status_number(pid, "Threads")),
-            Gauge("state, KiB", 0.1, 2048, lambda: size_below(mount.state) // 1024),
-            Gauge("state, files", 0.1, 8, lambda: sum(1 for _ in mount.state.rglob("*")))]
+            Gauge("threads", 0, 4, lambda: status_number(pid, "Threads")),
+            Gauge("state, KiB", 0.02, 256 + min(runs // 2, 8192), lambda: size_below(mount.state) // 1024),
+            Gauge("state, files", 0.05, 8, lambda: sum(1 for _ in mount.state.rglob("*")))]
 
 
 def soak(mount, psql, args, rng, happened):
     syncs = [Sync(mount, psql, mode, key, i) for i, (mode, key) in enumerate(
         [("upsert", "id"), ("mirror", "u"), ("insert", "id"), ("full", "id")])]
-    looks = gauges(mount)
+    looks = gauges(mount, args.count)
     # Samples begin when as many runs are kept as may be, twice.
     runs, serial, due = 0, 0, max(args.count / 5, 8 * KEEP)
     while runs < args.count:
