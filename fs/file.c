@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "errand.h"
 #include "trigger.h"
-#include "watch.h"
 
 enum { NAME_MAX_BYTES = 4096, PLAIN_FILE_MAX = 16 * 1048576 };
 
@@ -560,7 +560,7 @@ set_place(struct fs *fs, struct inode *i, unsigned what, const struct node *to,
     if (what & FILE_SIZE && item->store)
         item->store(fs->engine, STR(""), who);
     if (what & (TREE_MTIME | TREE_ATIME) && !takes_writes &&
-        !watch_touches(fs->watch, who->pid))
+        !errands_runs(fs->errands, who->pid))
         return -EPERM;
     r = set_place_owner(fs, &i->place, what, to, st);
     return r == 0 ? inode_stat(fs, i, st) : r;

@@ -1,38 +1,35 @@
-/* Asking the kernel to forget: see forget.h. */
+/* Making the kernel forget: see forget.h. */
 #include "forget.h"
 
-#include <fuse_lowlevel.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/cleanup.h"
+#include "errand.h"
 #include "inode.h"
 
-/* Several threads, since each drop waits for the look-ups under way in the directory: those
- * that wait together are let in one after the other before the next look-ups are. */
-enum { ROWS_MAX = 16384, ROWS_LEFT = 12288, THREADS = 8, NAME_BYTES = 256, STOP_WAIT_S = 2 };
+enum { ROWS_MAX = 16384, ROWS_LEFT = 12288 };
 
 struct forget {
     struct fs *fs;
-    struct fuse_session *session;
     pthread_cond_t wake;   /* with fs->table_lock, which guards what follows and the list */
     struct row_links rows; /* a ring: next is the oldest */
     size_t n;
-    bool stop;
-    unsigned writing, started;
-    pthread_t threads[THREADS];
+    struct place sent_to; /* one that stands where the child was sent; its name is not kept */
+    bool arrived;         /* it lists */
+    bool started, stop;
+    pthread_t thread;
 };
 
 struct forget *
-forget_create(struct fs *fs, struct fuse_session *session)
+forget_create(struct fs *fs)
 {
     struct forget *f = calloc(1, sizeof *f);
     if (!f)
         return NULL;
     f->fs = fs;
-    f->session = session;
     f->rows.next = f->rows.before = &f->rows;
     pthread_cond_init(&f->wake, NULL);
     return f;
@@ -56,15 +53,8 @@ forget_gone(struct inode *i)
     *l = (struct row_links){0};
 }
 
-/* The one by which the kernel knows it in its directory. */
-static const char *
-name_of(const struct place *at)
-{
-    return at->name ? at->name : at->item->name;
-}
-
 void
-forget_note(struct forget *f, struct inode *i, uint64_t dir)
+forget_note(struct forget *f, struct inode *i)
 {
     const struct place *at = &i->place;
     unsigned flags = at->item ? at->item->flags : 0;
@@ -72,43 +62,75 @@ forget_note(struct forget *f, struct inode *i, uint64_t dir)
         return;
     pthread_mutex_lock(&f->fs->table_lock);
     if (!i->row.of) {
-        i->row = (struct row_links){f, &f->rows, f->rows.before, dir};
+        i->row = (struct row_links){f, &f->rows, f->rows.before};
         i->row.before->next = f->rows.before = &i->row;
         if (++f->n > ROWS_MAX)
-            pthread_cond_broadcast(&f->wake);
+            pthread_cond_signal(&f->wake);
     }
     pthread_mutex_unlock(&f->fs->table_lock);
 }
 
-/* Of one that is open the kernel drops no more than the name. */
-static void
-drop_oldest(struct forget *f)
+/* ---- the oldest go ---- */
+
+static bool
+same_directory(const struct place *a, const struct place *b)
 {
-    struct inode *i = inode_of(f->rows.next);
-    uint64_t dir = i->row.dir;
-    char name[NAME_BYTES];
-    size_t n = strnlen(name_of(&i->place), sizeof name);
-    memcpy(name, name_of(&i->place), n);
-    forget_gone(i);
-    f->writing++;
-    pthread_mutex_unlock(&f->fs->table_lock);
-    fuse_lowlevel_notify_inval_entry(f->session, dir, name, n);
-    pthread_mutex_lock(&f->fs->table_lock);
-    if (--f->writing == 0 && f->stop)
-        pthread_cond_broadcast(&f->wake);
+    return a->sync == b->sync &&
+           (a->name ? a->item == b->item : !b->name && a->number == b->number);
 }
 
+/* The oldest, when it is to go and stands where the child was sent. */
+static struct inode *
+oldest_locked(struct forget *f)
+{
+    struct inode *i = f->n > ROWS_LEFT && !f->stop ? inode_of(f->rows.next) : NULL;
+    return i && same_directory(&i->place, &f->sent_to) ? i : NULL;
+}
+
+void
+forget_list(struct forget *f, bool (*add)(void *arg, const char *name), void *arg)
+{
+    pthread_mutex_lock(&f->fs->table_lock);
+    f->arrived = true;
+    for (struct inode *i; (i = oldest_locked(f)) != NULL; forget_gone(i)) {
+        const struct place *at = &i->place;
+        if (!add(arg, at->name ? at->name : at->item->name))
+            break;
+    }
+    pthread_mutex_unlock(&f->fs->table_lock);
+}
+
+static void
+send_child(struct forget *f, const struct place *at)
+{
+    AUTO_BUF struct buf dir = BUF_INIT(BUF_NO_MAX);
+    buf_adds(&dir, "syncs/");
+    if (tree_name(f->fs->engine, at->sync, &dir) == 0 && nodes_directory(at, &dir) &&
+        !dir.failed)
+        errands_list(f->fs->errands, buf_str(&dir));
+}
+
+/* Where the child does not arrive (the sync was renamed or is gone meanwhile) the kernel keeps
+ * the names until memory is short, and we no longer look after them. */
 static void *
 run(void *arg)
 {
     struct forget *f = arg;
     pthread_mutex_lock(&f->fs->table_lock);
     while (!f->stop) {
-        /* Many at once: each has to wait until nobody looks for anything in its directory. */
-        while (f->n <= ROWS_MAX && !f->stop)
+        while (f->n <= ROWS_MAX && !f->stop) /* many at once */
             pthread_cond_wait(&f->wake, &f->fs->table_lock);
-        while (f->n > ROWS_LEFT && !f->stop)
-            drop_oldest(f);
+        while (f->n > ROWS_LEFT && !f->stop) {
+            struct place at = inode_of(f->rows.next)->place;
+            at.name = at.name ? "" : NULL;
+            f->sent_to = at;
+            f->arrived = false;
+            pthread_mutex_unlock(&f->fs->table_lock);
+            send_child(f, &at);
+            pthread_mutex_lock(&f->fs->table_lock);
+            for (struct inode *i; !f->arrived && (i = oldest_locked(f)) != NULL;)
+                forget_gone(i);
+        }
     }
     pthread_mutex_unlock(&f->fs->table_lock);
     return NULL;
@@ -117,27 +139,17 @@ run(void *arg)
 int
 forget_start(struct forget *f)
 {
-    int r = 0;
-    while (r == 0 && f->started < THREADS)
-        if ((r = pthread_create(&f->threads[f->started], NULL, run, f)) == 0)
-            f->started++;
+    int r = pthread_create(&f->thread, NULL, run, f);
+    f->started = r == 0;
     return -r;
 }
 
-/* The descriptor's number may be another file's once it is unmounted, so that what is about to
- * be written must have come to the kernel; there it may have to wait for a look-up that nobody
- * answers any more, which ends with the mount. */
 void
 forget_stop(struct forget *f)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += STOP_WAIT_S;
     pthread_mutex_lock(&f->fs->table_lock);
     f->stop = true;
-    pthread_cond_broadcast(&f->wake);
-    while (f->writing && pthread_cond_timedwait(&f->wake, &f->fs->table_lock, &until) == 0) {
-    }
+    pthread_cond_signal(&f->wake);
     pthread_mutex_unlock(&f->fs->table_lock);
 }
 
@@ -146,8 +158,8 @@ forget_free(struct forget *f)
 {
     if (!f)
         return NULL;
-    while (f->started > 0)
-        pthread_join(f->threads[--f->started], NULL);
+    if (f->started)
+        pthread_join(f->thread, NULL);
     pthread_cond_destroy(&f->wake);
     free(f);
     return NULL;

@@ -1,27 +1,32 @@
 /*
- * Asking the kernel to forget. It keeps the names it has looked up until memory is short, and
- * for each of them we keep an inode: whoever looks at a million pending rows one by one would
- * have us hold them all; so would who reads every run, for years. Beyond some thousands of rows
- * and files of runs the oldest are dropped from its cache, from a thread of its own that holds
- * no lock: the kernel waits for look-ups in the same directory.
+ * Making the kernel forget. It keeps the names it has looked up until memory is short, and for
+ * each of them we keep an inode: whoever looks at a million pending rows one by one would have
+ * us hold them all; so would who reads every run, for years. Beyond some thousands of rows and
+ * files of runs a child (errand.h) lists their directory and is shown the oldest, as another
+ * file: whereupon the kernel drops those it knows by these names, many at once. What is
+ * meant for this, fuse_lowlevel_notify_inval_entry, waits for every look-up in the directory,
+ * and a daemon that is killed cannot end while it does.
+ *
+ * What stands in a directory that the daemon's own user may not read stays.
  */
 #pragma once
 
-#include <stdint.h>
+#include <stdbool.h>
 
 struct forget;
 struct fs;
 struct inode;
-struct fuse_session;
 
 /* NULL when memory is out. */
-struct forget *forget_create(struct fs *fs, struct fuse_session *session);
-int forget_start(struct forget *f);
-/* Before a look-up is answered: the kernel will know the inode by a name in this directory. */
-void forget_note(struct forget *f, struct inode *i, uint64_t dir);
+struct forget *forget_create(struct fs *fs);
+int forget_start(struct forget *f); /* -errno */
+/* Before a look-up is answered: the kernel will know the inode. */
+void forget_note(struct forget *f, struct inode *i);
 /* Under the table's lock: the inode goes. */
 void forget_gone(struct inode *i);
-/* Nothing is written to the session after it; to be called before that is unmounted, and joined
- * afterwards, when the kernel waits for nobody. */
+/* Gives the names that the child is to be shown to `add`, until it returns false: it is called
+ * under the table's lock. */
+void forget_list(struct forget *f, bool (*add)(void *arg, const char *name), void *arg);
+/* The child is not sent again; the thread ends once the mount is gone at the latest. */
 void forget_stop(struct forget *f);
 struct forget *forget_free(struct forget *f); /* joins; NULL-safe, returns NULL */

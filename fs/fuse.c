@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <fuse_lowlevel.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,10 +17,12 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "dirs.h"
+#include "errand.h"
 #include "file.h"
 #include "forget.h"
 #include "inode.h"
 #include "names.h"
+#include "polls.h"
 #include "process.h"
 #include "trigger.h"
 #include "watch.h"
@@ -108,7 +109,7 @@ do_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
     struct found f;
     int r = names_lookup(fs_of(req), inode_at(req, parent), name, &f);
     if (r == 0)
-        forget_note(fs_of(req)->forget, f.inode, parent);
+        forget_note(fs_of(req)->forget, f.inode);
     reply_found(req, r, &f);
 }
 
@@ -369,53 +370,10 @@ do_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t lengt
     reply(req, -EOPNOTSUPP);
 }
 
-/* ---- poll ---- */
-
-static void
-poll_forget(struct fs *fs, struct handle *h)
-{
-    pthread_mutex_lock(&fs->polls_lock);
-    struct fuse_pollhandle *ph = h->poll;
-    h->poll = NULL;
-    for (struct handle **at = &fs->polls; *at; at = &(*at)->next_poll) {
-        if (*at == h) {
-            *at = h->next_poll;
-            break;
-        }
-    }
-    pthread_mutex_unlock(&fs->polls_lock);
-    if (ph)
-        fuse_pollhandle_destroy(ph);
-}
-
-/* Like the files of sysfs: always readable, POLLPRI when the text has changed since it was
- * read. */
 static void
 do_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct fuse_pollhandle *ph)
 {
-    struct fs *fs = fs_of(req);
-    struct handle *h = handle_of(fi);
-    unsigned events = POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM;
-    struct fuse_pollhandle *old = ph;
-    if (h->kind == HANDLE_TEXT && !h->inode->node && h->inode->place.item->flags & ITEM_POLL) {
-        events = POLLIN | POLLRDNORM;
-        pthread_mutex_lock(&fs->polls_lock);
-        if (!h->polled) {
-            h->polled = true;
-            h->next_poll = fs->polls;
-            fs->polls = h;
-        }
-        if (h->changed)
-            events |= POLLPRI | POLLERR;
-        if (ph) {
-            old = h->poll;
-            h->poll = ph;
-        }
-        pthread_mutex_unlock(&fs->polls_lock);
-    }
-    if (old)
-        fuse_pollhandle_destroy(old);
-    fuse_reply_poll(req, events);
+    fuse_reply_poll(req, polls_ask(fs_of(req), handle_of(fi), ph));
 }
 
 static void
@@ -423,19 +381,7 @@ on_change(void *arg, node_id sync)
 {
     struct fs *fs = arg;
     watch_note(fs->watch, sync);
-    pthread_mutex_lock(&fs->polls_lock);
-    for (struct handle *h = fs->polls; h; h = h->next_poll) {
-        node_id of = h->inode->place.sync;
-        if (of && of != sync)
-            continue;
-        h->changed = true;
-        if (h->poll) {
-            fuse_lowlevel_notify_poll(h->poll);
-            fuse_pollhandle_destroy(h->poll);
-            h->poll = NULL;
-        }
-    }
-    pthread_mutex_unlock(&fs->polls_lock);
+    polls_changed(fs, sync);
 }
 
 static void
@@ -443,7 +389,7 @@ do_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct handle *h = handle_of(fi);
     if (h->polled)
-        poll_forget(fs_of(req), h);
+        polls_forget(fs_of(req), h);
     file_release(fs_of(req), h);
     reply(req, 0);
 }
@@ -466,8 +412,7 @@ do_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 struct page {
     fuse_req_t req;
-    fuse_ino_t ino;
-    struct inode *dir; /* of it */
+    struct inode *dir;
     char *p;
     size_t n, room;
 };
@@ -499,7 +444,21 @@ add_plus(void *arg, const struct listed *item)
     if (n > left && f.inode)
         inode_forget(fs_of(page->req), f.inode, 1);
     else if (f.inode)
-        forget_note(fs_of(page->req)->forget, f.inode, page->ino);
+        forget_note(fs_of(page->req)->forget, f.inode);
+    page->n += n <= left ? n : 0;
+    return n <= left;
+}
+
+/* As what it is not: see forget.h. */
+static bool
+add_forgotten(void *arg, const char *name)
+{
+    struct page *page = arg;
+    const struct inode *nobody = &fs_of(page->req)->nobody;
+    struct fuse_entry_param e = {.ino = (fuse_ino_t)(uintptr_t)nobody,
+                                 .attr = {.st_ino = nobody->ino, .st_mode = S_IFDIR}};
+    size_t left = page->room - page->n;
+    size_t n = fuse_add_direntry_plus(page->req, page->p + page->n, left, name, &e, 1);
     page->n += n <= left ? n : 0;
     return n <= left;
 }
@@ -507,16 +466,18 @@ add_plus(void *arg, const struct listed *item)
 static void
 list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct dirs *d, bool plus)
 {
-    struct page page = {.req = req,
-                        .ino = ino,
-                        .dir = inode_at(req, ino),
-                        .room = size < READ_MAX ? size : READ_MAX};
+    struct page page = {
+        .req = req, .dir = inode_at(req, ino), .room = size < READ_MAX ? size : READ_MAX};
     AUTO_FREE char *p = page.p = malloc(page.room);
     if (!p) {
         reply(req, -ENOMEM);
         return;
     }
-    int r = dirs_list(d, (uint64_t)offset, plus ? add_plus : add, &page);
+    int r = 0;
+    if (!errands_runs(fs_of(req)->errands, fuse_req_ctx(req)->pid))
+        r = dirs_list(d, (uint64_t)offset, plus ? add_plus : add, &page);
+    else if (plus)
+        forget_list(fs_of(req)->forget, add_forgotten, &page);
     if (r < 0 && page.n == 0)
         reply(req, r);
     else
@@ -720,9 +681,10 @@ start(struct mount *s, struct error *err)
 {
     struct fs *fs = &s->fs;
     fs->triggers = triggers_create(fs->engine, &request_ops);
-    fs->watch = watch_create(fs, s->mountpoint);
-    fs->forget = forget_create(fs, s->fuse);
-    if (!fs->triggers || !fs->watch || !fs->forget)
+    fs->errands = errands_create(s->mountpoint);
+    fs->watch = watch_create(fs);
+    fs->forget = forget_create(fs);
+    if (!fs->triggers || !fs->errands || !fs->watch || !fs->forget)
         return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
     engine_on_change(fs->engine, on_change, fs);
     int r = engine_start(fs->engine, err);
@@ -730,11 +692,13 @@ start(struct mount *s, struct error *err)
         return r;
     r = triggers_start(fs->triggers);
     if (r == 0)
+        r = errands_start(fs->errands);
+    if (r == 0)
         r = watch_start(fs->watch);
     if (r == 0)
         r = forget_start(fs->forget);
     if (r < 0)
-        return error_set_errno(err, ERR_INTERNAL, -r, "could not start a thread");
+        return error_set_errno(err, ERR_INTERNAL, -r, "could not start a thread or process");
     return 0;
 }
 
@@ -755,7 +719,7 @@ stop(struct mount *s)
     if (fs->watch)
         watch_join(fs->watch);
     while (fs->polls)
-        poll_forget(fs, fs->polls);
+        polls_forget(fs, fs->polls);
     file_close_all(fs);
     dirs_close_all(fs);
     inode_table_done(fs);
@@ -763,6 +727,7 @@ stop(struct mount *s)
     engine_close(fs->engine);
     fs->triggers = triggers_free(fs->triggers);
     fs->watch = watch_free(fs->watch);
+    fs->errands = errands_free(fs->errands);
 }
 
 int

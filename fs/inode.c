@@ -71,6 +71,9 @@ init_inode(struct inode *i)
     i->text = (struct buf)BUF_INIT(PLAIN_TEXT_MAX);
 }
 
+static const struct dir empty;
+static const struct item nothing = {"", ITEM_DIR, .dir = &empty};
+
 int
 inode_table_init(struct fs *fs)
 {
@@ -84,6 +87,9 @@ inode_table_init(struct fs *fs)
     init_inode(&fs->root);
     fs->root.place.item = &nodes_root;
     fs->root.ino = 1;
+    init_inode(&fs->nobody);
+    fs->nobody.place.item = &nothing;
+    fs->nobody.ino = inode_number(&fs->nobody.place);
     /* Kept: it knows what rm -r has hidden. */
     return inode_of_node(fs, NODE_CONFIG, true) ? 0 : -ENOMEM;
 }
@@ -244,7 +250,7 @@ inode_is_known(struct fs *fs, const struct place *at)
 void
 inode_forget(struct fs *fs, struct inode *i, uint64_t lookups)
 {
-    if (i == &fs->root)
+    if (i == &fs->root || i == &fs->nobody)
         return;
     pthread_mutex_lock(&fs->table_lock);
     i->lookups -= lookups < i->lookups ? lookups : i->lookups;

@@ -27,7 +27,6 @@ struct handle;
 struct row_links {
     struct forget *of; /* NULL: not among them */
     struct row_links *next, *before;
-    uint64_t dir; /* as the kernel knows it */
 };
 
 struct inode {
@@ -57,6 +56,7 @@ struct inode {
     uint32_t hidden;     /* a sync's items that rm -r has removed */
 };
 
+struct errands;
 struct triggers;
 struct watch;
 
@@ -67,8 +67,10 @@ struct fs {
     struct timespec started;
     const char *state_dir; /* for statfs */
     struct inode root;
+    struct inode nobody; /* an empty directory that has no name; never forgotten */
     pthread_mutex_t names;
     struct triggers *triggers;
+    struct errands *errands;
     struct watch *watch;
     struct forget *forget;
     pthread_mutex_t table_lock;

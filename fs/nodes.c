@@ -301,6 +301,33 @@ nodes_find(struct engine *e, const struct dir *dir, const struct place *at, cons
     return dir->find(e, at, name, &ret->number);
 }
 
+/* Those of runs are the only ones below names that are not fixed. */
+static bool
+find_directory(const struct dir *dir, const struct place *at, struct buf *out)
+{
+    size_t n = out->n;
+    if (dir->child == at->item)
+        return true;
+    for (size_t i = 0; i < dir->n; i++, out->n = n) {
+        const struct item *item = &dir->items[i];
+        if (item == at->item)
+            return true;
+        buf_addf(out, "/%s", item->name);
+        if (item->dir && find_directory(item->dir, at, out))
+            return true;
+    }
+    if (!dir->child || !dir->child->dir)
+        return false;
+    buf_addf(out, "/%llu", (unsigned long long)at->number);
+    return find_directory(dir->child->dir, at, out);
+}
+
+bool
+nodes_directory(const struct place *at, struct buf *out)
+{
+    return find_directory(&nodes_sync, at, out);
+}
+
 int
 nodes_exists(struct engine *e, const struct place *at)
 {

@@ -95,6 +95,8 @@ const struct item *nodes_fixed(const struct dir *dir, const char *name);
 /* What `name` in the directory `dir`, at `at`, is. -ENOENT. */
 int nodes_find(struct engine *e, const struct dir *dir, const struct place *at,
                const char *name, struct place *ret);
+/* Appends the directory, below that of its sync, in which a place stands: "/pending/insert". */
+bool nodes_directory(const struct place *at, struct buf *out);
 /* 0 or -ENOENT: some files are there only at times. */
 int nodes_exists(struct engine *e, const struct place *at);
 /* The whole text of all but directories and rows. */

@@ -22,7 +22,7 @@ enum {
 static const int64_t second = 1000000, day = 86400 * INT64_C(1000000);
 
 enum pg_form
-pg_form_of(const char *send)
+pg_form_of(const char *send, const char *output)
 {
     static const struct {
         const char *send;
@@ -48,6 +48,9 @@ pg_form_of(const char *send)
         {"timestamp_send", PG_FORM_TIMESTAMP},
         {"timestamptz_send", PG_FORM_TIMESTAMPTZ},
     };
+    size_t stem = strlen(send) > 4 ? strlen(send) - 4 : 0; /* "int4send", "int4out" */
+    if (strncmp(send, output, stem) != 0 || strcmp(output + stem, "out") != 0)
+        return PG_FORM_OUTPUT;
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
         if (strcmp(forms[i].send, send) == 0)
             return forms[i].form;
@@ -80,8 +83,7 @@ int64_at(const char *p)
     return (int64_t)be64toh(v);
 }
 
-/* ---- texts: written to `to`, where there is room; the end of what was written returned ----
- */
+/* ---- texts: written to `to`, where there is room; returned is where they end ---- */
 
 /* The last `width` decimal digits. */
 static char *
@@ -423,7 +425,8 @@ struct unwrapping {
 static int
 garbled(struct error *err)
 {
-    return error_set(err, ERR_REMOTE, EPROTO, "the server's binary copy is not one");
+    return error_set(err, ERR_REMOTE, EPROTO,
+                     "the server does not answer in COPY's binary format");
 }
 
 /* Before the first tuple, and in one message with it, stands a header. */

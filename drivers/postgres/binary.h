@@ -32,8 +32,9 @@ enum pg_form {
     PG_FORM_TIMESTAMPTZ,
 };
 
-/* By the type's send function, as pg_proc.prosrc names it where the server has it built in. */
-enum pg_form pg_form_of(const char *send);
+/* By the type's send and output functions, as pg_proc.prosrc names them where the server has
+ * them built in ("" where not). They must be a pair: a type may send what it does not show. */
+enum pg_form pg_form_of(const char *send, const char *output);
 
 /* One tuple of the copy into n values, which point into it or into *text, whose contents before
  * are dropped. False: it does not have n fields, or one is not in its form; or *text failed. */

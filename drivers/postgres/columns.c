@@ -37,7 +37,8 @@ name_types(struct pg_link *link, const PGresult *res, PGresult **ret, struct err
     const char *params[] = {buf_z(&types), buf_z(&modifiers)};
     static const char sql[] =
         "SELECT pg_catalog.format_type(u.t, u.m), pg_catalog.format_type(u.t, -1),"
-        " s.prosrc, pg_catalog.format('%I.%I', n.nspname, o.proname)"
+        " s.prosrc, CASE WHEN o.prolang = s.prolang THEN o.prosrc END,"
+        " pg_catalog.format('%I.%I', n.nspname, o.proname)"
         " FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.oid[]),"
         " pg_catalog.unnest($2::pg_catalog.int4[])) WITH ORDINALITY AS u(t, m, i)"
         " LEFT JOIN pg_catalog.pg_type AS t ON t.oid = u.t"
@@ -46,6 +47,14 @@ name_types(struct pg_link *link, const PGresult *res, PGresult **ret, struct err
         " LEFT JOIN pg_catalog.pg_proc AS o ON o.oid = t.typoutput"
         " LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = o.pronamespace ORDER BY u.i";
     return pg_exec(link, sql, 2, params, ret, err);
+}
+
+/* Bytes are shown as text (\x…) by every type but bytea itself. */
+static enum pg_form
+form_of(const PGresult *names, int i, enum value_type type)
+{
+    enum pg_form form = pg_form_of(PQgetvalue(names, i, 2), PQgetvalue(names, i, 3));
+    return form == PG_FORM_BYTES && type != V_BYTES ? PG_FORM_OUTPUT : form;
 }
 
 int
@@ -71,8 +80,8 @@ pg_columns_of(struct pg_link *link, const char *sql, struct arena *arena,
                              .type = pg_value_type(PQftype(res, i))};
         ret->pg[i] = (struct pg_column){.type = PQftype(res, i),
                                         .bare = arena_strdup(arena, PQgetvalue(names, i, 1)),
-                                        .form = pg_form_of(PQgetvalue(names, i, 2)),
-                                        .output = arena_strdup(arena, PQgetvalue(names, i, 3))};
+                                        .form = form_of(names, i, c->type),
+                                        .output = arena_strdup(arena, PQgetvalue(names, i, 4))};
         if (!c->name || !c->native || !ret->pg[i].bare || !ret->pg[i].output)
             return no_memory(err);
     }

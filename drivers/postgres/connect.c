@@ -169,12 +169,20 @@ starved(struct pg_link *link, struct error *err)
 }
 
 /* Takes in what has come. A lost connection is no error here: what came before it is still to
- * be asked for, the server's last words perhaps. */
+ * be asked for, the server's last words perhaps. One that libpq cannot read from but does not
+ * call lost is: libpq would ask it for those words and wait. */
 static int
 take_in(struct pg_link *link, bool *lost, struct error *err)
 {
     *lost = !PQconsumeInput(link->conn);
-    return *lost && PQstatus(link->conn) == CONNECTION_OK ? starved(link, err) : 0;
+    if (!*lost || PQstatus(link->conn) != CONNECTION_OK)
+        return 0;
+    if (strstr(PQerrorMessage(link->conn), "memory"))
+        return starved(link, err);
+    pg_fail(link, NULL, err);
+    err->kind = ERR_UNREACHABLE;
+    pg_cancel(link);
+    return -err->errnum;
 }
 
 /*

@@ -43,7 +43,8 @@ struct pg_link {
     char sqlstate[6]; /* of the last error, "" when the server did not say */
 };
 
-/* Initialises the link before anything can fail: pg_disconnect is due in any case. */
+/* Initialises the link before anything can fail: pg_disconnect is due in any case. Once *asked
+ * (NULL: never) is set, it ends with ERR_CANCELLED. */
 int pg_connect(struct pg_link *link, const struct pg_options *options, const char *sync,
                const atomic_bool *asked, struct error *err);
 /* From here on pg_cancel is what ends a wait, and `asked` is not looked at. */

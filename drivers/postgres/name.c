@@ -12,7 +12,7 @@ is_bare(unsigned char c)
            (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-/* Reads one part at *p; false when there is none or its quote does not end. */
+/* Reads one part at *p; false when there is none, its quote does not end, or it failed. */
 static bool
 read_part(const char **p, struct buf *out)
 {
@@ -50,7 +50,10 @@ pg_name_parse(const char *text, struct pg_name *ret, struct error *err)
     }
     if (good && !*p)
         return 0;
+    bool no_memory = ret->table.failed && !ret->table.full;
     pg_name_done(ret);
+    if (no_memory)
+        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
     return error_set(err, ERR_CONFIG, EINVAL,
                      "%s is not a table's name: write name or schema.name, and double quotes "
                      "around a part with other characters than letters, digits and _",

@@ -137,7 +137,7 @@ join_snapshot(struct lane *lane, const struct pg_options *options, const char *s
     if (rc)
         return rc;
     pg_add_text(&lane->own, &text, snapshot);
-    rc = pg_run(&lane->own, err, "%s", pg_begin_reading);
+    rc = text.failed ? no_memory(err) : pg_run(&lane->own, err, "%s", pg_begin_reading);
     rc = rc ? rc : pg_run(&lane->own, err, "SET TRANSACTION SNAPSHOT %s", buf_z(&text));
     rc = rc ? rc : pg_run(&lane->own, err, "%s", settings);
     pg_opened(&lane->own);

@@ -93,7 +93,8 @@ pg_source_open(const void *connection, const struct model *model, void **ret, st
     }
     pg_opened(&s->link);
     const char *encoding = PQparameterStatus(s->link.conn, "server_encoding");
-    s->check_utf8 = encoding && strcmp(encoding, "SQL_ASCII") == 0;
+    /* Not known where a pooler keeps it to itself, or libpq had no memory for it. */
+    s->check_utf8 = !encoding || strcmp(encoding, "SQL_ASCII") == 0;
     *ret = s;
     return 0;
 }

@@ -145,7 +145,7 @@ pg_table_load(struct pg_link *link, const char *object, struct arena *arena,
         return rc;
     pg_name_add(link, &quoted, &name);
     const char *params[] = {buf_z(&quoted)};
-    rc = pg_exec(link, table_sql, 1, params, &res, err);
+    rc = quoted.failed ? no_memory(err) : pg_exec(link, table_sql, 1, params, &res, err);
     if (!rc && PQntuples(res) > 0)
         rc = load_table(link, res, &name, arena, ret, err);
     else if (!rc)
@@ -274,7 +274,7 @@ add_type(struct pg_link *link, const struct column *field, struct buf *sql, stru
                 rc = pg_ask(link, "SELECT pg_catalog.to_regtype($1)::pg_catalog.oid", 1, params,
                             &oid, err);
         }
-        if (rc && !pg_alive(link))
+        if (rc && (!pg_alive(link) || rc == -ENOMEM))
             return rc;
         error_clear(err);
         rc = pg_run(link, err, "ROLLBACK TO SAVEPOINT retlfs_type");

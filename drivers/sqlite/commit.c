@@ -5,6 +5,16 @@
 #include "base/clock.h"
 #include "sqlite/dest.h"
 
+/* A result code: what is not bound is NULL, and no marker has that. */
+static int
+bind_texts(sqlite3_stmt *stmt, const char *const *texts, int n)
+{
+    int code = SQLITE_OK;
+    for (int i = 0; i < n && code == SQLITE_OK; i++)
+        code = sqlite3_bind_text(stmt, i + 1, texts[i], -1, SQLITE_STATIC);
+    return code;
+}
+
 static int
 write_marker(struct dest *d, struct error *err)
 {
@@ -22,10 +32,9 @@ write_marker(struct dest *d, struct error *err)
     if (rc)
         return rc;
     clock_format(clock_now(), &now);
-    sqlite3_bind_text(stmt, 1, d->target.sync_uid, -1, SQLITE_STATIC);
-    sqlite3_bind_text(stmt, 2, d->session.token, -1, SQLITE_STATIC);
-    sqlite3_bind_text(stmt, 3, buf_z(&now), -1, SQLITE_STATIC);
-    return link_run(&d->link, stmt, err);
+    const char *texts[] = {d->target.sync_uid, d->session.token, buf_z(&now)};
+    int code = bind_texts(stmt, texts, 3);
+    return code == SQLITE_OK ? link_run(&d->link, stmt, err) : link_fail(&d->link, code, err);
 }
 
 /* Reads the marker within the transaction that is open. */
@@ -47,9 +56,9 @@ read_marker(struct dest *d, const char *token, enum dest_fate *ret, struct error
             &stmt, err);
         if (rc)
             return rc;
-        sqlite3_bind_text(stmt, 1, d->target.sync_uid, -1, SQLITE_STATIC);
-        sqlite3_bind_text(stmt, 2, token, -1, SQLITE_STATIC);
-        code = sqlite3_step(stmt);
+        code = bind_texts(stmt, (const char *[]){d->target.sync_uid, token}, 2);
+        if (code == SQLITE_OK)
+            code = sqlite3_step(stmt);
     }
     if (code != SQLITE_ROW && code != SQLITE_DONE)
         return link_fail(&d->link, code, err);

@@ -92,7 +92,9 @@ link_fail(struct link *l, int code, struct error *err)
         code = SQLITE_INTERRUPT;
     if ((code & 0xFF) == SQLITE_INTERRUPT)
         return error_set(err, ERR_CANCELLED, ECANCELED, "cancelled");
-    const char *words = l->db ? sqlite3_errmsg(l->db) : sqlite3_errstr(code);
+    /* Where memory was out the connection may have words of what could not be done for it. */
+    bool own = l->db && (code & 0xFF) != SQLITE_NOMEM;
+    const char *words = own ? sqlite3_errmsg(l->db) : sqlite3_errstr(code);
     for (size_t i = 0; i < sizeof map / sizeof *map; i++)
         if (map[i].code == (code & 0xFF))
             return error_set(err, map[i].kind, map[i].errnum, "%s", words);

@@ -11,16 +11,20 @@ ask(struct link *l, const char *sql, const char *a, const char *b, sqlite3_stmt 
     int rc = link_prepare(l, sql, ret, err);
     if (rc)
         return rc;
-    sqlite3_bind_text(*ret, 1, a, -1, SQLITE_STATIC);
-    sqlite3_bind_text(*ret, 2, b, -1, SQLITE_STATIC);
-    return 0;
+    /* In a file in UTF-16 they are converted, which takes memory. */
+    int code = sqlite3_bind_text(*ret, 1, a, -1, SQLITE_STATIC);
+    if (code == SQLITE_OK)
+        code = sqlite3_bind_text(*ret, 2, b, -1, SQLITE_STATIC);
+    return code == SQLITE_OK ? 0 : link_fail(l, code, err);
 }
 
+/* "" of NULL; NULL: memory is out. */
 static const char *
 text_of(sqlite3_stmt *stmt, int i, struct arena *arena)
 {
-    const char *z = (const char *)sqlite3_column_text(stmt, i);
-    return arena_strdup(arena, z ? z : "");
+    if (sqlite3_column_type(stmt, i) == SQLITE_NULL)
+        return "";
+    return arena_strdup(arena, (const char *)sqlite3_column_text(stmt, i));
 }
 
 static int

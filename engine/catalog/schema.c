@@ -166,12 +166,6 @@ static const char format_3[] =
     "ALTER TABLE sync ADD COLUMN trigger_uid INTEGER;"
     "ALTER TABLE sync ADD COLUMN trigger_gid INTEGER;";
 
-static int
-make_format_3(struct catalog *c, struct error *err)
-{
-    return sql_script(&c->writer, err, format_3);
-}
-
 /* Checksums: see intact.h. What stands there by then must be taken for good. */
 static const char format_4[] = "ALTER TABLE node ADD COLUMN sum INTEGER;"
                                "ALTER TABLE doc ADD COLUMN sum INTEGER;"
@@ -188,18 +182,15 @@ static const char format_4[] = "ALTER TABLE node ADD COLUMN sum INTEGER;"
                                "  texts_sum = checksum(sync, number, config, mappings, mode);"
                                "UPDATE left_out SET sum = checksum(sync, file, row);";
 
-static int
-make_format_4(struct catalog *c, struct error *err)
-{
-    return sql_script(&c->writer, err, format_4);
-}
-
 /* upgrades[n] makes format n + 1 out of format n; an empty file has format 0. */
-static int (*const upgrades[])(struct catalog *c, struct error *err) = {
-    make_format_1,
-    make_format_2,
-    make_format_3,
-    make_format_4,
+static const struct {
+    int (*make)(struct catalog *c, struct error *err);
+    const char *script; /* or all that there is to it */
+} upgrades[] = {
+    {.make = make_format_1},
+    {.make = make_format_2},
+    {.script = format_3},
+    {.script = format_4},
 };
 _Static_assert(sizeof upgrades / sizeof *upgrades == CATALOG_FORMAT, "one upgrade a format");
 
@@ -208,7 +199,8 @@ upgrade(struct catalog *c, int64_t from, struct error *err)
 {
     int rc = 0;
     for (int64_t format = from; rc == 0 && format < CATALOG_FORMAT; format++)
-        rc = upgrades[format](c, err);
+        rc = upgrades[format].make ? upgrades[format].make(c, err)
+                                   : sql_script(&c->writer, err, upgrades[format].script);
     char stamp[128];
     snprintf(stamp, sizeof stamp, "PRAGMA application_id = %d; PRAGMA user_version = %d",
              APPLICATION_ID, CATALOG_FORMAT);

@@ -261,9 +261,7 @@ connection_in_force(struct sql *q, const char *name, struct buf *out, struct err
     int rc = find_text(q, &r, NODE_CONNECTIONS, file, err);
     if (rc <= 0)
         return rc < 0 ? rc : -ENOENT;
-    struct str s = sql_str(&r, 0);
-    buf_add(out, s.p, s.n);
-    return out->failed ? no_memory(err) : 0;
+    return sql_add(&r, 0, out, err);
 }
 
 int

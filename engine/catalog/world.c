@@ -32,7 +32,7 @@ world_forget(struct catalog *c)
 static int
 complain_of(int rc, const struct error *err, struct complaint *why)
 {
-    *why = (struct complaint){0};
+    *why = (struct complaint){.no_memory = rc == -ENOMEM};
     snprintf(why->text, sizeof why->text, "%s", err->text);
     return rc == -EUCLEAN ? -EINVAL : rc;
 }

@@ -95,12 +95,15 @@ find_connection(struct whole *w, const char *side, const char *name)
     struct complaint why = {0};
     if (driver)
         return driver;
-    if (w->world->fault_of && w->world->fault_of(w->world->arg, name, &why))
-        complain(next(w), &w->config, connection_at(w, side), NULL,
+    if (w->world->fault_of && w->world->fault_of(w->world->arg, name, &why)) {
+        struct complaint *c = next(w);
+        complain(c, &w->config, connection_at(w, side), NULL,
                  "connection \"%s\" is not in order: %s", name, why.text);
-    else
-        complain(next(w), &w->config, connection_at(w, side), NULL,
-                 "connection \"%s\" does not exist: write connections/%s.json", name, name);
+        c->no_memory = why.no_memory;
+        return NULL;
+    }
+    complain(next(w), &w->config, connection_at(w, side), NULL,
+             "connection \"%s\" does not exist: write connections/%s.json", name, name);
     return NULL;
 }
 

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "define/json_parse.h"
 #include "define/options.h"
 #include "define/words.h"
 
@@ -148,7 +149,7 @@ driver_options_json(const struct driver *d, struct buf *out)
     json_object_update(root, body);
     json_object_set_new(root, "$defs", defs);
     json_decref(body);
-    char *text = json_dumps(root, JSON_INDENT(2));
+    char *text = json_write(root, JSON_INDENT(2));
     json_decref(root);
     if (text) {
         buf_adds(out, text);

@@ -78,3 +78,19 @@ json_parse(struct str text, size_t flags, json_error_t *e, bool *no_memory)
         *no_memory = p.refused;
     return json;
 }
+
+/* json_dump_callback_t */
+static int
+add_piece(const char *piece, size_t n, void *arg)
+{
+    struct buf *out = arg;
+    buf_add(out, piece, n);
+    return out->failed ? -1 : 0;
+}
+
+char *
+json_write(const json_t *json, size_t flags)
+{
+    AUTO_BUF struct buf out = BUF_INIT(BUF_NO_MAX); /* that it failed stays known */
+    return json_dump_callback(json, add_piece, &out, flags) < 0 ? NULL : buf_take(&out);
+}

@@ -1,6 +1,7 @@
 /*
- * Reading JSON with jansson when memory may run out. The library's own loader leaves out the
- * bytes of a string that it had no memory for and says nothing: a path would lose a slash.
+ * Reading and writing JSON with jansson when memory may run out. The library's own loader
+ * leaves out the bytes of a string that it had no memory for and says nothing: a path would
+ * lose a slash. So does its writer with the key of a member: the text would be no JSON.
  */
 #pragma once
 
@@ -10,3 +11,5 @@
 
 /* As json_loadb. NULL: it is no JSON, or memory was out (*no_memory, which may be NULL). */
 json_t *json_parse(struct str text, size_t flags, json_error_t *e, bool *no_memory);
+/* As json_dumps, the caller's to free. NULL: memory was out, or json is NULL. */
+char *json_write(const json_t *json, size_t flags);

@@ -175,14 +175,17 @@ check_expression(struct reader *r, const struct mapping *m, const struct cell *c
     if (cell->text.n > EXPRESSION_MAX)
         return complain(r->c, r->f, cell->at, NULL, "an expression of more than %d bytes",
                         EXPRESSION_MAX);
-    if (!r->sandbox && sandbox_open(&r->sandbox, &err))
+    bool opened = r->sandbox || sandbox_open(&r->sandbox, &err) == 0;
+    if (opened && sandbox_check(r->sandbox, m->expression, &err) == 0)
+        return 0;
+    if (err.errnum == ENOMEM)
+        return complain_memory(r->c, r->f);
+    if (!opened)
         return complain(r->c, r->f, AT_FILE, NULL, "%s", err.text);
-    if (sandbox_check(r->sandbox, m->expression, &err))
-        return complain(r->c, r->f, cell->at,
-                        "an SQLite expression over the model's columns, such as "
-                        "first_name || ' ' || last_name",
-                        "%s", err.text);
-    return 0;
+    return complain(r->c, r->f, cell->at,
+                    "an SQLite expression over the model's columns, such as "
+                    "first_name || ' ' || last_name",
+                    "%s", err.text);
 }
 
 static int

@@ -110,8 +110,8 @@ sandbox_open(struct sandbox **ret, struct error *err)
     rc = rc ? rc : configure(s);
     if (rc) {
         sandbox_close(s);
-        return error_set(err, ERR_INTERNAL, EIO, "cannot prepare expressions: %s",
-                         sqlite3_errstr(rc));
+        return error_set(err, ERR_INTERNAL, rc == SQLITE_NOMEM ? ENOMEM : EIO,
+                         "cannot prepare expressions: %s", sqlite3_errstr(rc));
     }
     *ret = s;
     return 0;
@@ -185,7 +185,7 @@ prepare(struct sandbox *s, enum form form, const char *expression,
     if (form == FORM_WHERE)
         buf_addf(&sql, " WHERE (%s\n)", expression);
     if (sql.failed)
-        return SQLITE_TOOBIG;
+        return sql.full ? SQLITE_TOOBIG : SQLITE_NOMEM;
     s->selects = names->n ? 2 : 1; /* ours: the row of columns is one */
     s->subquery = false;
     s->denied[0] = '\0';
@@ -193,19 +193,20 @@ prepare(struct sandbox *s, enum form form, const char *expression,
                               NULL);
 }
 
-/* The column that SQLite missed, from its message; owned, NULL when it missed none. */
-static char *
-missing_column(const char *message)
+/* Whether SQLite missed a column, by its message; *ret: which (owned), NULL when memory is out.
+ */
+static bool
+missing_column(const char *message, char **ret)
 {
     static const char begin[] = "no such column: ";
     static const char advice[] = "\" - should this be";
     if (strncmp(message, begin, sizeof begin - 1) != 0)
-        return NULL;
+        return false;
     message += sizeof begin - 1;
     const char *end = *message == '"' ? strstr(message, advice) : NULL;
-    if (end)
-        return strndup(message + 1, (size_t)(end - message - 1));
-    return strdup(strncmp(message, "model.", 6) == 0 ? message + 6 : message);
+    *ret = end ? strndup(message + 1, (size_t)(end - message - 1))
+               : strdup(strncmp(message, "model.", 6) == 0 ? message + 6 : message);
+    return true;
 }
 
 static bool
@@ -244,8 +245,11 @@ learn(struct sandbox *s, const char *expression, struct sandbox_names *names, st
         return error_set(err, ERR_CONFIG, EINVAL, "a parameter is not possible here");
     if (rc == SQLITE_OK)
         return 0;
-    AUTO_FREE char *name = missing_column(sqlite3_errmsg(s->db));
-    if (!name || !*name || have_name(names, name))
+    AUTO_FREE char *name = NULL;
+    bool missing = missing_column(sqlite3_errmsg(s->db), &name);
+    if (missing && !name)
+        return explain(s, SQLITE_NOMEM, err);
+    if (!missing || !*name || have_name(names, name))
         return explain(s, rc, err);
     if (names->n == NAMES_MAX)
         return error_set(err, ERR_CONFIG, EINVAL, "the expression reads more than %d columns",

@@ -80,7 +80,7 @@ hash(sqlite3_context *context, struct sandbox_functions *f, sqlite3_value *value
     if (!EVP_DigestInit_ex2(f->digest, f->sha256, NULL) ||
         (size > 0 && !EVP_DigestUpdate(f->digest, p, size)) ||
         !EVP_DigestFinal_ex(f->digest, sum, NULL)) {
-        sqlite3_result_error(context, "sha256 failed", -1);
+        sqlite3_result_error_nomem(context); /* nothing else can be wrong */
         return;
     }
     char hex[64];

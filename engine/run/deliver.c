@@ -64,7 +64,9 @@ take_foreign(void *arg, const struct value *key, struct str record, struct error
     if (rc < 0)
         return rc;
     AUTO_FREE struct value *values = calloc(meta->nfields + 1, sizeof *values);
-    if (!values || !record_unpack(record, values, meta->nfields))
+    if (!values)
+        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+    if (!record_unpack(record, values, meta->nfields))
         return error_set(err, ERR_INTERNAL, EIO, "a row of the destination is damaged");
     for (size_t i = 0; i < meta->nkey; i++) {
         key_add(&bytes, meta->key_class[i], &key[i]);

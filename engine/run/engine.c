@@ -50,15 +50,18 @@ drop_expired(struct engine *e, struct error *err)
     while ((rc = catalog_expired_sync(e->catalog, &uid)) == 0) {
         AUTO_BUF struct buf path = BUF_INIT(512);
         buf_addf(&path, "syncs/%s", buf_z(&uid));
-        rc = file_remove_tree(e->state_fd, buf_z(&path), err);
+        rc = path.failed ? -ENOMEM : file_remove_tree(e->state_fd, buf_z(&path), err);
         if (rc == 0)
             rc = catalog_drop_sync(e->catalog, buf_z(&uid));
         if (rc < 0)
             return err->kind ? rc
-                             : error_set(err, ERR_INTERNAL, -rc, "cannot drop an old sync");
+                             : error_set_errno(err, ERR_INTERNAL, -rc,
+                                               "cannot drop the removed sync %s", buf_z(&uid));
         buf_clear(&uid);
     }
-    return rc == -ENOENT ? 0 : error_set(err, ERR_INTERNAL, -rc, "cannot look for old syncs");
+    return rc == -ENOENT
+               ? 0
+               : error_set_errno(err, ERR_INTERNAL, -rc, "cannot look for removed syncs");
 }
 
 int

@@ -4,6 +4,7 @@
 
 #include "base/cleanup.h"
 #include "base/fileio.h"
+#include "base/log.h"
 #include "run/engine_private.h"
 
 int
@@ -137,6 +138,8 @@ run_show(struct engine *e, node_id sync, uint64_t run, enum run_text which, stru
         else
             rc = ledger_run_text(e->catalog, uid, run, texts[which], out);
     }
+    if (rc == -EIO)
+        log_error("sync=%s run=%" PRIu64 " what is kept of it cannot be read", v->name, run);
     sync_view_unref(v);
     return rc;
 }

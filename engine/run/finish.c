@@ -263,6 +263,24 @@ run_finish(struct run *run, struct error *err)
     return rc;
 }
 
+/* Readers of the old plan hold its file open; the record names the new one. */
+static int
+keep_plan_files(struct run *run, bool any_refused, struct error *err)
+{
+    int dir = run->dirfd;
+    char rekeyed[STATE_NAME_MAX];
+    run_file_name(rekeyed, run->record.number, "rekeyed");
+    bool kept = renameat(dir, "plan.new", dir, "plan") == 0;
+    if (kept)
+        unlinkat(dir, "plan-refused", 0);
+    if (kept && any_refused)
+        kept = renameat(dir, "plan-refused.new", dir, "plan-refused") == 0;
+    if (kept && run->rekeyed)
+        kept = renameat(dir, rekeyed, dir, "plan-rekeyed") == 0;
+    return kept ? file_sync_dir(dir, err)
+                : error_set_errno(err, ERR_INTERNAL, errno, "cannot keep the plan");
+}
+
 int
 run_keep_plan(struct run *run, struct error *err)
 {
@@ -305,17 +323,7 @@ run_keep_plan(struct run *run, struct error *err)
     run->record.plan = arena_strdup(&run->arena, id);
     if (!record.segments || !run->record.plan)
         return no_memory(err);
-    /* Readers of the old plan hold its file open; the record names the new one. */
-    if (renameat(run->dirfd, "plan.new", run->dirfd, "plan") < 0)
-        return error_set_errno(err, ERR_INTERNAL, errno, "cannot keep the plan");
-    unlinkat(run->dirfd, "plan-refused", 0);
-    if (any_refused && renameat(run->dirfd, "plan-refused.new", run->dirfd, "plan-refused") < 0)
-        return error_set_errno(err, ERR_INTERNAL, errno, "cannot keep the plan");
-    char rekeyed[STATE_NAME_MAX];
-    run_file_name(rekeyed, run->record.number, "rekeyed");
-    if (run->rekeyed && renameat(run->dirfd, rekeyed, run->dirfd, "plan-rekeyed") < 0)
-        return error_set_errno(err, ERR_INTERNAL, errno, "cannot keep the plan");
-    rc = file_sync_dir(run->dirfd, err);
+    rc = keep_plan_files(run, any_refused, err);
     if (rc < 0)
         return rc;
     AUTO_BUF struct buf kept = BUF_INIT(256);
@@ -323,7 +331,8 @@ run_keep_plan(struct run *run, struct error *err)
     after.plan = &record;
     if (run->rechecks)
         left_out_file(&after, ROWS_PENDING, &kept);
-    rc = left_out_keep(run->catalog, run->before.uid, buf_z(&kept), err);
+    rc = kept.failed ? no_memory(err)
+                     : left_out_keep(run->catalog, run->before.uid, buf_z(&kept), err);
     if (rc < 0)
         return rc;
     after.model_rows = (int64_t)run->record.counts.rows;

@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "catalog/intact.h"
+#include "define/json_parse.h"
 #include "run/ledger_json.h"
 
 static int
@@ -82,15 +83,17 @@ write_sync(struct catalog *c, const char *uid, const struct sync_record *record,
            struct error *err)
 {
     json_auto_t *json = sync_record_to_json(record);
-    AUTO_FREE char *text = json_dumps(json, JSON_COMPACT);
+    AUTO_FREE char *text = json_write(json, JSON_COMPACT);
     if (!text)
         return no_memory(err);
     return sql_exec(catalog_sql(c), err,
-                    "UPDATE sync SET (data, sum) ="
-                    " (SELECT text, checksum(uid, last_run, text) FROM (SELECT CASE WHEN"
-                    "  " INTACT_SYNC " AND json_valid(data)"
+                    "UPDATE sync SET (data, last_run, sum) ="
+                    " (SELECT text, last, checksum(uid, last, text) FROM (SELECT"
+                    "  CASE WHEN " INTACT_SYNC " AND json_valid(data)"
                     "  THEN json_set(?2, '$.schedule', json_extract(data, '$.schedule'))"
-                    "  ELSE ?2 END AS text))" /* damaged: what is forgotten is mended */
+                    "  ELSE ?2 END AS text," /* damaged: what is forgotten is mended */
+                    "  CASE WHEN " INTACT_SYNC " THEN last_run ELSE (SELECT"
+                    "  coalesce(max(number), 0) FROM run WHERE run.sync = ?1) END AS last))"
                     " WHERE uid = ?1",
                     "tt", uid, text);
 }
@@ -103,7 +106,7 @@ run_text(const struct run_record *run, const struct sync_record *after)
     if (json_object_set_new(json, "run", run_record_to_json(run)) < 0 ||
         (after && json_object_set_new(json, "after", sync_record_to_json(after)) < 0))
         return NULL;
-    return json_dumps(json, JSON_COMPACT);
+    return json_write(json, JSON_COMPACT);
 }
 
 static int
@@ -259,8 +262,8 @@ note_unresolved(struct catalog *c, const struct left_run *left, const char *why,
         return no_memory(err);
     if (!json || json_object_get(json, "unresolved"))
         return 0;
-    json_object_set_new(json, "unresolved", ledger_text_to_json(why));
-    AUTO_FREE char *text = json_dumps(json, JSON_COMPACT);
+    bool whole = json_object_set_new(json, "unresolved", ledger_text_to_json(why)) == 0;
+    AUTO_FREE char *text = whole ? json_write(json, JSON_COMPACT) : NULL;
     if (!text)
         return no_memory(err);
     return sql_exec(catalog_sql(c), err,
@@ -306,7 +309,7 @@ ledger_store_schedule(struct catalog *c, const char *uid, const struct schedule_
                       struct error *err)
 {
     json_auto_t *json = schedule_record_to_json(r);
-    AUTO_FREE char *text = json_dumps(json, JSON_COMPACT);
+    AUTO_FREE char *text = json_write(json, JSON_COMPACT);
     if (!text)
         return no_memory(err);
     int rc = catalog_begin(c, err);
@@ -462,43 +465,62 @@ ledger_drop_unresolved(struct catalog *c, const char *uid, struct error *err)
 
 /* ---- reading runs ---- */
 
-/* A run's record as it was written, and whether it is about to commit: then its outcome, and
- * perhaps why it is not known, is put in. */
-static json_t *
-run_json(const struct sql_rows *r, int summary, int phase)
+/* A run about to commit: its outcome is not known, and perhaps why. */
+static int
+put_unresolved(json_t *run, json_t *why)
 {
+    json_t *outcome = json_string(run_outcome_name(RUN_UNRESOLVED));
+    if (json_object_set_new(run, "outcome", outcome) < 0 ||
+        json_object_set_new(run, "error", why ? json_incref(why) : json_null()) < 0)
+        return -ENOMEM;
+    return 0;
+}
+
+/* A run's record (0: the newest one's), and when it was written. -EUCLEAN: it is damaged. */
+static int
+read_run(struct catalog *c, const char *uid, uint64_t number, json_t **ret, usec_t *changed)
+{
+    struct error err = ERROR_INIT;
     json_auto_t *json = NULL;
-    ledger_parse(sql_text(r, summary), &json);
+    AUTO_CATALOG_ROWS struct catalog_rows r = {0};
+    int rc = catalog_select(c, &r, &err,
+                            "SELECT summary, phase, coalesce(ended, started), " INTACT_RUN
+                            " FROM run WHERE sync = ?1 AND number ="
+                            " iif(?2, ?2, (SELECT max(number) FROM run WHERE sync = ?1))",
+                            "ti", uid, (int64_t)number);
+    if (rc == 0)
+        rc = sql_next(&r.rows, &err);
+    if (rc <= 0)
+        return rc < 0 ? rc : -ENOENT;
+    *changed = sql_int(&r.rows, 2);
+    rc = sql_int(&r.rows, 3) ? ledger_parse(sql_text(&r.rows, 0), &json) : -EUCLEAN;
+    if (rc < 0)
+        return rc;
     json_t *run = json_object_get(json, "run");
-    if (strcmp(sql_text(r, phase), "committing") == 0) {
-        json_object_set_new(run, "outcome", json_string(run_outcome_name(RUN_UNRESOLVED)));
-        json_t *why = json_object_get(json, "unresolved");
-        json_object_set(run, "error", why ? why : json_null());
-    }
-    return json_incref(run);
+    if (!json_is_object(run))
+        return -EUCLEAN;
+    if (strcmp(sql_text(&r.rows, 1), "committing") == 0)
+        rc = put_unresolved(run, json_object_get(json, "unresolved"));
+    if (rc == 0)
+        *ret = json_incref(run);
+    return rc;
 }
 
 int
 ledger_run_summary(struct catalog *c, const char *uid, uint64_t number, struct buf *out,
                    usec_t *changed)
 {
-    struct error err = ERROR_INIT;
-    AUTO_CATALOG_ROWS struct catalog_rows r = {0};
-    int rc = catalog_select(c, &r, &err,
-                            "SELECT summary, phase, coalesce(ended, started), " INTACT_RUN
-                            " FROM run WHERE sync = ?1 AND number = ?2",
-                            "ti", uid, (int64_t)number);
-    if (rc < 0 || sql_next(&r.rows, &err) != 1)
-        return rc < 0 ? rc : -ENOENT;
-    if (!sql_int(&r.rows, 3))
-        return -EIO;
-    json_auto_t *run = run_json(&r.rows, 0, 1);
+    json_auto_t *run = NULL;
+    int rc = read_run(c, uid, number, &run, changed);
+    if (rc < 0)
+        return rc == -EUCLEAN ? -EIO : rc;
     json_object_del(run, "token");
     json_object_del(run, "started_usec");
     json_object_del(run, "ended_usec");
-    AUTO_FREE char *text = json_dumps(run, JSON_INDENT(2));
-    buf_addf(out, "%s\n", text ? text : "{}");
-    *changed = sql_int(&r.rows, 2);
+    AUTO_FREE char *text = json_write(run, JSON_INDENT(2));
+    if (!text)
+        return -ENOMEM;
+    buf_addf(out, "%s\n", text);
     return 0;
 }
 
@@ -513,7 +535,9 @@ ledger_run_text(struct catalog *c, const char *uid, uint64_t number, const char 
                             " mappings ELSE mode END, " INTACT_RUN_TEXTS
                             " FROM run WHERE sync = ?1 AND number = ?2",
                             "tit", uid, (int64_t)number, which);
-    if (rc < 0 || sql_next(&r.rows, &err) != 1)
+    if (rc == 0)
+        rc = sql_next(&r.rows, &err);
+    if (rc <= 0)
         return rc < 0 ? rc : -ENOENT;
     if (!sql_int(&r.rows, 1))
         return -EIO;
@@ -525,18 +549,10 @@ ledger_load_run(struct catalog *c, const char *uid, uint64_t number, struct aren
                 struct run_record *ret)
 {
     *ret = (struct run_record){0};
-    struct error err = ERROR_INIT;
-    AUTO_CATALOG_ROWS struct catalog_rows r = {0};
-    int rc = catalog_select(c, &r, &err,
-                            "SELECT summary, phase, " INTACT_RUN " FROM run WHERE sync = ?1"
-                            " AND (?2 = 0 OR number = ?2) ORDER BY number DESC LIMIT 1",
-                            "ti", uid, (int64_t)number);
-    if (rc < 0 || sql_next(&r.rows, &err) != 1)
-        return rc < 0 ? rc : -ENOENT;
-    if (!sql_int(&r.rows, 2))
-        return -EUCLEAN;
-    json_auto_t *run = run_json(&r.rows, 0, 1);
-    return run_record_from_json(run, arena, ret);
+    json_auto_t *run = NULL;
+    usec_t changed;
+    int rc = read_run(c, uid, number, &run, &changed);
+    return rc < 0 ? rc : run_record_from_json(run, arena, ret);
 }
 
 size_t

@@ -8,6 +8,7 @@
 #include <openssl/evp.h>
 
 #include "base/cleanup.h"
+#include "define/json_parse.h"
 #include "run/ledger_json.h"
 
 static int
@@ -66,7 +67,7 @@ run_signature(const struct definition *def, const char *place, struct arena *are
         whole = json_object_set_new(signature, members[i].name, members[i].value) == 0 && whole;
     if (!whole)
         return NULL;
-    AUTO_FREE char *text = json_dumps(signature, JSON_COMPACT | JSON_SORT_KEYS);
+    AUTO_FREE char *text = json_write(signature, JSON_COMPACT | JSON_SORT_KEYS);
     return text ? arena_strdup(arena, text) : NULL;
 }
 

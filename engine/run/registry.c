@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "run/engine_private.h"
 #include "run/scheduler.h"
 
@@ -81,15 +82,19 @@ registry_set_error(struct engine *e, node_id id, const char *text, bool refused)
 static void add_line(struct buf *out, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* One line, whatever stands in a file's name. */
 static void
 add_line(struct buf *out, const char *format, ...)
 {
     if (out->n)
         buf_addc(out, '\n');
+    size_t at = out->n;
     va_list ap;
     va_start(ap, format);
     buf_vaddf(out, format, ap);
     va_end(ap);
+    if (!out->failed)
+        utf8_clean(out->p + at);
 }
 
 static const char *
@@ -341,7 +346,7 @@ registry_load(struct engine *e, struct error *err)
 {
     struct loading l = {e};
     int rc = ctree_list(e->catalog, NODE_SYNCS, NULL, load_sync, &l);
-    return rc < 0 ? error_set(err, ERR_INTERNAL, -rc, "cannot list the syncs") : 0;
+    return rc < 0 ? error_set_errno(err, ERR_INTERNAL, -rc, "cannot list the syncs") : 0;
 }
 
 void

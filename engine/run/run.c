@@ -193,6 +193,8 @@ without_left_out(struct run *run, enum rows_of of, const char *name, unsigned vi
     struct chg *rest = NULL;
     if (!left_out_file(&run->before, of, &what))
         return 0;
+    if (what.failed)
+        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
     int rc = left_out_load(run->catalog, run->before.uid, buf_z(&what),
                            chg_get_totals(*file).entries, &rows, err);
     *left_out = rc < 0 ? 0 : rows.n;

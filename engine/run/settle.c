@@ -7,6 +7,12 @@
 enum { JOURNAL_MEMORY = 8 * 1024 * 1024 };
 
 static int
+no_memory(struct error *err)
+{
+    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+}
+
+static int
 load_run_texts(struct run *run, uint64_t number, struct error *err)
 {
     static const char *const which[] = {"config", "mappings", "mode"};
@@ -15,9 +21,14 @@ load_run_texts(struct run *run, uint64_t number, struct error *err)
         AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
         int rc = ledger_run_text(run->catalog, run->before.uid, number, which[i], &text);
         char *copy = rc < 0 ? NULL : arena_strndup(&run->arena, buf_z(&text), text.n);
-        if (!copy)
-            return error_set(err, ERR_INTERNAL, EIO, "cannot read the texts of run %llu",
-                             (unsigned long long)number);
+        if (rc == -ENOMEM || (rc == 0 && !copy))
+            return no_memory(err);
+        if (rc < 0)
+            return error_set(err, ERR_INTERNAL, EIO,
+                             "the texts that run %llu was made with cannot be read (%s): "
+                             "\"reset\" gives the question up",
+                             (unsigned long long)number,
+                             rc == -EIO ? "damaged" : strerror(-rc));
         *texts[i] = (struct str){copy, text.n};
     }
     return 0;
@@ -30,7 +41,7 @@ points_there_still(struct run *run, const char *sent, struct error *err)
     const char *now = run_signature(run->def, run->place, &run->arena);
     const char *moved = now ? run_other_place(sent, now, &run->arena) : NULL;
     if (!moved)
-        return now ? 0 : error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return now ? 0 : no_memory(err);
     return error_set(err, ERR_CONFIG, EIO,
                      "connection \"%s\" points elsewhere since (%s): point it back, or "
                      "\"reset\" gives the question up",
@@ -142,6 +153,8 @@ resolve(struct run *run, struct error *err)
     int rc = ledger_unresolved(run->catalog, run->before.uid, &number, &token, &signature, err);
     if (rc < 0 || number == 0)
         return rc;
+    if (token.failed || signature.failed) /* part of a token is one that nobody committed */
+        return no_memory(err);
     /* The run's own texts say where it sent; the definition may have changed since. */
     enum dest_fate fate = FATE_UNKNOWN;
     rc = load_run_texts(run, number, err);
@@ -181,11 +194,19 @@ check_interrupted(struct run *run, struct error *err)
     enum dest_fate fate = FATE_UNKNOWN;
     buf_addf(&path, "syncs/%s/state-%llu", before->uid, (unsigned long long)number);
     buf_addf(&token, "%s:%llu", before->uid, (unsigned long long)number);
-    if (number <= before->last_done || faccessat(run->state_fd, buf_z(&path), F_OK, 0) < 0)
+    if (path.failed || token.failed)
+        return no_memory(err);
+    if (number <= before->last_done)
         return 0;
+    if (faccessat(run->state_fd, buf_z(&path), F_OK, 0) < 0)
+        return errno == ENOENT ? 0
+                               : error_set_errno(err, ERR_INTERNAL, errno,
+                                                 "cannot look for \"%s\"", buf_z(&path));
     int rc = load_run_texts(run, number, err);
     if (rc == 0)
         rc = run_prepare_texts(run, err);
+    if (rc == -ENOMEM)
+        return rc; /* somebody may be asked, but not now */
     const struct driver *driver = rc < 0 ? NULL : run->dest_connection->driver;
     if (!driver || !driver->dest_commit || !driver->dest_resolve) {
         error_clear(err); /* only a suspicion, and nobody can be asked */

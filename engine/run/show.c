@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/utf8.h"
+#include "define/json_parse.h"
 #include "run/engine_private.h"
 
 /* ---- what happens now ---- */
@@ -200,13 +201,17 @@ json_text(const char *text)
     return text && *text ? json_string_nocheck(text) : json_null();
 }
 
+/* NULL: memory is out. */
 static json_t *
 json_lines(const char *lines)
 {
     json_t *list = json_array();
-    while (*lines) {
+    while (list && *lines) {
         size_t n = strcspn(lines, "\n");
-        json_array_append_new(list, json_stringn_nocheck(lines, n));
+        if (json_array_append_new(list, json_stringn_nocheck(lines, n)) < 0) {
+            json_decref(list);
+            return NULL;
+        }
         lines += n + (lines[n] == '\n');
     }
     return list;
@@ -226,32 +231,42 @@ json_count(uint64_t n)
     return json_integer((json_int_t)n);
 }
 
+/* A text that lacked what there was no memory for would be another one. */
+static void
+put(json_t *to, const char *name, json_t *value, struct buf *out)
+{
+    if (json_object_set_new(to, name, value) < 0)
+        out->failed = true;
+}
+
 static json_t *
-json_activity(const struct activity *a)
+json_activity(const struct activity *a, struct buf *out)
 {
     if (!a->verb)
         return json_null();
     json_t *json = json_object();
-    json_object_set_new(json, "verb", json_string(a->verb));
-    json_object_set_new(json, "phase", json_string(run_phase_name(a->phase)));
-    json_object_set_new(json, "rows", json_count(a->rows));
-    json_object_set_new(json, "total", a->total >= 0 ? json_integer(a->total) : json_null());
-    json_object_set_new(json, "total_exact", json_boolean(a->total_exact));
-    json_object_set_new(json, "changes", json_count(a->changes));
-    json_object_set_new(json, "sent", json_count(a->sent));
-    json_object_set_new(json, "rows_per_second", json_real(a->rate));
-    json_object_set_new(json, "seconds_left",
-                        a->seconds_left >= 0 ? json_integer(a->seconds_left) : json_null());
-    json_object_set_new(json, "started", json_time(a->started));
+    put(json, "verb", json_string(a->verb), out);
+    put(json, "phase", json_string(run_phase_name(a->phase)), out);
+    put(json, "rows", json_count(a->rows), out);
+    put(json, "total", a->total >= 0 ? json_integer(a->total) : json_null(), out);
+    put(json, "total_exact", json_boolean(a->total_exact), out);
+    put(json, "changes", json_count(a->changes), out);
+    put(json, "sent", json_count(a->sent), out);
+    put(json, "rows_per_second", json_real(a->rate), out);
+    put(json, "seconds_left",
+        a->seconds_left >= 0 ? json_integer(a->seconds_left) : json_null(), out);
+    put(json, "started", json_time(a->started), out);
     return json;
 }
 
 static void
 dump_json(json_t *json, struct buf *out)
 {
-    AUTO_FREE char *text = json_dumps(json, JSON_INDENT(2));
-    buf_adds(out, text ? text : "{}");
-    buf_addc(out, '\n');
+    AUTO_FREE char *text = json_write(json, JSON_INDENT(2));
+    if (text)
+        buf_addf(out, "%s\n", text);
+    else
+        out->failed = true;
     json_decref(json);
 }
 
@@ -260,35 +275,35 @@ show_status_json(const struct sync_view *v, const struct activity *a, struct buf
 {
     const struct sync_record *r = &v->record;
     json_t *json = json_object(), *last = json_object();
-    json_object_set_new(json, "name", json_string_nocheck(v->name));
-    json_object_set_new(json, "state", json_string(state_word(v, a)));
-    json_object_set_new(json, "reasons", json_lines(v->reasons));
-    json_object_set_new(json, "notes", json_lines(v->notes));
-    json_object_set_new(json, "running", json_activity(a));
-    json_object_set_new(json, "mode", json_text(v->mode));
-    json_object_set_new(json, "source", json_text(v->source));
-    json_object_set_new(json, "destination", json_text(v->destination));
-    json_object_set_new(json, "next_full", json_text(v->ready ? v->why_full : NULL));
-    json_object_set_new(json, "schedule", json_text(v->schedule));
-    json_object_set_new(json, "next_scheduled", json_time(v->next_start));
-    json_object_set_new(json, "paused", json_boolean(r->schedule.paused));
-    json_object_set_new(json, "skipped", json_count(r->schedule.skipped));
-    json_object_set_new(json, "model_rows",
-                        r->model_rows >= 0 ? json_integer(r->model_rows) : json_null());
-    json_object_set_new(json, "delivered", json_count(r->live_rows));
-    json_object_set_new(json, "rejected", json_count(r->rejected_rows));
-    json_object_set_new(json, "plan", json_text(r->plan ? r->plan->id : NULL));
-    json_object_set_new(json, "held", json_text(r->plan ? r->plan->held : NULL));
-    json_object_set_new(last, "run", json_count(v->last.number));
-    json_object_set_new(last, "outcome", json_string(run_outcome_name(v->last.outcome)));
-    json_object_set_new(last, "ended", json_time(v->last.ended));
-    json_object_set_new(last, "error", json_text(v->last.error));
+    put(json, "name", json_string_nocheck(v->name), out);
+    put(json, "state", json_string(state_word(v, a)), out);
+    put(json, "reasons", json_lines(v->reasons), out);
+    put(json, "notes", json_lines(v->notes), out);
+    put(json, "running", json_activity(a, out), out);
+    put(json, "mode", json_text(v->mode), out);
+    put(json, "source", json_text(v->source), out);
+    put(json, "destination", json_text(v->destination), out);
+    put(json, "next_full", json_text(v->ready ? v->why_full : NULL), out);
+    put(json, "schedule", json_text(v->schedule), out);
+    put(json, "next_scheduled", json_time(v->next_start), out);
+    put(json, "paused", json_boolean(r->schedule.paused), out);
+    put(json, "skipped", json_count(r->schedule.skipped), out);
+    put(json, "model_rows", r->model_rows >= 0 ? json_integer(r->model_rows) : json_null(),
+        out);
+    put(json, "delivered", json_count(r->live_rows), out);
+    put(json, "rejected", json_count(r->rejected_rows), out);
+    put(json, "plan", json_text(r->plan ? r->plan->id : NULL), out);
+    put(json, "held", json_text(r->plan ? r->plan->held : NULL), out);
+    put(last, "run", json_count(v->last.number), out);
+    put(last, "outcome", json_string(run_outcome_name(v->last.outcome)), out);
+    put(last, "ended", json_time(v->last.ended), out);
+    put(last, "error", json_text(v->last.error), out);
     if (v->last.number == 0) {
         json_decref(last);
         last = json_null();
     }
-    json_object_set_new(json, "last_run", last);
-    json_object_set_new(json, "last_ok", json_time(r->last_ok));
+    put(json, "last_run", last, out);
+    put(json, "last_ok", json_time(r->last_ok), out);
     dump_json(json, out);
 }
 

@@ -3,6 +3,7 @@
  * up. The stuck server is a proxy that carries the first connection and lets all others hang.
  */
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/socket.h>
@@ -245,11 +246,43 @@ test_stuck_server(void)
     close(proxy.listener); /* lets go who still hangs there */
 }
 
+/* ---- a network that answers with what libpq does not take for the end of a connection ---- */
+
+static atomic_int unreadable; /* the errno of all reading from sockets; 0: none */
+
+static ssize_t
+perhaps_recv(int fd, void *p, size_t n, int flags)
+{
+    ssize_t (*real)(int, void *, size_t, int);
+    *(void **)&real = dlsym(RTLD_NEXT, "recv");
+    errno = atomic_load(&unreadable);
+    return errno ? -1 : real(fd, p, n, flags);
+}
+
+/* libpq's own calls come here: a program's functions go before a library's. */
+ssize_t recv(int, void *, size_t, int) __attribute__((alias("perhaps_recv")));
+
+static void
+test_unreadable(void)
+{
+    struct model model = {.sync = "unreadable", .query = "SELECT 1 AS x"};
+    struct error err = ERROR_INIT;
+    struct schema schema;
+    void *handle = NULL;
+    CHECK(driver_postgres.source_open(connection, &model, &handle, &err) == 0);
+    atomic_store(&unreadable, EPROTO);
+    CHECK(driver_postgres.source_describe(handle, &schema, &err) < 0);
+    atomic_store(&unreadable, 0);
+    CHECK(err.kind == ERR_UNREACHABLE && strstr(err.text, "Protocol error"));
+    driver_postgres.source_close(handle);
+}
+
 int
 main(void)
 {
     open_server();
     test_place();
+    test_unreadable();
     test_silent_server();
     test_stuck_server();
     sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"

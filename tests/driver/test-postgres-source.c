@@ -150,6 +150,34 @@ test_texts_of_server(void)
     CHECK_TEXT(read_table("textin"), "i:2|t:[1,3)|f:0.5|t:y\ni:1|n|n|n\n");
 }
 
+/* Types of others that have built-in functions, but not a pair that this driver could follow.
+ */
+static void
+test_borrowed_functions(void)
+{
+    static const char *const types[][5] = {
+        {"odd", "int4in", "oidout", "int4send", "int4"},
+        {"raw", "byteain", "byteaout", "byteasend", "bytea"},
+        {"own", "textin", "textout", "textsend", "text"},
+    };
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        const char *const *t = types[i], *name = t[0];
+        static const char function[] =
+            "CREATE FUNCTION %s_%s(%s) RETURNS %s LANGUAGE internal IMMUTABLE STRICT AS '%s'";
+        sql(arena_printf(&arena, "CREATE TYPE %s", name));
+        sql(arena_printf(&arena, function, name, "in", "cstring", name, t[1]));
+        sql(arena_printf(&arena, function, name, "out", name, "cstring", t[2]));
+        sql(arena_printf(&arena, function, name, "send", name, "bytea", t[3]));
+        sql(arena_printf(&arena,
+                         "CREATE TYPE %s (INPUT = %s_in, OUTPUT = %s_out, SEND = %s_send,"
+                         " LIKE = %s)",
+                         name, name, name, name, t[4]));
+    }
+    sql("CREATE TABLE borrowed (id int PRIMARY KEY, a odd, b raw, c own);"
+        " INSERT INTO borrowed VALUES (1, '-1', '\\x00ff', 'x')");
+    CHECK_TEXT(read_table("borrowed"), "i:1|t:4294967295|t:\\x00ff|t:x\n");
+}
+
 static void
 test_all_bytes(void)
 {
@@ -596,6 +624,7 @@ main(void)
     open_server();
     test_types();
     test_texts_of_server();
+    test_borrowed_functions();
     test_all_bytes();
     test_describe();
     test_names();

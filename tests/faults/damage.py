@@ -43,6 +43,15 @@ class World:
     def subject(self, mode, rows, source=None, dest=None):
         return Subject(self.mount, self.rng, mode, source or (self.source, "src"), dest or (self.lite, "lite"), rows)
 
+    def used(self, rows, runs):
+        """A subject in each mode that has run that often, and has something to send."""
+        subjects = [self.subject(mode, rows) for mode in MODES]
+        for subject in subjects:
+            for _ in range(runs):
+                subject.run()
+                subject.change(5)
+        return subjects
+
     def close(self):
         self.mount.close()
 
@@ -150,11 +159,7 @@ def try_damage(world, snapshot, name, context):
 def files(args, rng, results):
     world = World(rng)
     try:
-        subjects = [world.subject(mode, 120) for mode in MODES]
-        for subject in subjects:
-            for _ in range(3):
-                subject.run()
-                subject.change(5)
+        subjects = world.used(120, 3)
         # One state as a daemon leaves it that ends, one as a killed one does, with its write-ahead log.
         world.mount.stop()
         snapshots = [Snapshot(world, subjects)]
@@ -260,11 +265,8 @@ def turned_bits(args, rng, results):
     world.mount.expect = re.compile("^retlfs: (error: (sync=|catalogue: .* is damaged)|warning:)")
     snapshot = None
     try:
-        subjects = [world.subject(mode, 60) for mode in MODES]
+        subjects = world.used(60, 2)
         for subject in subjects:
-            for _ in range(2):
-                subject.run()
-                subject.change(5)
             subject.run("plan")
             added = subject.sync.path / "pending/insert"
             (added / os.listdir(added)[0]).unlink()

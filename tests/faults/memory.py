@@ -22,7 +22,7 @@ from retlfs import Mount, Postgres, Sqlite, errno_name
 from subject import CsvFile, Subject
 
 # OpenSSL does not say why.
-TOLD = re.compile(r"out of memory|cannot allocate|not enough memory|cannot compute a SHA-256", re.IGNORECASE)
+TOLD = re.compile(r"out of memory|cannot allocate|memory allocation fail|not enough memory|cannot compute a SHA-256", re.IGNORECASE)
 
 
 class World:

@@ -73,15 +73,15 @@ class Sync:
         add = "SELECT i, md5(i::text)::uuid, 'v%d ' || i, %s FROM generate_series(%d, %d) i" % (
             serial, "NULL", self.next, self.next + (STEP if self.next > 1 else ROWS) - 1)
         self.next += STEP if self.next > 1 else ROWS
-        todo = ["INSERT INTO %s %s" % (table, add) for table in (self.s, self.e)]
+        statements = ["INSERT INTO %s %s" % (table, add) for table in (self.s, self.e)]
         if self.mode != "insert":
-            todo += ["UPDATE %s SET v = 'u%d ' || id WHERE id %% 11 = %d AND id > %d" % (
+            statements += ["UPDATE %s SET v = 'u%d ' || id WHERE id %% 11 = %d AND id > %d" % (
                 table, serial, serial % 11, self.next - ROWS // 2) for table in (self.s, self.e)]
         if self.next - self.first > ROWS:
             self.first += STEP
-            todo += ["DELETE FROM %s WHERE id BETWEEN 1 AND %d" % (table, self.first - 1)
-                     for table in [self.s] + [self.e] * ((self.mode == "mirror"))]
-        return todo
+            statements += ["DELETE FROM %s WHERE id BETWEEN 1 AND %d" % (table, self.first - 1)
+                           for table in [self.s] + [self.e] * ((self.mode == "mirror"))]
+        return statements
 
     def run(self, verb="run", want=0):
         code = self.sync.trigger(verb)
@@ -221,21 +221,22 @@ def size_below(path):
     return sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
 
 
-def gauges(mount):
-    """What may still fill after the first third is bounded: the log of a sync (10000 lines, as its
-    file shows them), SQLite's pages of it, the names of run files that the kernel keeps (16384)."""
+def gauges(mount, runs):
+    """What may still fill after the first third grows with the runs, to a bound: the log of a sync
+    (10000 lines, as its file shows them), SQLite's pages of it, the names of run files that the
+    kernel keeps (16384)."""
     pid = mount.process.pid
-    return [Gauge("resident memory, KiB", 0.05, 8192, lambda: status_number(pid, "VmRSS")),
+    return [Gauge("resident memory, KiB", 0.03, 1024 + min(3 * runs, 8192), lambda: status_number(pid, "VmRSS")),
             Gauge("descriptors", 0, 2, lambda: len(os.listdir("/proc/%d/fd" % pid))),
-            Gauge("threads", 0, 8, lambda: status_number(pid, "Threads")),
-            Gauge("state, KiB", 0.1, 2048, lambda: size_below(mount.state) // 1024),
-            Gauge("state, files", 0.1, 8, lambda: sum(1 for _ in mount.state.rglob("*")))]
+            Gauge("threads", 0, 4, lambda: status_number(pid, "Threads")),
+            Gauge("state, KiB", 0.02, 256 + min(runs // 2, 8192), lambda: size_below(mount.state) // 1024),
+            Gauge("state, files", 0.05, 8, lambda: sum(1 for _ in mount.state.rglob("*")))]
 
 
 def soak(mount, psql, args, rng, happened):
     syncs = [Sync(mount, psql, mode, key, i) for i, (mode, key) in enumerate(
         [("upsert", "id"), ("mirror", "u"), ("insert", "id"), ("full", "id")])]
-    looks = gauges(mount)
+    looks = gauges(mount, args.count)
     # Samples begin when as many runs are kept as may be, twice.
     runs, serial, due = 0, 0, max(args.count / 5, 8 * KEEP)
     while runs < args.count:

@@ -88,17 +88,17 @@ class Subject:
     def change(self, n):
         """New rows, and what else the mode cares for."""
         first, self.serial = self.next_id, self.serial + 1
-        todo = [self._adding(n)]
+        statements = [self._adding(n)]
         if self.mode not in ("insert", "bag"):
-            todo.append("UPDATE %s SET v = 'u%d ' || id WHERE id %% 7 = %d" % (
+            statements.append("UPDATE %s SET v = 'u%d ' || id WHERE id %% 7 = %d" % (
                 self.src, self.serial, self.rng.randrange(7)))
         if self.mode == "mirror":
-            todo.append("DELETE FROM %s WHERE id %% 97 = %d AND id < %d" % (self.src, self.rng.randrange(97), first))
+            statements.append("DELETE FROM %s WHERE id %% 97 = %d AND id < %d" % (self.src, self.rng.randrange(97), first))
             if not self.foreign and self.sync.status_json().get("last_ok"):
                 self.foreign = True
                 self.db.sql("INSERT INTO %s VALUES (%d, 'somebody else''s', NULL%s)" % (
                     self.dest, FOREIGN, ", gen_random_uuid()" if self.uuid else ""))
-        self._do(todo)
+        self._do(statements)
 
     def run(self, verb="run"):
         began = time.monotonic()

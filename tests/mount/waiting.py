@@ -16,10 +16,19 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
+from forked import seed
 from retlfs import DEADLINE, Mount, MountTest, main, wait_for
 
 IN_ATTRIB, IN_NONBLOCK = 4, os.O_NONBLOCK
 libc = ctypes.CDLL(None, use_errno=True)
+ROWS, KEPT = 40000, 16384  # the kernel is left to know as many
+WALK = "import os, random, sys\nrng = random.Random(sys.argv[1])\nwhile True: os.stat(str(rng.randint(1, %d)))"
+
+
+def states(pid):
+    """Of the threads: "T", stopped, "D", waiting in the kernel for what no signal ends, …"""
+    for stat in Path("/proc/%d/task" % pid).glob("*/stat"):
+        yield stat.read_text().rpartition(")")[2].split()[0]
 
 
 class Waiting(MountTest):
@@ -208,6 +217,7 @@ class Waiting(MountTest):
 
     def test_killed_while_it_wakes_watchers(self):
         """No thread of a daemon may wait for an answer of the daemon itself: it could not die."""
+        rng = random.Random(seed())
         for _ in range(15):
             mount = Mount(expect=self.expect)
             self.addCleanup(mount.close)
@@ -216,11 +226,14 @@ class Waiting(MountTest):
                 for name in "status", "status.json", "error", "log":
                     sync.read(name)
             editor = subprocess.Popen(  # a process: whoever asks a daemon that hangs may hang too
-                ["sh", "-c", "while :; do for mode in mirror upsert; do for m in syncs/*/mode; do echo $mode >$m || exit; done; done; done"],
-                cwd=mount.point, stderr=subprocess.DEVNULL, start_new_session=True)
+                ["sh", "-c", "while :; do for mode in mirror upsert; do for m in syncs/*/mode; do"
+                 " echo $mode >$m && echo || exit; done; done; done"],
+                cwd=mount.point, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
+            self.addCleanup(editor.stdout.close)
             self.addCleanup(editor.wait)
             self.addCleanup(editor.kill)
-            time.sleep(random.uniform(0.1, 0.3))
+            for _ in range(rng.randrange(50, 250)):
+                editor.stdout.readline()
             daemon, mount.process = mount.process, None
             daemon.kill()
             try:
@@ -228,6 +241,39 @@ class Waiting(MountTest):
             except subprocess.TimeoutExpired:
                 self.fail("a killed daemon is still there: cat /proc/%d/task/*/stack" % daemon.pid)
             editor.wait(DEADLINE)
+
+    def test_killed_while_names_are_forgotten(self):
+        """The same of the names that are given up while many are looked up. Which thread waits like that
+        shows when the daemon is stopped: it does not stop."""
+        mount = Mount(expect=self.expect)
+        self.addCleanup(mount.close)
+        mount.connect("pg", self.pg.connection)
+        mount.connect("lite", self.sqlite.connection)
+        rows = mount.sync("rows").define(mappings=[("id", "id")], mode="upsert", config={
+            "source": {"connection": "pg", "query": "SELECT generate_series(1, %d) AS id" % ROWS},
+            "destination": {"connection": "lite", "object": "d_" + self.name, "create": True},
+            "identifier": "id"}).run("plan").path / "pending/insert"
+        for row in range(ROWS - KEPT, ROWS):
+            os.stat(rows / str(row))
+        rng = random.Random(seed())
+        walkers = [subprocess.Popen([sys.executable, "-c", WALK % ROWS, str(rng.random())], cwd=rows,
+                                    stderr=subprocess.DEVNULL) for _ in range(4)]
+        for walker in walkers:
+            self.addCleanup(walker.wait)
+            self.addCleanup(walker.kill)
+        daemon = mount.process
+        for _ in range(150):
+            for _ in range(20):
+                os.stat(rows / str(rng.randint(1, ROWS)))
+            daemon.send_signal(signal.SIGSTOP)
+            try:
+                wait_for("every thread to stop", lambda: set(states(daemon.pid)) == {"T"}, 10)
+            finally:
+                daemon.send_signal(signal.SIGCONT)
+        self.assertEqual([walker.poll() for walker in walkers], [None] * 4)
+        mount.kill()
+        for walker in walkers:
+            walker.wait(DEADLINE)
 
     def test_tail_follows_the_log(self):
         sync = self.make()

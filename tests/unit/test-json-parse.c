@@ -1,24 +1,37 @@
-/* JSON is read whole or not at all, whichever allocation fails. */
+/* JSON is read and written whole or not at all, whichever allocation fails. */
 #include "define/json_parse.h"
 
 #include <stdlib.h>
 
 #include "tap.h"
 
-/* The linker puts these in the place of malloc (--wrap), for our objects only: jansson comes
- * here by the functions that json_parse gives it. */
+/* The linker puts these in the place of malloc and realloc (--wrap), for our objects only:
+ * jansson comes here by the functions that json_parse gives it. */
 void *__real_malloc(size_t n);
 void *__wrap_malloc(size_t n);
+void *__real_realloc(void *p, size_t n);
+void *__wrap_realloc(void *p, size_t n);
 
 static unsigned calls, fails_at;
 static bool fails_on;
 
+static bool
+fails(void)
+{
+    calls++;
+    return fails_at && (fails_on ? calls >= fails_at : calls == fails_at);
+}
+
 void *
 __wrap_malloc(size_t n)
 {
-    calls++;
-    bool fails = fails_at && (fails_on ? calls >= fails_at : calls == fails_at);
-    return fails ? NULL : __real_malloc(n);
+    return fails() ? NULL : __real_malloc(n);
+}
+
+void *
+__wrap_realloc(void *p, size_t n)
+{
+    return fails() ? NULL : __real_realloc(p, n);
 }
 
 /* Tokens end where the lexer's buffer is full (at 16, 32, 64 … bytes), escapes lie there too.
@@ -36,38 +49,74 @@ write_text(struct buf *out, unsigned length)
              "\"], \"a\":{\"b\":1},\"c\":{},\"d\":[],\"e\":0,\"f\":0,\"g\":0,\"h\":0,\"i\":0}");
 }
 
-/* Every allocation of reading that text fails once, or all from it on. */
-static bool
-survives(struct str text, bool on)
+/* What is read or written, and what comes of it with memory enough. */
+struct trial {
+    struct str text;
+    json_t *json;
+    char *written;
+    size_t flags;
+};
+
+enum end { WRONG, NO_MEMORY, WHOLE };
+
+static enum end
+read_it(const struct trial *t)
 {
     bool no_memory;
-    json_t *whole = json_parse(text, JSON_REJECT_DUPLICATES, NULL, &no_memory);
-    bool good = whole && !no_memory;
+    json_t *json = json_parse(t->text, JSON_REJECT_DUPLICATES, NULL, &no_memory);
+    enum end end = !json && no_memory                        ? NO_MEMORY
+                   : json_equal(json, t->json) && !no_memory ? WHOLE
+                                                             : WRONG;
+    json_decref(json);
+    return end;
+}
+
+static enum end
+write_it(const struct trial *t)
+{
+    char *text = json_write(t->json, t->flags);
+    enum end end = !text ? NO_MEMORY : strcmp(text, t->written) == 0 ? WHOLE : WRONG;
+    free(text);
+    return end;
+}
+
+/* Every allocation fails once, or all from it on. */
+static bool
+survives(enum end (*act)(const struct trial *), const struct trial *t, bool on, unsigned least)
+{
+    bool good = true, failed = true;
     fails_on = on;
-    for (fails_at = 1; good; fails_at++) {
+    for (fails_at = 1; good && failed; fails_at++) {
         calls = 0;
-        json_t *json = json_parse(text, JSON_REJECT_DUPLICATES, NULL, &no_memory);
-        bool failed = calls >= fails_at;
-        good = failed ? !json && no_memory : json_equal(json, whole) && !no_memory;
-        json_decref(json);
-        if (!failed)
-            break;
+        enum end end = act(t);
+        failed = calls >= fails_at;
+        good = end == (failed ? NO_MEMORY : WHOLE);
     }
-    good = good && fails_at > 20;
+    good = good && fails_at > least;
     fails_at = 0;
-    json_decref(whole);
     return good;
 }
 
 static void
 test_memory(void)
 {
+    static const size_t flags[] = {JSON_COMPACT, JSON_INDENT(2), JSON_COMPACT | JSON_SORT_KEYS};
     for (unsigned length = 1; length < 150; length++) {
         struct buf text = BUF_INIT(BUF_NO_MAX);
         write_text(&text, length);
-        CHECK(survives(buf_str(&text), false) && survives(buf_str(&text), true));
+        struct trial t = {.text = buf_str(&text)};
+        t.json = json_parse(t.text, JSON_REJECT_DUPLICATES, NULL, NULL);
+        CHECK(t.json && survives(read_it, &t, false, 20) && survives(read_it, &t, true, 20));
+        for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+            t.flags = flags[i];
+            t.written = json_dumps(t.json, t.flags);
+            CHECK(survives(write_it, &t, false, 3) && survives(write_it, &t, true, 3));
+            free(t.written);
+        }
+        json_decref(t.json);
         buf_done(&text);
     }
+    CHECK(!json_write(NULL, 0));
 }
 
 static void

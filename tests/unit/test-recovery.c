@@ -5,15 +5,23 @@
 #include "catalog/sql.h"
 #include "engine-in-memory.h"
 
-/* Changes what the catalogue holds behind the engine's back. */
+/* Behind the engine's back. */
+static void
+open_catalogue(struct sql *q)
+{
+    struct error err = ERROR_INIT;
+    AUTO_BUF struct buf path = BUF_INIT(256);
+    buf_addf(&path, "%s/catalogue.db", directory);
+    CHECK(sql_open(q, buf_z(&path), &err) == 0);
+}
+
+/* Changes what the catalogue holds. */
 static void
 spoil(const char *statement)
 {
     struct sql q;
     struct error err = ERROR_INIT;
-    AUTO_BUF struct buf path = BUF_INIT(256);
-    buf_addf(&path, "%s/catalogue.db", directory);
-    CHECK(sql_open(&q, buf_z(&path), &err) == 0);
+    open_catalogue(&q);
     if (!CHECK(sql_script(&q, &err, statement) == 0))
         printf("# %s\n", err.text);
     sql_close(&q);
@@ -27,13 +35,21 @@ spoil_while_stopped(const char *statement)
     open_engine();
 }
 
-static void
-test_killed(void)
+/* A sync whose one row was sent. */
+static node_id
+deliver_one(const char *name)
 {
     fake_clear();
     fake_add("a", "Al", "x");
-    node_id s = make_sync("killed", "\"id\"", THREE, "upsert", "");
+    node_id s = make_sync(name, "\"id\"", THREE, "upsert", "");
     CHECK(trigger(s, "run") == 0);
+    return s;
+}
+
+static void
+test_killed(void)
+{
+    node_id s = deliver_one("killed");
     spoil_while_stopped("UPDATE run SET phase = 'active',"
                         " sum = checksum(sync, number, 'active', summary)");
     CHECK(
@@ -104,7 +120,10 @@ test_turned_bits(void)
         CHECK(trigger(s, "reset") == 0);
         CHECK(shows(s, SYNC_STATUS, "next_run: full: reset"));
     }
-    CHECK(trigger(s, "run") == 0);
+    struct timespec changed;
+    AUTO_BUF struct buf fifth = BUF_INIT(1 << 16);
+    CHECK(trigger(s, "run") == 0); /* and is counted on from the last */
+    CHECK(run_show(engine, s, 5, RUN_SUMMARY, &fifth, &changed) == 0);
 
     /* found only when the run begins: it leaves nothing half done */
     spoil("UPDATE sync SET data = replace(data, 'mirror', 'mirrop') || ' '"
@@ -119,10 +138,7 @@ static void
 test_turned_runs(void)
 {
     struct timespec changed;
-    fake_clear();
-    fake_add("a", "Al", "x");
-    node_id s = make_sync("runs", "\"id\"", THREE, "upsert", "");
-    CHECK(trigger(s, "run") == 0);
+    node_id s = deliver_one("runs");
     spoil_while_stopped("UPDATE run SET summary = replace(summary, 'succeeded', 'cancelled'),"
                         " mode = 'update'");
     AUTO_BUF struct buf text = BUF_INIT(1 << 16);
@@ -178,6 +194,12 @@ test_unresolved(void)
                         " WHERE phase = 'committing'");
     CHECK(shows(s, SYNC_ERROR, "the daemon was stopped while the destination committed"));
     CHECK(trigger(s, "run") == EIO);
+
+    /* nor is anybody asked with texts that are not those of the run */
+    spoil("UPDATE run SET mode = CAST(mode || ' ' AS BLOB) WHERE phase = 'committing'");
+    CHECK(trigger(s, "run") == EIO && shows(s, SYNC_ERROR, "cannot be read (damaged)"));
+    spoil("UPDATE run SET mode = CAST(substr(mode, 1, length(mode) - 1) AS BLOB)"
+          " WHERE phase = 'committing'");
     fake.lose_commit = fake.lose_peer = fake.unreachable = false;
     CHECK(trigger(s, "run") == 0 && lines(sent(s, 0)) == 0);
     CHECK(shows(s, SYNC_STATUS, "delivered: 1\n"));
@@ -237,15 +259,10 @@ reset(void *arg)
 static void
 test_reset_beside_run(void)
 {
-    fake_clear();
-    fake_add("a", "Al", "x");
-    node_id s = make_sync("both", "\"id\"", THREE, "upsert", "");
-    CHECK(trigger(s, "run") == 0);
+    node_id s = deliver_one("both");
     struct sql q;
     struct error err = ERROR_INIT;
-    AUTO_BUF struct buf path = BUF_INIT(256);
-    buf_addf(&path, "%s/catalogue.db", directory);
-    CHECK(sql_open(&q, buf_z(&path), &err) == 0);
+    open_catalogue(&q);
     /* the disk is slow: whoever writes stands in the middle of it */
     CHECK(sql_script(&q, &err, "BEGIN IMMEDIATE") == 0);
     pthread_t thread;

@@ -2,6 +2,7 @@
  * Which runs are kept, by number and by age, through the whole engine against drivers in memory
  * and a clock that the test turns.
  */
+#include "run/run.h"
 #include "turned-clock.h"
 
 static const usec_t HOUR = INT64_C(3600) * 1000000, DAY = INT64_C(86400) * 1000000;
@@ -148,9 +149,26 @@ test_clock_set_back(void)
     CHECK(has_runs(s, "3"));
 }
 
+/* Whose file it is stands in its name. */
+static void
+test_numbers(void)
+{
+    static const char *const none[] = {"run-.log", "run-+1.log", "run- 1.log",
+                                       "plan-1",   "run-",       "run-18446744073709551616"};
+    uint64_t number = 0;
+    const char *rest = "";
+    CHECK(run_file_number("run-12.changes", "run-", &number, &rest) && number == 12);
+    CHECK_TEXT(rest, ".changes");
+    CHECK(run_file_number("state-18446744073709551615", "state-", &number, NULL));
+    CHECK(number == UINT64_MAX);
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++)
+        CHECK(!run_file_number(none[i], "run-", &number, &rest));
+}
+
 int
 main(void)
 {
+    test_numbers();
     atomic_store(&now, 20000 * DAY);
     clock_replace(fake_now);
     begin();

@@ -159,6 +159,17 @@ test_guards(void)
     CHECK(fake.ntarget == 100);
 }
 
+/* Its name is a line of status, and a text in JSON. */
+static void
+test_stray_file(void)
+{
+    static const char note[] = "read?me? is not a file that this engine reads";
+    node_id s = make_sync("stray", "\"id\"", THREE, "upsert", "");
+    struct node node;
+    CHECK(tree_make(engine, s, "read\nme\xff", NODE_FILE, 0644, NULL, &me, &node) == 0);
+    CHECK(comes(s, SYNC_STATUS, note) && shows(s, SYNC_STATUS_JSON, note));
+}
+
 /* Few records, so that no share of them would hold the run. */
 static void
 test_nothing_usable(void)
@@ -571,6 +582,7 @@ main(void)
     test_refused_again();
     test_multiset();
     test_held();
+    test_stray_file();
     test_unresolved();
     test_waiting();
     return end();
