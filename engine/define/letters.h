@@ -25,8 +25,10 @@ void letters_add(struct buf *out, uint32_t c);
  * nothing is composed or decomposed. */
 void letters_add_lower(struct buf *out, struct str text);
 
-/* Also the marks that show nothing (zero width, direction of writing, byte order): they come
- * along when people copy from address books. */
+/* What shows nothing (zero width space, direction of writing, byte order): it comes along when
+ * people copy from address books. Joiners are none: they change letters. */
+bool letters_is_mark(uint32_t c);
+/* White space and those marks. */
 static inline bool
 letters_is_space(uint32_t c)
 {

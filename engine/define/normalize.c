@@ -39,7 +39,7 @@ add_kept(struct buf *out, struct str text, bool dropped(uint32_t), bool blanks)
         const char *here = p;
         uint32_t c = letters_next(&p, end);
         if (letters_is_space(c)) {
-            blank = blanks && out->n > 0;
+            blank = blank || (blanks && out->n > 0 && !letters_is_mark(c));
         } else if (!dropped(c)) {
             if (blank)
                 buf_addc(out, ' ');

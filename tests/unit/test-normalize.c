@@ -180,6 +180,8 @@ test_names(void)
                "\u0101\u0101\u0103\u0138\u013A\u00D7\u00F7");
     CHECK_TEXT(name("\u738B\u3000\u5C0F\u30FB\u660E\uFF01"), "\u738B \u5C0F\u660E");
     CHECK_TEXT(name("e\u0301"), "e\u0301"); /* not composed */
+    CHECK_TEXT(name("\uFEFFA\u200Bd\u200Fa \u200B Lee\u202C"), "ada lee");
+    CHECK_TEXT(name("\u0645\u06CC\u200C\u062E"), "\u0645\u06CC\u200C\u062E");
     CHECK_TEXT(name(". , -"), "-");
     CHECK_TEXT(name(". a - b ."), "a b");
     CHECK(refuses(name("a\x80"), "no UTF-8 text"));
