@@ -342,6 +342,8 @@ struct driver {
 /* All drivers; NULL ends. Made by the build from drivers/meson.build, and by
  * drivers_load from the connectors built in. */
 extern const struct driver *const *drivers;
+/* Puts the connectors built in among them; once, before a second thread runs. */
+int drivers_load(struct error *err);
 /* NULL when there is none of that name. */
 const struct driver *driver_find(const char *name);
 

@@ -23,10 +23,10 @@
 #include "base/log.h"
 #include "base/reach.h"
 #include "define/define.h"
+#include "driver.h"
 #include "engine.h"
 #include "mount.h"
 #include "options.h"
-#include "registry.h"
 
 enum { EXIT_UNREADABLE = 2, CHECK_TEXT_MAX = 64 * 1048576, LARGE_BLOCK = 512 * 1024 };
 static const long FUSE_MAGIC = 0x65735546;

@@ -30,7 +30,6 @@
 #include <jansson.h>
 
 #include "base/arena.h"
-#include "calls/pace.h"
 #include "driver.h"
 #include "http/answer.h"
 #include "http/body.h"

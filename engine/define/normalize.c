@@ -117,7 +117,6 @@ check_email(struct str text, struct error *err)
 int
 normalize_email(struct str in, struct str country, struct buf *out, struct error *err)
 {
-    (void)country;
     int rc = normalize_begin(&in, out, err);
     if (rc || in.n == 0)
         return rc;
@@ -178,7 +177,6 @@ lower_kept(struct str in, bool dropped(uint32_t), bool blanks, struct buf *out,
 int
 normalize_name(struct str in, struct str country, struct buf *out, struct error *err)
 {
-    (void)country;
     return lower_kept(in, letters_is_punctuation, true, out, err);
 }
 
@@ -186,7 +184,6 @@ normalize_name(struct str in, struct str country, struct buf *out, struct error 
 int
 normalize_city(struct str in, struct str country, struct buf *out, struct error *err)
 {
-    (void)country;
     return lower_kept(in, letters_is_punctuation, false, out, err);
 }
 
@@ -213,7 +210,6 @@ normalize_zip(struct str in, struct str country, struct buf *out, struct error *
 int
 normalize_country(struct str in, struct str country, struct buf *out, struct error *err)
 {
-    (void)country;
     int rc = normalize_begin(&in, out, err);
     if (rc || in.n == 0)
         return rc;

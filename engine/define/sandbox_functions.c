@@ -49,7 +49,7 @@ argument(sqlite3_context *context, sqlite3_value *value, char number[24], struct
     *ret = STR("");
     if (type == SQLITE_FLOAT) {
         double v = sqlite3_value_double(value);
-        if (fabs(v) < 0x1p53 && trunc(v) == v) {
+        if (fabs(v) < 0x1p53 && (double)(long long)v == v) {
             sqlite3_snprintf(24, number, "%lld", (long long)v);
             *ret = str_of(number);
             return true;
@@ -95,7 +95,6 @@ hash(sqlite3_context *context, struct sandbox_functions *f, sqlite3_value *value
 static void
 sha256(sqlite3_context *context, int n, sqlite3_value **args)
 {
-    (void)n;
     if (sqlite3_value_type(args[0]) != SQLITE_NULL)
         hash(context, sqlite3_user_data(context), args[0]);
 }
@@ -117,7 +116,6 @@ hashed(sqlite3_context *context, struct sandbox_functions *f, struct str in)
 static void
 sha256_once(sqlite3_context *context, int n, sqlite3_value **args)
 {
-    (void)n;
     struct sandbox_functions *f = sqlite3_user_data(context);
     char number[24];
     struct str in;

@@ -4,7 +4,6 @@
  */
 #include "base/buf.h"
 #include "driver.h"
-#include "registry.h"
 #include "unit/tap.h"
 
 static bool

@@ -1,7 +1,7 @@
 /* What answers mean, by HTTP and by the rules of a manifest; and what no rule may be. */
 #include "http/answer.h"
 #include "http/pointer.h"
-#include "tap.h"
+#include "unit/tap.h"
 
 enum { ROWS = 4 };
 

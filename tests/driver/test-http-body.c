@@ -1,6 +1,6 @@
 /* Templates of HTTP bodies: what is written for which rows, and what no template may be. */
 #include "http/body.h"
-#include "tap.h"
+#include "unit/tap.h"
 
 static const struct column fields[] = {
     {.name = "id"},          {.name = "name"},     {.name = "address.city"},

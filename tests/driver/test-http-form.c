@@ -1,6 +1,6 @@
 /* URL templates and forms, with values that want to be more than values. */
 #include "http/form.h"
-#include "tap.h"
+#include "unit/tap.h"
 
 static struct buf out = BUF_INIT(200);
 static struct error err;

@@ -3,7 +3,7 @@
 #include "http/sign.h"
 
 #include "rfc7515.h"
-#include "tap.h"
+#include "unit/tap.h"
 
 /* The same key, PKCS#1. */
 static const char pkcs1[] = "-----BEGIN RSA PRIVATE KEY-----\n"

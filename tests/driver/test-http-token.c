@@ -8,7 +8,7 @@
 #include "http-peer.h"
 #include "http/sign.h"
 #include "rfc7515.h"
-#include "tap.h"
+#include "unit/tap.h"
 
 enum { CROWD = 8 };
 

@@ -6,7 +6,7 @@
 
 #include "http-peer.h"
 #include "http/transfer.h"
-#include "tap.h"
+#include "unit/tap.h"
 
 enum { BIG = 1 << 20, ANSWER_MAX = 64 * 1024 };
 
