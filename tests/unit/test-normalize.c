@@ -1,9 +1,7 @@
 /*
  * Normal forms of what identifies people. The hashes are those that the vendors publish for
- * their examples: Google in "Send audience members" and "Format user data" of the Data Manager
- * API's guides, Meta in "Customer Information Parameters" of the Conversions API's and in its
- * guide to Customer File Custom Audiences. They are taken here by sha256 of the expressions'
- * sandbox, in test-expressions.c; here stand the texts that are hashed.
+ * their examples: Google in the Data Manager API's guides ("Format user data", and the hashes
+ * of "Send audience members"), Meta in "Customer Information Parameters" of the Conversions API.
  */
 #include "define/normalize.h"
 
