@@ -1,7 +1,8 @@
 /*
  * Normal forms of what identifies people. The hashes are those that the vendors publish for
  * their examples: Google in the Data Manager API's guides ("Format user data", and the hashes
- * of "Send audience members"), Meta in "Customer Information Parameters" of the Conversions API.
+ * of "Send audience members"), Meta in "Customer Information Parameters" of the Conversions
+ * API.
  */
 #include "define/normalize.h"
 
