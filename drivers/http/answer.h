@@ -2,11 +2,12 @@
  * What an answer means: for the call, and for each of its rows. The rules are the manifest's,
  * before those of HTTP, which hold where it is silent:
  *
- *   2xx                         every row is done, unless the manifest says where outcomes
- * stand 401                         denied 413                         too large 400, 409, 415,
- * 422          refused, for the sake of some row 408, 425, 429, 503          failed: not
- * applied, again later other 5xx, no whole answer  unknown everything else hopeless: 3xx
- * (redirects are not followed), 403, 404, 405, 410 …
+ * - 2xx: every row is done, unless the manifest says where outcomes stand
+ * - 401: denied; 413: too large
+ * - 400, 409, 415, 422: refused, for the sake of some row
+ * - 408, 425, 429, 503: failed: not applied, again later
+ * - other 5xx, no whole answer: unknown
+ * - everything else: hopeless; so 3xx (redirects are not followed), 403, 404, 405, 410 …
  *
  * A status is no verdict: an API may fail within a 200 and succeed within a 400.
  */
@@ -23,22 +24,22 @@ struct answer_rules;
 /* Compiles a manifest's "answer" (NULL: HTTP's rules alone). 0, -EINVAL with the place as a
  * JSON pointer in *err, -ENOMEM.
  *
- *   "when":  [{"status": 400 | [400, 409] | "4xx", "pointer": "/ok", "is": JSON, "not": JSON,
- *              "contains": "text", "fate": "answered|failed|refused|too_large|denied|hopeless|
- *              unknown"}, …]      the first that fits; "pointer" alone: something is there
- *   "error": {"code": "/pointer", "words": "/pointer"}     of the answer as a whole
- *   "rows":  {"by": "all"}                       answered: every row is done
- *            {"by": "index", "list": "/errors", "index": "/index"}    those listed are refused
- *            {"by": "index", "list": "", "done": {"pointer": "/success", "is": true}}   the
- *                                                list has one entry a row, in their order
- *            {"by": "pointer", "list": "/errors", "pointer": "/source/pointer",
- *             "prefix": "/data/"}                the row's number follows the prefix
- *            {"by": "identity", "done": "/results", "failed": "/errors",
- *             "identity": "/objectWriteTraceId", "digits": 32}   rows in neither are unknown
- *            each with "code" and "words" (pointers within an entry), "retry": [codes that are
- *            to be tried again], "unchanged": …
- *   "pace":  {"remaining": "header", "reset": "header", "reset_is":
- * "seconds|epoch|milliseconds"}
+ * - "when": [{"status": 400 | [400, 409] | "4xx", "pointer": "/ok", "is": JSON, "not": JSON,
+ *   "contains": "text", "fate": "answered|failed|refused|too_large|denied|hopeless|unknown"},
+ * …]: the first that fits; "pointer" alone: something is there
+ * - "error": {"code": "/pointer", "words": "/pointer"} of the answer as a whole
+ * - "rows": {"by": …}, with "code" and "words" (pointers within an entry) and "retry": [codes
+ *   that are to be tried again]:
+ *   - "all": answered, every row is done
+ *   - "index", "list": "/errors", "index": "/index": those listed are refused
+ *   - "index", "list": "", "done": {"pointer": "/success", "is": true}: the list has one entry
+ * a row, in their order
+ *   - "pointer", "list": "/errors", "pointer": "/source/pointer", "prefix": "/data/": the row's
+ *     number follows the prefix
+ *   - "identity", "done": "/results", "failed": "/errors", "identity": "/objectWriteTraceId",
+ *     "digits": 32: rows in neither are unknown
+ * - "pace": {"remaining": "header", "reset": "header", "reset_is":
+ *   "seconds|epoch|milliseconds"}
  */
 int answer_compile(const json_t *manifest, struct answer_rules **ret, struct error *err);
 struct answer_rules *answer_free(struct answer_rules *r); /* NULL-safe, returns NULL */

@@ -404,7 +404,7 @@ take_head(struct connector *c, struct error *err)
     static const char *const known[] = {"name",       "summary",     "readme", "sources",
                                         "connection", "destination", "url",    "place",
                                         "headers",    "parallel",    "rate",   "timeouts",
-                                        "answer",     "calls",       NULL};
+                                        "signature",  "answer",      "calls",  NULL};
     const json_t *m = c->manifest;
     int rc = manifest_members(m, "", known, err);
     if (rc == 0)
@@ -416,6 +416,8 @@ take_head(struct connector *c, struct error *err)
     c->place = c->url;
     if (rc == 0)
         rc = manifest_text(m, "", "place", &c->place, err);
+    if (rc == 0)
+        rc = manifest_text(m, "", "signature", &c->signature, err);
     c->headers = json_object_get(m, "headers");
     if (rc < 0)
         return rc;

@@ -1,25 +1,37 @@
 /*
  * Connectors: what the HTTP driver must know of a destination, as data. A manifest is JSON:
  *
- *   "name"         of the driver: a-z, 0-9, "_" and "-"
- *   "summary"      one line; "readme": lines of Markdown; "sources": where its facts come from
- *   "connection"   options of connections/NAME.json, and "destination" those of "destination"
- * in config.json: {"token": {"type": "string|integer|boolean|enum|secret", "required": true,
- * "default": "text", "choices": ["a"], "help": "…"}} "url"          template, begins every
- * call's address: "{base_url}/v2" "place"        template, what names the account; as "url"
- * when it is missing "headers"      {"Authorization": "Bearer {token}"}; one that names an
- * option that is not set is left out "parallel"     calls under way at once (1) "rate"
- * [{"calls": 100, "milliseconds": 10000}], at most four "timeouts"     {"connect": 10,
- * "first_byte": 30, "whole": 120} seconds "answer"       rules: see answer.h "calls"        the
- * first that fits the operation and "when" is made: "for"        ["insert", "upsert", "update",
- * "delete"] "when"       {"format": "array"}: options as they must be "method"     POST when it
- * is missing; "path": template, "" when missing "headers", "answer"   beside and instead of
- * those above "type"       Content-Type, "application/json" when missing "body"       template:
- * see body.h; none: an empty body "lines"      true: the body is written for each row alone, a
- * line each "nulls"      "null" (the default), "omit", "empty" "strings", "changed_only"   see
- * body.h "repeatable" the peer knows a change again by what the body or a header says of it:
- * true for upsert, update and delete unless it says false "rows", "bytes"   of a call, at most
- * (1 row; 1 MiB)
+ * - "name": the driver's; a-z, 0-9, "_" and "-"
+ * - "summary": one line; "readme": lines of Markdown; "sources": where its facts come from
+ * - "connection": options of connections/NAME.json, "destination": those of "destination" in
+ *   config.json: {"token": {"type": "string|integer|boolean|enum|secret", "required": true,
+ *   "default": "text", "choices": ["a"], "help": "…"}}
+ * - "url": template, begins every call's address: "{base_url}/v2"
+ * - "place": template, names the account; "url" when it is missing
+ * - "headers": {"Authorization": "Bearer {token}"}; a header that names an option that is not
+ *   set is left out
+ * - "signature": the option whose secret signs each call by Standard Webhooks 1.0.0 (headers
+ *   webhook-id, webhook-timestamp, webhook-signature), if it is set
+ * - "parallel": calls under way at once (1)
+ * - "rate": [{"calls": 100, "milliseconds": 10000}], at most four
+ * - "timeouts": {"connect": 10, "first_byte": 30, "whole": 120}, seconds
+ * - "answer": rules, see answer.h
+ * - "calls": of these the first that fits the operation and its "when" is made
+ *
+ * A call:
+ *
+ * - "for": ["insert", "upsert", "update", "delete"]
+ * - "when": {"format": "array"}, options as they must be
+ * - "method": POST when it is missing; "path": template, "" when it is missing
+ * - "headers": beside those above; "answer": instead of that above
+ * - "type": Content-Type, "application/json" when it is missing
+ * - "body": template, see body.h; none: an empty body
+ * - "lines": true: the body is written for each row alone, a line each
+ * - "nulls": "null" (the default), "omit", "empty"
+ * - "strings", "changed_only": see body.h
+ * - "repeatable": the peer knows a change again by what the body or a header says of it; true
+ *   for upsert, update and delete unless it says false
+ * - "rows", "bytes": of a call, at most (1 row; 1 MiB)
  *
  * A template is a text in which {option} stands for an option, encoded for an address where it
  * is one. Modes follow from the operations: mirror wants upsert and delete, full upsert or
@@ -49,7 +61,7 @@ struct connector {
     struct driver driver; /* as the engine sees it */
     struct arena arena;
     json_t *manifest;
-    const char *url, *place;
+    const char *url, *place, *signature;
     const json_t *headers;
     struct pace_window windows[PACE_WINDOWS_MAX];
     size_t nwindows;

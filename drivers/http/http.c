@@ -5,6 +5,7 @@
  */
 #include "http/http.h"
 
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,8 +13,9 @@
 #include "base/cleanup.h"
 #include "base/vec.h"
 #include "http/form.h"
+#include "http/sign.h"
 
-enum { OPERATIONS = OP_DELETE + 1, HEADERS_MAX = 32, URL_MAX = 8192 };
+enum { OPERATIONS = OP_DELETE + 1, HEADERS_MAX = 32, SIGNATURE_HEADERS = 3, URL_MAX = 8192 };
 
 /* An operation, ready to be carried out. */
 struct way {
@@ -28,6 +30,8 @@ struct way {
 struct flight {
     struct exchange x;
     struct buf body;
+    struct buf signature[SIGNATURE_HEADERS];
+    const char *headers[HEADERS_MAX + SIGNATURE_HEADERS + 1];
     struct flight *following; /* idle */
 };
 
@@ -35,6 +39,7 @@ struct http_dest {
     const struct connector *connector;
     const void *connection, *options;
     struct arena arena;
+    const char *secret; /* that signs; NULL: nothing does */
     struct way ways[OPERATIONS];
     struct transfer *transfer;
     struct flight *flights, *idle;
@@ -254,6 +259,20 @@ prepare_all(struct http_dest *d, const struct target *t, struct error *err)
     return rc == 0 && t->mode == MODE_MIRROR ? prepare(d, OP_DELETE, t, err) : rc;
 }
 
+static int
+take_secret(struct http_dest *d, struct error *err)
+{
+    if (!d->connector->signature)
+        return 0;
+    json_t *secret =
+        connector_option(d->connector, d->connection, d->options, d->connector->signature);
+    const char *text = json_string_value(secret);
+    d->secret = text ? arena_strdup(&d->arena, text) : NULL;
+    int rc = text && !d->secret ? no_memory(err) : 0;
+    json_decref(secret);
+    return rc;
+}
+
 static void
 dest_close(void *handle)
 {
@@ -266,6 +285,8 @@ dest_close(void *handle)
     for (size_t i = 0; d->flights && i < d->connector->transfer.parallel; i++) {
         exchange_done(&d->flights[i].x);
         buf_done(&d->flights[i].body);
+        for (size_t j = 0; j < SIGNATURE_HEADERS; j++)
+            buf_done(&d->flights[i].signature[j]);
     }
     free(d->flights);
     arena_done(&d->words);
@@ -288,7 +309,9 @@ dest_open(const void *connection, const struct target *target, void **ret, struc
     }
     unsigned parallel = d->connector->transfer.parallel;
     d->flights = calloc(parallel, sizeof *d->flights);
-    int rc = d->flights ? prepare_all(d, target, err) : no_memory(err);
+    int rc = d->flights ? take_secret(d, err) : no_memory(err);
+    if (rc == 0)
+        rc = prepare_all(d, target, err);
     if (rc == 0)
         rc = transfer_create(&d->connector->transfer, &d->transfer, err);
     if (rc < 0) {
@@ -333,6 +356,48 @@ write_lines(struct body *b, const struct call *call, struct buf *out)
     return true;
 }
 
+/* The call's name: the same whenever the same changes are sent together. */
+static int
+call_name(const struct call *call, char name[33])
+{
+    unsigned char sum[EVP_MAX_MD_SIZE];
+    if (EVP_Digest(call->identities, call->batch.n * sizeof *call->identities, sum, NULL,
+                   EVP_sha256(), NULL) != 1)
+        return -ENOMEM;
+    for (int i = 0; i < 16; i++)
+        snprintf(name + 2 * i, 3, "%02x", sum[i]);
+    return 0;
+}
+
+/* Standard Webhooks: each attempt is signed, with its time. */
+static int
+sign(const struct http_dest *d, const struct way *w, const struct call *call, struct flight *f,
+     struct error *err)
+{
+    size_t n = w->nheaders;
+    memcpy(f->headers, w->headers, n * sizeof *f->headers);
+    f->headers[n] = NULL;
+    if (!d->secret)
+        return 0;
+    char name[33];
+    int64_t now = clock_now() / 1000000;
+    if (call_name(call, name) < 0)
+        return no_memory(err);
+    struct buf *id = &f->signature[0], *time = &f->signature[1], *sum = &f->signature[2];
+    for (size_t i = 0; i < SIGNATURE_HEADERS; i++)
+        buf_clear(&f->signature[i]);
+    buf_addf(id, "webhook-id: %s", name);
+    buf_addf(time, "webhook-timestamp: %lld", (long long)now);
+    buf_adds(sum, "webhook-signature: ");
+    int rc = sign_standard(d->secret, str_of(name), now, f->x.body, sum, err);
+    if (rc == 0 && (id->failed || time->failed || sum->failed))
+        rc = no_memory(err);
+    for (size_t i = 0; rc == 0 && i < SIGNATURE_HEADERS; i++)
+        f->headers[n + i] = buf_z(&f->signature[i]);
+    f->headers[n + SIGNATURE_HEADERS] = NULL;
+    return rc;
+}
+
 static int
 dest_call(void *handle, struct call *call, struct error *err)
 {
@@ -352,11 +417,13 @@ dest_call(void *handle, struct call *call, struct error *err)
                    : error_set(err, ERR_INTERNAL, EIO, "a delivered record is damaged");
     f->x.method = w->call->method;
     f->x.url = w->url;
-    f->x.headers = w->headers;
+    f->x.headers = f->headers;
     f->x.body = buf_str(&f->body);
     f->x.repeatable = w->call->repeatable;
     f->x.arg = call;
-    int rc = transfer_start(d->transfer, &f->x, err);
+    int rc = sign(d, w, call, f, err);
+    if (rc == 0)
+        rc = transfer_start(d->transfer, &f->x, err);
     if (rc < 0)
         return rc;
     d->idle = f->following;

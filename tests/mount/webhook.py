@@ -1,0 +1,266 @@
+#!/usr/bin/env python3
+"""Webhooks: rows sent to an endpoint of one's own, in each format and signed, whatever the endpoint
+answers, cancelled and killed in the middle: nothing is lost, nothing is doubled but what nobody can
+know, and that is said."""
+
+import base64
+import collections
+import errno
+import hashlib
+import hmac
+import json
+import os
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
+from retlfs import Mount, MountTest, Sqlite, main, wait_for
+
+SECRET = "whsec_" + base64.b64encode(b"thirty-two bytes of pure chance!").decode()
+
+
+class Endpoint:
+    """A server that remembers what it took. `answer(rows, number)` may give a status, headers and a text for a
+    call of these rows, or None: then it takes them."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.calls, self.taken, self.headers, self.bodies = 0, collections.Counter(), [], []
+        self.answer = lambda rows, number: None
+        endpoint = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                status, headers, text = endpoint.take(self.headers, body)
+                if status == 0:  # taken, and never answered
+                    self.close_connection = True
+                    return
+                self.send_response(status)
+                for name, value in {**headers, "Content-Length": str(len(text))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(text)
+
+            def log_message(self, *args):
+                pass
+
+        class Server(ThreadingHTTPServer):
+            def handle_error(self, request, address):  # a client that is killed, in the middle
+                pass
+
+        self.server = Server(("127.0.0.1", 0), Handler)
+        self.url = "http://127.0.0.1:%d/rows" % self.server.server_port
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def take(self, headers, body):
+        rows = [json.loads(line) for line in body.splitlines()] if b"ndjson" in headers["Content-Type"].encode() else json.loads(body)
+        rows = rows if isinstance(rows, list) else [rows]
+        with self.lock:
+            self.calls += 1
+            number = self.calls
+            self.headers.append(headers)
+            self.bodies.append(body)
+        answer = self.answer(rows, number)
+        if answer is None or answer[0] == 0:
+            with self.lock:
+                self.taken.update(row.get("data", row)["id"] for row in rows)
+        return answer or (200, {}, b"{}")
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class Webhook(MountTest):
+    def endpoint(self):
+        endpoint = Endpoint()
+        self.addCleanup(endpoint.close)
+        return endpoint
+
+    def make(self, mount, endpoint, rows, connection=(), **destination):
+        source = Sqlite(mount.data / (self.name + ".db"))
+        source.sql("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT, city TEXT)")
+        source.fill("t", [(i, "n%d" % i, None if i % 2 else "Ulm") for i in range(rows)])
+        mount.connect("from_" + self.name, source.connection)
+        mount.connect("to_" + self.name, {"driver": "webhook", "url": endpoint.url, **dict(connection)})
+        sync = mount.sync(self.name).define(
+            config={"source": {"connection": "from_" + self.name, "table": "t"}, "identifier": "id",
+                    "destination": {"connection": "to_" + self.name, **destination}},
+            mappings=[("id", "id"), ("name", "name"), ("city", "address.city")], mode="insert")
+        return source, sync
+
+    def rejected(self, sync):
+        return [json.loads(line) for line in sync.read("rejected.jsonl").splitlines()]
+
+    def fails(self, sync, verb="run"):
+        sync.run(verb, errno.EIO)
+
+    # ---- what is sent ----
+
+    def test_formats(self):
+        for form, calls, first in (
+                ("array", 3, [{"id": 0, "name": "n0", "address": {"city": "Ulm"}}]),
+                ("object", 250, {"id": 0, "name": "n0", "address": {"city": "Ulm"}}),
+                ("ndjson", 1, b'{"id":0,"name":"n0","address":{"city":"Ulm"}}\n'),
+                ("cloudevents", 3, [{"specversion": "1.0", "source": "/retlfs", "type": "retlfs.row"}])):
+            with self.subTest(form=form):
+                self.name = "formats_" + form
+                endpoint = self.endpoint()
+                _, sync = self.make(self.mount, endpoint, 250, format=form)
+                sync.run()
+                self.assertEqual(endpoint.taken, collections.Counter(range(250)))
+                self.assertEqual(endpoint.calls, calls)
+                body = min(endpoint.bodies, key=lambda b: b.index(b'"id":0,') if b'"id":0,' in b else len(b))
+                if form == "ndjson":
+                    self.assertTrue(body.startswith(first), body[:200])
+                elif form == "cloudevents":
+                    events = [e for b in endpoint.bodies for e in json.loads(b)]
+                    self.assertEqual(len({e["id"] for e in events}), 250)
+                    self.assertLessEqual(first[0].items(), {k: v for k, v in events[0].items() if k != "data"}.items())
+                elif form == "array":
+                    self.assertEqual(json.loads(body)[0], first[0])
+                else:
+                    self.assertEqual(json.loads(body), first)
+
+    def test_only_what_is_new(self):
+        endpoint = self.endpoint()
+        source, sync = self.make(self.mount, endpoint, 10)
+        sync.run()
+        source.sql("INSERT INTO t VALUES (99, 'x', NULL); UPDATE t SET name = 'y' WHERE id = 1; DELETE FROM t WHERE id = 2")
+        sync.run()
+        self.assertEqual(json.loads(endpoint.bodies[-1]), [{"id": 99, "name": "x", "address": {"city": None}}])
+        self.assertEqual(endpoint.calls, 2)
+
+    def test_signature(self):
+        endpoint = self.endpoint()
+        secret = self.mount.data / "secret"
+        secret.write_text(SECRET)
+        bearer = self.mount.data / "bearer"
+        bearer.write_text("Bearer abc")
+        _, sync = self.make(self.mount, endpoint, 150, connection={"secret": {"file": str(secret)},
+                                                                  "authorization": {"file": str(bearer)}})
+        sync.run()
+        key = base64.b64decode(SECRET.removeprefix("whsec_"))
+        for headers, body in zip(endpoint.headers, endpoint.bodies):
+            signed = "%s.%s." % (headers["webhook-id"], headers["webhook-timestamp"])
+            sum = base64.b64encode(hmac.new(key, signed.encode() + body, hashlib.sha256).digest()).decode()
+            self.assertEqual(headers["webhook-signature"], "v1," + sum)
+            self.assertEqual(headers["Authorization"], "Bearer abc")
+        self.assertEqual(len({h["webhook-id"] for h in endpoint.headers}), 2)
+        self.assertNotIn("abc", sync.read("log"))
+
+    # ---- what is answered ----
+
+    def test_refused_rows_stand_alone(self):
+        endpoint = self.endpoint()
+        bad = {17, 18, 180}
+        endpoint.answer = lambda rows, number: (400, {}, b'{"error": "no such city"}') if any(r["id"] in bad for r in rows) else None
+        _, sync = self.make(self.mount, endpoint, 250)
+        self.fails(sync)
+        self.assertEqual(endpoint.taken, collections.Counter(set(range(250)) - bad))
+        self.assertEqual({(r["id"]["id"], r["code"]) for r in self.rejected(sync)}, {(i, "refused") for i in bad})
+        self.assertIn("no such city", self.rejected(sync)[0]["reason"])
+        endpoint.answer = lambda rows, number: None
+        sync.run()
+        self.assertEqual(endpoint.taken, collections.Counter(range(250)))
+
+    def test_tried_again(self):
+        endpoint = self.endpoint()
+        answers = {1: 503, 2: 429, 4: 408, 5: 425}
+        endpoint.answer = lambda rows, number: (answers[number], {"Retry-After": "0"}, b"") if number in answers else None
+        _, sync = self.make(self.mount, endpoint, 500)
+        sync.run()
+        self.assertEqual(endpoint.taken, collections.Counter(range(500)))
+
+    def test_too_large(self):
+        endpoint = self.endpoint()
+        endpoint.answer = lambda rows, number: (413, {}, b"") if len(rows) > 30 else None
+        _, sync = self.make(self.mount, endpoint, 250)
+        sync.run()
+        self.assertEqual(endpoint.taken, collections.Counter(range(250)))
+
+    def test_what_cannot_succeed_is_stopped(self):
+        for status, words in (401, "HTTP 401"), (403, "HTTP 403"), (410, "HTTP 410"), (302, "are not followed"):
+            with self.subTest(status=status):
+                self.name = "stopped_%d" % status
+                endpoint = self.endpoint()
+                endpoint.answer = lambda rows, number: (status, {"Location": "http://127.0.0.1:1/"}, b"gone fishing")
+                _, sync = self.make(self.mount, endpoint, 5000)
+                self.fails(sync)
+                self.assertIn(words, sync.read("error"))
+                self.assertLess(endpoint.calls, 30)
+                endpoint.answer = lambda rows, number: None
+                sync.run()
+                self.assertEqual(endpoint.taken, collections.Counter(range(5000)))
+
+    def test_unknown_outcomes_are_told(self):
+        endpoint = self.endpoint()
+        endpoint.answer = lambda rows, number: (0, {}, b"") if number == 3 else (502, {}, b"bad gateway") if number == 5 else None
+        _, sync = self.make(self.mount, endpoint, 1000)
+        self.fails(sync)
+        unknown = {r["id"]["id"] for r in self.rejected(sync)}
+        self.assertEqual(len(unknown), 200)
+        self.assertEqual({r["code"] for r in self.rejected(sync)}, {"unknown"})
+        self.assertEqual(len(endpoint.taken), 900)  # 502: not taken
+        sync.run()
+        self.assertEqual(set(endpoint.taken), set(range(1000)))
+        self.assertLessEqual({i for i, n in endpoint.taken.items() if n > 1}, unknown)
+
+    # ---- cut off in the middle ----
+
+    def cut(self, how):
+        """Every row once, but for those of the calls that were under way."""
+        mount = Mount(expect=self.expect)
+        self.addCleanup(mount.close)
+        endpoint = self.endpoint()
+        slow = threading.Event()
+        endpoint.answer = lambda rows, number: slow.wait(0.02) and None
+        _, sync = self.make(mount, endpoint, 30000)
+        sync.run("start")
+        wait_for("a third of the rows", lambda: len(endpoint.taken) > 10000)
+        how(mount, sync)
+        slow.set()
+        taken = len(endpoint.taken)
+        self.assertLess(taken, 30000)
+        sync.run()
+        self.assertEqual(set(endpoint.taken), set(range(30000)))
+        self.assertEqual(sync.summary()["rejected"], 0)
+        first = json.loads(sync.read("runs/1/summary.json"))
+        twice = sum(n - 1 for n in endpoint.taken.values())
+        self.assertLessEqual(twice, 8 * 100)  # calls under way
+        self.assertGreaterEqual(first["delivered"], taken - 8 * 100)
+        self.assertLessEqual(first["delivered"], taken)
+
+    def test_killed(self):
+        def kill(mount, sync):
+            mount.kill()
+            mount.start()
+        self.cut(kill)
+
+    def test_cancelled(self):
+        def cancel(mount, sync):
+            sync.run("cancel")
+            wait_for("its end", lambda: sync.state() != "running")
+            self.assertIn("cancelled", sync.read("error"))
+        self.cut(cancel)
+
+    # ---- what is refused at the edit ----
+
+    def test_modes(self):
+        endpoint = self.endpoint()
+        _, sync = self.make(self.mount, endpoint, 1)
+        with self.assertRaises(OSError):
+            sync.define(mode="mirror")
+        self.assertIn("insert", sync.read("mode.rej.error") if (sync.path / "mode.rej.error").exists() else sync.read("error"))
+
+    def test_an_unknown_option(self):
+        with self.assertRaises(OSError):
+            self.mount.connect("wrong", {"driver": "webhook", "url": "http://127.0.0.1:1/", "webhook": "x"})
+
+
+if __name__ == "__main__":
+    main()
