@@ -130,7 +130,8 @@ class Webhook(MountTest):
         endpoint = self.endpoint()
         source, sync = self.make(self.mount, endpoint, 10)
         sync.run()
-        source.sql("INSERT INTO t VALUES (99, 'x', NULL); UPDATE t SET name = 'y' WHERE id = 1; DELETE FROM t WHERE id = 2")
+        for statement in ("INSERT INTO t VALUES (99, 'x', NULL)", "UPDATE t SET name = 'y' WHERE id = 1", "DELETE FROM t WHERE id = 2"):
+            source.sql(statement)
         sync.run()
         self.assertEqual(json.loads(endpoint.bodies[-1]), [{"id": 99, "name": "x", "address": {"city": None}}])
         self.assertEqual(endpoint.calls, 2)
@@ -218,7 +219,10 @@ class Webhook(MountTest):
         self.addCleanup(mount.close)
         endpoint = self.endpoint()
         slow = threading.Event()
-        endpoint.answer = lambda rows, number: slow.wait(0.02) and None
+
+        def answer(rows, number):
+            slow.wait(0.02)
+        endpoint.answer = answer
         _, sync = self.make(mount, endpoint, 30000)
         sync.run("start")
         wait_for("a third of the rows", lambda: len(endpoint.taken) > 10000)
