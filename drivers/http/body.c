@@ -394,7 +394,8 @@ add_value(struct compiler *c, const json_t *value, int depth)
         return add_literal(c, value);
     json_t *object = (json_t *)(uintptr_t)value;
     const char *name = json_object_iter_key(json_object_iter(object));
-    if (json_object_size(object) == 1 && name[0] == '@' && strcmp(name, "@record") != 0) {
+    if (name && json_object_size(object) == 1 && name[0] == '@' &&
+        strcmp(name, "@record") != 0) {
         size_t before = go_down(c, name);
         int rc = add_action(c, name, json_object_get(object, name), depth);
         if (rc == 0)
