@@ -162,7 +162,8 @@ test_refused(void)
                "no mapping gives field \"nmae\"");
     CHECK_TEXT(write_rows("{\"x\": {\"@option\": \"tokn\"}}", NULL, 0),
                "option \"tokn\" is not set");
-    CHECK_TEXT(write_rows("{\"a\": {\"@rows\": 1}, \"b\": {\"@key\": true}}", NULL, 0), "/b/@key: no row here");
+    CHECK_TEXT(write_rows("{\"a\": {\"@rows\": 1}, \"b\": {\"@key\": true}}", NULL, 0),
+               "/b/@key: no row here");
     CHECK_TEXT(write_rows("{\"@rows\": {\"x\": {\"@identity\": 8}}}", NULL, 0),
                "/@rows/x/@identity: \"@identity\" wants a number of digits, 16 to 64");
     CHECK_TEXT(write_rows("{\"@rows\": {\"@record\": \"some\"}}", NULL, 0),
