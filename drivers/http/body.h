@@ -13,6 +13,9 @@
  *   {"@identity": N}        what names this change over retries and restarts, N hex digits
  *   {"@index": true}        the row's number in its batch, from 0
  *   {"@option": "token"}    an option of the connection or the destination, as it is typed
+ *   {"@object": true}       the object that the destination names
+ *   {"@now": "iso"}         the time of this attempt: "seconds" or "milliseconds" since 1970 as
+ *                           numbers, or "iso", as in "2026-11-21T04:33:52Z"
  *   "@record": "all"        as a member: the row's mapped fields are members here; "rest": but
  *                           for those of the identifier
  *
@@ -37,6 +40,7 @@ struct body_settings {
     size_t nfields;
     const size_t *key; /* indices into fields */
     size_t nkey;
+    const char *object; /* NULL: it names none */
     enum body_nulls nulls;
     bool strings;      /* numbers and booleans as strings */
     bool changed_only; /* "@record" leaves out what stands at the destination already */

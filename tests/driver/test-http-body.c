@@ -1,4 +1,5 @@
 /* Templates of HTTP bodies: what is written for which rows, and what no template may be. */
+#include "base/clock.h"
 #include "http/body.h"
 #include "unit/tap.h"
 
@@ -151,13 +152,37 @@ test_deletes(void)
         "[[[9,\"b|c\"],\"9|b|c\"]]");
 }
 
+static usec_t
+at_noon(void)
+{
+    return 1795262400LL * 1000000 + 7890;
+}
+
+static void
+test_surroundings(void)
+{
+    struct body_settings set = settings();
+    set.object = "Con\"tact";
+    clock_replace(at_noon);
+    CHECK_TEXT(write_with("{\"o\": {\"@object\": true}, \"s\": {\"@now\": \"seconds\"},"
+                          " \"m\": {\"@now\": \"milliseconds\"}, \"i\": {\"@now\": \"iso\"}}",
+                          &set, NULL, 0),
+               "{\"o\":\"Con\\\"tact\",\"s\":1795262400,\"m\":1795262400007,"
+               "\"i\":\"2026-11-21T12:00:00Z\"}");
+    clock_replace(NULL);
+    CHECK_TEXT(write_rows("{\"@object\": true}", NULL, 0),
+               "/@object: the destination names no object");
+    CHECK_TEXT(write_rows("{\"@now\": \"day\"}", NULL, 0),
+               "/@now: \"@now\" is \"seconds\", \"milliseconds\" or \"iso\"");
+}
+
 static void
 test_refused(void)
 {
     CHECK_TEXT(
         write_rows("{\"a\": {\"@rows\": {\"@rwo\": true}}}", NULL, 0),
         "/a/@rows/@rwo: no such action; known: @rows @field @key @key_text @identity @index "
-        "@option, and the member @record");
+        "@option @object @now, and the member @record");
     CHECK_TEXT(write_rows("{\"@rows\": {\"x\": {\"@field\": \"nmae\"}}}", NULL, 0),
                "no mapping gives field \"nmae\"");
     CHECK_TEXT(write_rows("{\"x\": {\"@option\": \"tokn\"}}", NULL, 0),
@@ -211,6 +236,7 @@ main(void)
     test_nulls(rows);
     test_changed_only(rows);
     test_deletes();
+    test_surroundings();
     test_refused();
     return tap_done();
 }
