@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -26,18 +27,6 @@ struct errands {
 };
 
 struct errands *
-errands_create(const char *point)
-{
-    struct errands *e = calloc(1, sizeof *e);
-    if (!e)
-        return NULL;
-    pthread_mutex_init(&e->lock, NULL);
-    e->socket = -1;
-    e->point = strdup(point);
-    return e->point ? e : errands_free(e);
-}
-
-struct errands *
 errands_free(struct errands *e)
 {
     if (!e)
@@ -52,7 +41,7 @@ errands_free(struct errands *e)
     return NULL;
 }
 
-/* ---- the child; only calls that are safe in that of a process with threads ---- */
+/* ---- the child ---- */
 
 static void
 list_again_and_again(int dir)
@@ -84,6 +73,9 @@ serve(int parent)
 {
     static char packet[PACKET_MAX];
     prctl(PR_SET_NAME, "retlfs-errand"); /* as ps(1) and killall(1) see it */
+    sigset_t all;
+    sigfillset(&all); /* it ends when the daemon has, and not before */
+    sigprocmask(SIG_BLOCK, &all, NULL);
     if (parent > 0)
         close_range(0, (unsigned)parent - 1, 0);
     close_range((unsigned)parent + 1, ~0U, 0);
@@ -101,8 +93,8 @@ serve(int parent)
 
 /* ---- the daemon ---- */
 
-int
-errands_start(struct errands *e)
+static int
+start_child(struct errands *e)
 {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
@@ -115,6 +107,20 @@ errands_start(struct errands *e)
     close(ends[1]);
     if (r == 0)
         e->child = pid;
+    return r;
+}
+
+int
+errands_start(const char *point, struct errands **ret)
+{
+    struct errands *e = calloc(1, sizeof *e);
+    if (!e)
+        return -ENOMEM;
+    pthread_mutex_init(&e->lock, NULL);
+    e->socket = -1;
+    e->point = strdup(point);
+    int r = e->point ? start_child(e) : -ENOMEM;
+    *ret = r < 0 ? errands_free(e) : e;
     return r;
 }
 

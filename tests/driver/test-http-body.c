@@ -89,7 +89,6 @@ test_values(const struct change *rows)
     CHECK_TEXT(
         write_rows("{\"ids\": {\"@rows\": {\"@key_text\": true}}, \"all\": true}", rows, 2),
         "{\"ids\":[\"1\",\"2\"],\"all\":true}");
-    CHECK_TEXT(write_rows("{\"ids\": {\"@rows\": {\"@key\": true}}}", rows, 0), "{\"ids\":[]}");
     CHECK_TEXT(
         write_rows(
             "{\"text\": {\"@field\": \"name\"}, \"p\": {\"@record\": \"rest\"}, \"e\": {}}",
