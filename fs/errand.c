@@ -106,8 +106,8 @@ end_child(int socket, pid_t child)
 int
 errands_start(const char *point, struct errands **ret)
 {
-    int socket;
-    pid_t child;
+    int socket = -1;
+    pid_t child = 0;
     int r = start_child(&socket, &child);
     if (r < 0)
         return r;
