@@ -22,24 +22,9 @@ enum { PACKET_MAX = 8192, LISTING = 65536 };
 struct errands {
     char *point;
     pthread_mutex_t lock; /* one errand at a time */
-    int socket;           /* to the child; -1: none */
+    int socket;           /* to the child */
     pid_t child;
 };
-
-struct errands *
-errands_free(struct errands *e)
-{
-    if (!e)
-        return NULL;
-    if (e->socket >= 0)
-        close(e->socket);
-    while (e->child && waitpid(e->child, NULL, 0) < 0 && errno == EINTR) {
-    }
-    pthread_mutex_destroy(&e->lock);
-    free(e->point);
-    free(e);
-    return NULL;
-}
 
 /* ---- the child ---- */
 
@@ -94,34 +79,62 @@ serve(int parent)
 /* ---- the daemon ---- */
 
 static int
-start_child(struct errands *e)
+start_child(int *socket, pid_t *child)
 {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
         return -errno;
-    e->socket = ends[0];
-    pid_t pid = fork();
-    if (pid == 0)
+    *child = fork();
+    if (*child == 0)
         serve(ends[1]);
-    int r = pid < 0 ? -errno : 0;
+    int r = *child < 0 ? -errno : 0;
     close(ends[1]);
-    if (r == 0)
-        e->child = pid;
+    if (r < 0)
+        close(ends[0]);
+    *socket = ends[0];
     return r;
+}
+
+static void
+end_child(int socket, pid_t child)
+{
+    close(socket);
+    while (waitpid(child, NULL, 0) < 0 && errno == EINTR) {
+    }
 }
 
 int
 errands_start(const char *point, struct errands **ret)
 {
+    int socket = -1;
+    pid_t child = 0;
+    int r = start_child(&socket, &child);
+    if (r < 0)
+        return r;
     struct errands *e = calloc(1, sizeof *e);
-    if (!e)
+    char *copy = strdup(point);
+    if (!e || !copy) {
+        free(e);
+        free(copy);
+        end_child(socket, child);
         return -ENOMEM;
+    }
+    *e = (struct errands){.point = copy, .socket = socket, .child = child};
     pthread_mutex_init(&e->lock, NULL);
-    e->socket = -1;
-    e->point = strdup(point);
-    int r = e->point ? start_child(e) : -ENOMEM;
-    *ret = r < 0 ? errands_free(e) : e;
-    return r;
+    *ret = e;
+    return 0;
+}
+
+struct errands *
+errands_free(struct errands *e)
+{
+    if (!e)
+        return NULL;
+    end_child(e->socket, e->child);
+    pthread_mutex_destroy(&e->lock);
+    free(e->point);
+    free(e);
+    return NULL;
 }
 
 static void

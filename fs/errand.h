@@ -28,5 +28,6 @@ void errands_list(struct errands *e, struct str dir);
 
 /* Is this the process that does it? Of a mount that is served. */
 bool errands_runs(const struct errands *e, pid_t pid);
-/* To be called when the mount is gone, or never was: waits for the child. NULL-safe, returns NULL. */
+/* To be called when the mount is gone, or never was: waits for the child. NULL-safe, returns
+ * NULL. */
 struct errands *errands_free(struct errands *e);

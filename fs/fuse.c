@@ -33,7 +33,7 @@ struct mount {
     struct fuse_session *fuse;
     struct fs fs;
     bool mounted;
-    sigset_t signals;       /* as they were before mount_open */
+    sigset_t signals; /* as they were before mount_open */
     void (*ready)(void *arg);
     void *ready_arg;
 };
