@@ -370,7 +370,8 @@ static const struct driver fake_destination = {
     .name = "fake",
     .summary = "a table in memory",
     .readme = "",
-    .modes = MODE_BIT(MODE_COUNT) - 1,
+    .modes = MODES_OF_RECORDS,
+    .audience_modes = MODES_OF_AUDIENCES,
     .traits = TRAIT_ATOMIC,
     .options = dest_options,
     .options_size = sizeof(struct connection_options),
@@ -390,7 +391,8 @@ static const struct driver fake_calls = {
     .name = "calls",
     .summary = "a table in memory, row by row",
     .readme = "",
-    .modes = MODE_BIT(MODE_COUNT) - 1,
+    .modes = MODES_OF_RECORDS,
+    .audience_modes = MODES_OF_AUDIENCES,
     .options = dest_options,
     .options_size = sizeof(struct connection_options),
     .place = place,
@@ -401,7 +403,8 @@ static const struct driver fake_calls = {
     .dest_close = dest_close,
 };
 
-static const struct driver *const all_drivers[] = {&fake_source, &fake_destination, &fake_calls, NULL};
+static const struct driver *const all_drivers[] = {&fake_source, &fake_destination, &fake_calls,
+                                                   NULL};
 const struct driver *const *drivers = all_drivers;
 
 const struct driver *
