@@ -196,6 +196,14 @@ struct pace_window {
 
 enum { PACE_WINDOWS_MAX = 4 };
 
+/* Of calls of one operation. */
+struct call_limits {
+    size_t rows;     /* 0: what struct limits says holds */
+    size_t bytes;    /* of its body, about */
+    size_t overhead; /* bytes that each row has there beside its values, about */
+    bool repeatable;
+};
+
 struct limits {
     size_t rows;       /* in a batch, at most */
     size_t bytes;      /* of packed records in a batch, about */
@@ -204,6 +212,7 @@ struct limits {
     size_t nwindows;
     bool repeatable; /* a call may come to the peer twice without harm: by its operation, or
                         since the peer knows a change again by its identity */
+    struct call_limits of[OP_DELETE + 1]; /* of destinations of calls, by operation */
 };
 
 /* A row at the destination that the model does not hold: its key fields as the destination
@@ -303,6 +312,10 @@ struct driver {
     void (*source_cancel)(void *handle);
 
     /* A destination MUST have place, open, write and close. */
+    /* MAY: what the tables cannot say of a destination in a definition: its mode, object,
+     * options, fields and identifier. Fields have no types yet, secrets no values. Asks nobody.
+     */
+    int (*dest_check)(const void *connection, const struct target *target, struct error *err);
     int (*dest_open)(const void *connection, const struct target *target, void **ret,
                      struct error *err);
     /* MAY: the object's columns; n = 0 and 0 when it does not exist yet. */
