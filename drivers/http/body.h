@@ -62,7 +62,7 @@ bool body_has_rows(const json_t *template);
 size_t body_overhead(const struct body *b);
 struct body *body_free(struct body *b); /* NULL-safe, returns NULL */
 /* Appends the JSON for the changes. What has "@rows" nowhere is of the first one alone.
- * identities: of each change, 32 bytes. False: a delivered record is damaged (out->failed tells
- * memory). */
+ * identities: of each change, 32 bytes; n: at least one. False: a delivered record is damaged
+ * (out->failed tells memory). */
 bool body_write(struct body *b, const struct change *changes, size_t n,
                 const unsigned char (*identities)[32], struct buf *out);

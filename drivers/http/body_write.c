@@ -230,7 +230,7 @@ body_write(struct body *b, const struct change *changes, size_t n,
            const unsigned char (*identities)[32], struct buf *out)
 {
     struct writer w = {.body = b, .out = out};
-    bool good = n == 0 || take_row(&w, &changes[0], identities[0], 0);
+    bool good = n > 0 && take_row(&w, &changes[0], identities[0], 0);
     w.levels[0].written = true;
     for (size_t i = 0; good && i < b->steps.n; i++) {
         const struct step *s = &b->steps.p[i];

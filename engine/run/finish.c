@@ -45,6 +45,8 @@ write_refused(struct run *run, struct refused_counts *counts, struct chg **rejec
 {
     char name[STATE_NAME_MAX];
     run_file_name(name, run->record.number, "rejected");
+    if (run->record.cut)
+        refusals_cut(run->refusals);
     return refusals_write(run->refusals, run->changes, verdicts_of(run), run->previous_rejected,
                           run->meta, run->dirfd, name, &run->cancelled, rejected, counts, err);
 }
@@ -76,8 +78,8 @@ replaces_state(const struct run *run, const struct refused_counts *refused)
 {
     const struct diff_counts *c = &run->record.counts;
     return run->fresh || run->verb == VERB_BASELINE ||
-           (run->why_full && refused->rejected == 0 && run->record.left_out == 0 &&
-            c->unchanged == 0 && c->held_back == 0 &&
+           (run->why_full && !run->record.cut && refused->rejected == 0 &&
+            run->record.left_out == 0 && c->unchanged == 0 && c->held_back == 0 &&
             (c->gone == 0 || run->def->mode == MODE_MIRROR));
 }
 
@@ -105,27 +107,54 @@ list_segments(struct run *run, const char *name, bool wrote, bool replaces,
     return 0;
 }
 
+/* What the summary of a run says that did not deliver all. */
+static int
+say_why_partial(struct run *run, const struct refused_counts *refused, struct error *err)
+{
+    struct run_record *r = &run->record;
+    const struct error *stopped = run->session ? sender_stopped(run->sender) : NULL;
+    const char *why = stopped ? stopped->text : run->cut_short;
+    if (r->outcome != RUN_PARTIAL)
+        return 0;
+    if (!why && r->cut)
+        why = "the daemon was stopped";
+    const char *rows = refused->rejected == 1 ? "row was" : "rows were";
+    if (refused->rejected == 0)
+        r->error = arena_printf(&run->arena, "it ended before the model was read: %s", why);
+    else if (why)
+        r->error = arena_printf(&run->arena, "%llu %s not delivered: %s",
+                                (unsigned long long)refused->rejected, rows, why);
+    else
+        r->error = arena_printf(&run->arena, "%llu %s rejected: rejected/ says why",
+                                (unsigned long long)refused->rejected, rows);
+    return r->error ? 0 : no_memory(err);
+}
+
 static int
 describe_after(struct run *run, const struct refused_counts *refused, struct sync_record *after,
                struct error *err)
 {
     struct run_record *r = &run->record;
-    uint64_t kept = run->fresh ? 0 : r->counts.delivered;
-    if (run->verb == VERB_BASELINE)
+    uint64_t kept = r->cut ? run->before.live_rows : r->counts.delivered;
+    if (run->fresh || run->verb == VERB_BASELINE)
         kept = 0;
     after->signature = run->signature;
-    if (run->rows != VERB_RETRY || run->rekeyed) /* a full run that is due stays due */
+    bool stays_due = run->rows == VERB_RETRY || (r->cut && run->why_full);
+    if (run->fresh || run->rekeyed || !stays_due || !run->before.meta)
         after->meta = run->meta;
     after->reset = NULL;
     after->live_rows = kept + run->new_keys - refused->never_delivered - r->deletes +
                        (refused->deletes - refused->foreign);
     if (run->verb == VERB_BASELINE)
         after->live_rows = r->inserts + r->updates;
-    after->model_rows = (int64_t)r->counts.rows;
+    if (!r->cut)
+        after->model_rows = (int64_t)r->counts.rows;
     after->rejected_run = refused->rejected ? r->number : 0;
     after->rejected_rows = refused->rejected;
     after->last_run = after->last_done = r->number;
-    after->last_ok = refused->rejected ? after->last_ok : clock_now();
+    r->outcome = refused->rejected || r->cut ? RUN_PARTIAL : RUN_SUCCEEDED;
+    if (r->outcome == RUN_SUCCEEDED)
+        after->last_ok = clock_now();
     after->plan = NULL;
     r->rejected = refused->rejected;
     r->dropped = refused->dropped;
@@ -133,19 +162,7 @@ describe_after(struct run *run, const struct refused_counts *refused, struct syn
                    refused->updates - refused->deletes;
     if (run->verb == VERB_BASELINE)
         r->delivered = 0;
-    r->outcome = refused->rejected ? RUN_PARTIAL : RUN_SUCCEEDED;
-    const struct error *stopped = run->session ? sender_stopped(run->sender) : NULL;
-    const char *why = stopped ? stopped->text : run->cut_short;
-    if (refused->rejected) {
-        const char *rows = refused->rejected == 1 ? "row was" : "rows were";
-        r->error = why ? arena_printf(&run->arena, "%llu %s not delivered: %s",
-                                      (unsigned long long)refused->rejected, rows, why)
-                       : arena_printf(&run->arena, "%llu %s rejected: rejected/ says why",
-                                      (unsigned long long)refused->rejected, rows);
-        if (!r->error)
-            return no_memory(err);
-    }
-    return 0;
+    return say_why_partial(run, refused, err);
 }
 
 /* False: cancelled meanwhile. */

@@ -12,6 +12,7 @@ enum { REFUSAL_MEMORY = 4 * 1024 * 1024 };
 struct refusals {
     struct sorter *sorter;
     uint64_t n;
+    bool cut;
     struct buf packed;
 };
 
@@ -47,6 +48,12 @@ refusals_add(struct refusals *r, const struct entry *e, struct error *err)
         return no_memory(err);
     r->n++;
     return sorter_add(r->sorter, e->key, buf_str(&r->packed), err);
+}
+
+void
+refusals_cut(struct refusals *r)
+{
+    r->cut = true;
 }
 
 uint64_t
@@ -130,6 +137,16 @@ next_previous(struct join *j, struct error *err)
     int rc = chg_next(j->previous, &j->previous_entry, err);
     j->more_previous = rc == 1;
     return rc < 0 ? rc : 0;
+}
+
+/* A previous rejection of which this run found out nothing. */
+static int
+keep_previous(struct join *j, struct error *err)
+{
+    struct entry row = j->previous_entry;
+    row.seq = j->counts->rejected++;
+    int rc = chg_add(j->out, &row, err);
+    return rc < 0 ? rc : next_previous(j, err);
 }
 
 /* Leaves a previous rejection behind: dropped, unless its key was a change in this run too. */
@@ -255,8 +272,10 @@ join_all(struct join *j, struct error *err)
         if (rc == 0)
             rc = next_early(j, err);
     }
-    while (rc == 0 && j->more_previous && (rc = cancel_check(j->cancelled, err)) == 0)
-        rc = pass_previous(j, err);
+    while (rc == 0 && j->more_previous && (rc = cancel_check(j->cancelled, err)) == 0) {
+        bool seen = str_equal(j->previous_entry.key, buf_str(&j->seen));
+        rc = j->early->cut && !seen ? keep_previous(j, err) : pass_previous(j, err);
+    }
     return rc;
 }
 

@@ -14,6 +14,8 @@ struct refusals; /* those before sending */
 int refusals_create(int dirfd, struct refusals **ret, struct error *err);
 /* Copies the entry (key, after, note). */
 int refusals_add(struct refusals *r, const struct entry *e, struct error *err);
+/* The changes end before the model does: of later rows what the run before rejected stays. */
+void refusals_cut(struct refusals *r);
 uint64_t refusals_count(const struct refusals *r);
 struct refusals *refusals_free(struct refusals *r); /* NULL-safe, returns NULL */
 
