@@ -92,9 +92,9 @@ test_checks(void)
     "@token:/pointer"
     CHECK_TEXT(check("/{id}{{x}", 0), "OK");
     CHECK_TEXT(check("{@key}/{@identity:16}", PHRASE_ROW), "OK");
-    CHECK_TEXT(check("{@keys}{@object}{@identifier}",
-                     PHRASE_ROWS | PHRASE_OBJECT | PHRASE_IDENTIFIER),
-               "OK");
+    CHECK_TEXT(
+        check("{@keys}{@object}{@identifier}", PHRASE_ROWS | PHRASE_OBJECT | PHRASE_IDENTIFIER),
+        "OK");
     CHECK_TEXT(check("{@token:/a/b}", PHRASE_TOKEN), "OK");
     CHECK_TEXT(check("/a/{no}", 0), "/path: nothing is called \"no\"" KNOWN);
     CHECK_TEXT(check("/a/{i}", 0), "/path: nothing is called \"i\"" KNOWN);
