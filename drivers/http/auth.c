@@ -7,8 +7,8 @@
 
 #include "base/cleanup.h"
 #include "http/connector.h"
+#include "http/fill.h"
 #include "http/manifest.h"
-#include "http/phrase.h"
 #include "http/sign.h"
 #include "http/token.h"
 #include "http/wipe.h"
@@ -128,7 +128,7 @@ check_template(const char *text, const char *where, const struct connector *c,
                struct error *err)
 {
     unsigned names = 0;
-    int rc = text ? phrase_check(text, where, c, &names, err)
+    int rc = text ? fill_check(text, where, c, &names, err)
                   : manifest_wrong(err, where, "must be a string");
     return rc == 0 && names ? manifest_wrong(err, where, "may name options only") : rc;
 }
@@ -214,11 +214,11 @@ wipe_text(char *text)
 
 /* *ret: NULL when it names what is not set. */
 static int
-expand(const char *template, const struct phrase_values *v, char **ret, struct error *err)
+expand(const char *template, const struct fill_values *v, char **ret, struct error *err)
 {
     AUTO_WIPE struct buf text;
     wipe_init(&text, SECRET_MAX);
-    int rc = phrase_plain(template, v, &text, err);
+    int rc = fill_plain(template, v, &text, err);
     if (rc != 0)
         return rc < 0 ? rc : 0;
     *ret = strndup(buf_z(&text), text.n);
@@ -226,7 +226,7 @@ expand(const char *template, const struct phrase_values *v, char **ret, struct e
 }
 
 static int
-take_texts(struct auth *a, const struct way_in *w, const struct phrase_values *v,
+take_texts(struct auth *a, const struct way_in *w, const struct fill_values *v,
            struct error *err)
 {
     int rc = 0;
@@ -274,7 +274,7 @@ open_token(struct auth *a, const struct way_in *w, struct error *err)
 
 /* 1: taken; 0: something is missing, which is added to the words. */
 static int
-try_way(const struct way_in *w, const struct phrase_values *v, struct auth **ret,
+try_way(const struct way_in *w, const struct fill_values *v, struct auth **ret,
         struct buf *words, struct error *err)
 {
     struct auth *a = calloc(1, sizeof *a);
@@ -305,7 +305,7 @@ int
 auth_open(const struct connector *c, const struct connector_use *use, struct auth **ret,
           struct error *err)
 {
-    const struct phrase_values v = {.connector = c, .use = *use};
+    const struct fill_values v = {.connector = c, .use = *use};
     bool many = json_is_array(c->auth);
     size_t n = many ? json_array_size(c->auth) : c->auth ? 1 : 0;
     AUTO_BUF struct buf words = BUF_INIT(1024);

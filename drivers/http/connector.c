@@ -8,8 +8,8 @@
 #include "base/cleanup.h"
 #include "http/auth.h"
 #include "http/connector_private.h"
+#include "http/fill.h"
 #include "http/manifest.h"
-#include "http/phrase.h"
 
 enum { SECONDS_MAX = 3600 };
 
@@ -162,11 +162,11 @@ take_texts(struct connector *c, struct error *err)
     c->headers = json_object_get(c->manifest, "headers");
     int rc = auth_check(c->auth, c, &c->has_token, err);
     if (rc == 0)
-        rc = phrase_check(c->url, "/url", c, &c->names, err);
+        rc = fill_check(c->url, "/url", c, &c->names, err);
     if (rc == 0)
         rc = connector_check_texts(c, c->headers, "/headers", &c->names, err);
     if (rc == 0)
-        rc = phrase_check(c->place, "/place", c, &of_place, err);
+        rc = fill_check(c->place, "/place", c, &of_place, err);
     if (rc == 0 && of_place)
         rc = manifest_wrong(err, "/place", "is wanted, and may name options only");
     if (rc == 0 && c->signature && !connector_has_option(c, c->signature))

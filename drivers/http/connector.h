@@ -4,8 +4,9 @@
  * - "name": the driver's; a-z, 0-9, "_" and "-"
  * - "summary": one line; "readme": lines of Markdown; "sources": where its facts come from
  * - "connection": options of connections/NAME.json, "destination": those of "destination" in
- *   config.json: {"token": {"type": "string|integer|boolean|enum|secret", "required": true,
- *   "default": "text", "choices": ["a"], "help": "…"}}
+ *   config.json: {"token": {"type": "string|integer|boolean|enum|secret|json", "required":
+ *   true, "default": "text", "choices": ["a"], "help": "…"}}; with "phrase": true its texts
+ *   name mapped fields in braces, see base/phrase.h. "nulls" is an option of every destination
  * - "url": text, begins every call's address: "{base_url}/v2", "{@token:/instance_url}"
  * - "place": text, names the account; "url" when it is missing
  * - "auth": who calls, see auth.h
@@ -28,10 +29,12 @@
  *   the only field of the identifier: {"@object": "contacts", "@identifier": "Id"}
  * - "refuse": "why this cannot be done": said when a sync that would need it is defined; beside
  *   it stand "for" and "when" alone
+ * - "url": text, instead of that above
  * - "method": POST when it is missing
  * - "path": text, encoded for an address, "" when it is missing
  * - "query": {"name": text}; one that names an option that is not set is left out
- * - "headers": beside those above; "answer": instead of that above
+ * - "headers": beside those above; "answer": instead of that above; or "exceptions": rules
+ *   before those of its "when"
  * - "type": Content-Type, "application/json" when it is missing
  * - "body": template of JSON, see body.h; none: an empty body
  * - "form": {"name": text or template of JSON}, instead of "body": the body is a form
@@ -39,13 +42,13 @@
  * - "lines": true: the body is written for each row alone, a line each
  * - "gzip": true or false: instead of that above
  * - "nulls": "null" (the default), "omit", "empty"
- * - "strings", "changed_only": see body.h
+ * - "strings", "changed_only", "markup": see body.h
  * - "repeatable": the peer knows a change again by what the body or a header says of it; true
  *   for upsert, update and delete unless it says false
  * - "rows", "bytes": of a call, at most (1 row; 1 MiB, before it is packed); a single row may
  *   be larger. Of each operation apart: deletes of one row do not make upserts of one row
  *
- * For texts see phrase.h. Modes follow from the operations: mirror wants upsert and delete,
+ * For texts see fill.h. Modes follow from the operations: mirror wants upsert and delete,
  * full upsert or insert.
  */
 #pragma once
@@ -60,9 +63,9 @@
 
 struct connector_call {
     unsigned operations; /* 1 << enum operation */
-    unsigned names;      /* of its texts and the connector's: enum phrase_names */
-    const json_t *when, *query, *headers, *body, *form;
-    const char *method, *path, *type, *refuse;
+    unsigned names;      /* of its texts and the connector's: enum fill_names */
+    const json_t *when, *query, *headers, *body, *form, *markup;
+    const char *method, *url, *path, *type, *refuse;
     bool lines, strings, changed_only, repeatable, gzip;
     enum body_nulls nulls;
     size_t rows, bytes;
@@ -103,6 +106,7 @@ union connector_value {
     char *text;
     int64_t number;
     bool flag;
+    const struct option_fields *fields;
 };
 struct connector_options {
     const char *connector; /* its name */
@@ -118,6 +122,8 @@ struct connector *connector_free(struct connector *c); /* NULL-safe, returns NUL
  */
 json_t *connector_option(const struct connector *c, const struct connector_use *use,
                          const char *name);
+/* The option "nulls"; NULL: unset. */
+const struct option_fields *connector_nulls(const struct connector *c, const void *destination);
 /* Whether a "when" can be one; -EINVAL. And whether it holds (NULL: always). */
 int connector_check_when(const struct connector *c, const json_t *when, const char *where,
                          struct error *err);

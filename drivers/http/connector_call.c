@@ -4,8 +4,8 @@
 
 #include "base/cleanup.h"
 #include "http/connector_private.h"
+#include "http/fill.h"
 #include "http/manifest.h"
-#include "http/phrase.h"
 
 enum { CALLS_MAX = 64 };
 
@@ -56,7 +56,7 @@ connector_check_texts(const struct connector *c, const json_t *object, const cha
         const char *text = json_string_value(value);
         struct manifest_place place;
         const char *at = manifest_below(&place, where, name);
-        int rc = text ? phrase_check(text, at, c, names, err)
+        int rc = text ? fill_check(text, at, c, names, err)
                       : manifest_wrong(err, at, "must be a string");
         if (rc < 0)
             return rc;
@@ -79,13 +79,45 @@ check_form(const struct connector *c, const json_t *form, const char *where, uns
         const char *at = manifest_below(&place, where, name);
         int rc = 0;
         if (json_is_string(value))
-            rc = phrase_check(json_string_value(value), at, c, names, err);
+            rc = fill_check(json_string_value(value), at, c, names, err);
         else if (!json_is_object(value) && !json_is_array(value))
             rc = manifest_wrong(err, at, "must be a string, an object or an array");
         if (rc < 0)
             return rc;
     }
     return 0;
+}
+
+/* The rules above with the call's own before them. */
+static int
+take_exceptions(const json_t *above, const json_t *exceptions, const char *where,
+                struct answer_rules **ret, struct error *err)
+{
+    json_t *all = above ? json_copy((json_t *)(uintptr_t)above) : json_object();
+    json_t *when = json_array();
+    bool good = all && when && json_array_extend(when, (json_t *)(uintptr_t)exceptions) == 0;
+    const json_t *rest = json_object_get(above, "when");
+    if (good && rest)
+        good = json_array_extend(when, (json_t *)(uintptr_t)rest) == 0;
+    good = good && json_object_set(all, "when", when) == 0;
+    json_decref(when);
+    int rc = good ? answer_compile(all, ret, err) : no_memory(err);
+    json_decref(all);
+    return rc < 0 ? error_wrap(err, "%s", where) : rc;
+}
+
+static int
+take_answers(const struct connector *c, const json_t *object, const char *where,
+             struct connector_call *call, struct error *err)
+{
+    const json_t *exceptions = json_object_get(object, "exceptions");
+    const json_t *answer = json_object_get(object, "answer");
+    if (exceptions && (answer || !json_is_array(exceptions)))
+        return manifest_wrong(err, where, "\"exceptions\" is an array, beside no \"answer\"");
+    if (exceptions)
+        return take_exceptions(json_object_get(c->manifest, "answer"), exceptions, where,
+                               &call->answer, err);
+    return answer ? connector_take_answer(object, where, &call->answer, err) : 0;
 }
 
 static int
@@ -96,6 +128,9 @@ take_objects(const struct connector *c, const json_t *object, const char *where,
     call->query = json_object_get(object, "query");
     call->headers = json_object_get(object, "headers");
     call->body = json_object_get(object, "body");
+    call->markup = json_object_get(object, "markup");
+    if (call->markup && !json_is_array(call->markup))
+        return manifest_wrong(err, where, "\"markup\" must be an array of members' names");
     call->form = json_object_get(object, "form");
     struct manifest_place at;
     int rc = connector_check_when(c, call->when, where, err);
@@ -126,9 +161,13 @@ take_texts(const struct connector *c, const json_t *object, const char *where,
         rc = manifest_text(object, where, "type", &call->type, err);
     if (rc == 0)
         rc = manifest_text(object, where, "refuse", &call->refuse, err);
-    struct manifest_place at;
     if (rc == 0)
-        rc = phrase_check(call->path, manifest_below(&at, where, "path"), c, &call->names, err);
+        rc = manifest_text(object, where, "url", &call->url, err);
+    struct manifest_place at;
+    if (rc == 0 && call->url)
+        rc = fill_check(call->url, manifest_below(&at, where, "url"), c, &call->names, err);
+    if (rc == 0)
+        rc = fill_check(call->path, manifest_below(&at, where, "path"), c, &call->names, err);
     if (rc == 0 &&
         (!*call->method || call->method[strspn(call->method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")]))
         rc = manifest_wrong(err, where, "\"method\" must be capital letters");
@@ -176,9 +215,9 @@ static int
 check_rows(const struct connector *c, const json_t *object, const char *where,
            const struct connector_call *call, struct error *err)
 {
-    bool all = call->lines || call->names & PHRASE_ROWS || body_has_rows(call->body) ||
+    bool all = call->lines || call->names & FILL_ROWS || body_has_rows(call->body) ||
                body_has_rows(call->form);
-    if (call->rows > 1 && call->names & PHRASE_ROW)
+    if (call->rows > 1 && call->names & FILL_ROW)
         return manifest_wrong(err, where,
                               "names one row in its address or headers, so \"rows\" "
                               "is 1");
@@ -186,7 +225,7 @@ check_rows(const struct connector *c, const json_t *object, const char *where,
         return manifest_wrong(err, where,
                               "\"rows\" is more than 1, but only one is sent: \"@rows\", "
                               "\"lines\" or {@keys} send all");
-    if (call->names & PHRASE_TOKEN && !c->has_token)
+    if (call->names & FILL_TOKEN && !c->has_token)
         return manifest_wrong(err, where, "{@token:…} wants an \"auth\" by oauth2");
     if (call->gzip && c->signature)
         return manifest_wrong(err, where, "a body that is signed is not packed");
@@ -202,9 +241,10 @@ take_call(const struct connector *c, const json_t *object, const char *where,
           struct connector_call *call, struct error *err)
 {
     static const char *const known[] = {
-        "for",   "when",         "method",     "path",  "query",  "headers", "answer",
-        "type",  "body",         "form",       "lines", "nulls",  "strings", "rows",
-        "bytes", "changed_only", "repeatable", "gzip",  "refuse", NULL};
+        "for",     "when",   "method",     "path",         "query",      "headers",
+        "answer",  "type",   "body",       "form",         "lines",      "nulls",
+        "strings", "rows",   "bytes",      "changed_only", "repeatable", "gzip",
+        "url",     "markup", "exceptions", "refuse",       NULL};
     call->names = c->names;
     call->gzip = c->gzip;
     int rc = manifest_members(object, where, known, err);
@@ -220,9 +260,7 @@ take_call(const struct connector *c, const json_t *object, const char *where,
         rc = take_sizes(object, where, call, err);
     if (rc == 0)
         rc = check_rows(c, object, where, call, err);
-    if (rc == 0 && json_object_get(object, "answer"))
-        rc = connector_take_answer(object, where, &call->answer, err);
-    return rc;
+    return rc == 0 ? take_answers(c, object, where, call, err) : rc;
 }
 
 int
@@ -324,5 +362,5 @@ names_object(const json_t *value)
 bool
 connector_wants_object(const struct connector *c, const struct connector_call *call)
 {
-    return call->names & PHRASE_OBJECT || names_object(call->body) || names_object(call->form);
+    return call->names & FILL_OBJECT || names_object(call->body) || names_object(call->form);
 }

@@ -32,14 +32,13 @@ static int
 take_option(struct connector *c, const json_t *object, const char *where, struct option *o,
             struct error *err)
 {
-    static const char *const known[] = {"type", "required", "default", "choices", "help", NULL};
-    static const char *const types[] = {[OPT_STRING] = "string",
-                                        [OPT_BOOL] = "boolean",
-                                        [OPT_INT] = "integer",
-                                        [OPT_ENUM] = "enum",
-                                        [OPT_SECRET] = "secret"};
+    static const char *const known[] = {"type", "required", "default", "choices",
+                                        "help", "phrase",   NULL};
+    static const char *const types[] = {
+        [OPT_STRING] = "string", [OPT_BOOL] = "boolean",  [OPT_INT] = "integer",
+        [OPT_ENUM] = "enum",     [OPT_SECRET] = "secret", [OPT_JSON] = "json"};
     int type = OPT_STRING;
-    bool required = false;
+    bool required = false, phrase = false;
     int rc = manifest_members(object, where, known, err);
     if (rc == 0)
         rc = manifest_word(object, where, "type", types, sizeof types / sizeof *types, &type,
@@ -47,13 +46,17 @@ take_option(struct connector *c, const json_t *object, const char *where, struct
     if (rc == 0)
         rc = manifest_bool(object, where, "required", &required, err);
     if (rc == 0)
+        rc = manifest_bool(object, where, "phrase", &phrase, err);
+    if (rc == 0)
         rc = manifest_text(object, where, "default", &o->default_text, err);
     if (rc == 0)
         rc = manifest_text(object, where, "help", &o->help, err);
     if (rc < 0)
         return rc;
     o->type = (enum option_type)type;
-    o->flags = required ? OPTION_REQUIRED : 0;
+    o->flags = (required ? OPTION_REQUIRED : 0) | (phrase ? OPTION_PHRASE : 0);
+    if (phrase && type != OPT_STRING && type != OPT_JSON)
+        return manifest_wrong(err, where, "only a string or json is a \"phrase\"");
     if (!o->help)
         return manifest_wrong(err, where, "wants \"help\"");
     if (type == OPT_ENUM) {
@@ -74,7 +77,8 @@ connector_take_options(struct connector *c, const char *member, const struct opt
     snprintf(where, sizeof where, "/%s", member);
     if (object && (!json_is_object(object) || json_object_size(object) > OPTIONS_MAX))
         return manifest_wrong(err, where, "must be an object of at most 64 options");
-    size_t all = json_object_size(object) + 2;
+    bool destination = strcmp(member, "destination") == 0;
+    size_t all = json_object_size(object) + 3;
     struct option *table = arena_alloc(&c->arena, all * sizeof *table);
     if (!table)
         return no_memory(err);
@@ -94,6 +98,15 @@ connector_take_options(struct connector *c, const char *member, const struct opt
         int rc = take_option(c, value, where, &table[n], err);
         if (rc < 0)
             return rc;
+        n++;
+    }
+    if (destination) {
+        table[n] = (struct option){.name = "nulls",
+                                   .type = OPT_FIELDS,
+                                   .choices = "null|omit|empty",
+                                   .offset = offsetof(struct connector_options, values[n - 1]),
+                                   .help = "how a field's NULL is sent, where it is not as the "
+                                           "connector sends them"};
         n++;
     }
     *ret = table;
@@ -116,6 +129,10 @@ option_json(const void *options, const struct option *o)
         return json_boolean(v->flag);
     case OPT_INT:
         return json_integer(v->number);
+    case OPT_JSON:
+        return v->text ? json_loads(v->text, JSON_DECODE_ANY, NULL) : NULL;
+    case OPT_FIELDS:
+        return NULL;
     default:
         return v->text ? json_string(v->text) : NULL;
     }
@@ -142,4 +159,13 @@ connector_has_option(const struct connector *c, const char *name)
             if (o->type != OPT_FIXED && strcmp(o->name, name) == 0)
                 return true;
     return false;
+}
+
+const struct option_fields *
+connector_nulls(const struct connector *c, const void *destination)
+{
+    for (const struct option *o = c->driver.dest_options; destination && o->name; o++)
+        if (o->type == OPT_FIELDS)
+            return value_at(destination, o)->fields;
+    return NULL;
 }

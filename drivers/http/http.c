@@ -10,7 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/vec.h"
-#include "http/phrase.h"
+#include "http/fill.h"
 #include "http/way.h"
 
 enum { OPERATIONS = OP_DELETE + 1 };
@@ -66,11 +66,11 @@ unknown(struct error *err)
 static int
 place(const void *connection, struct buf *out, struct error *err)
 {
-    const struct phrase_values v = {.connector = find(connection),
-                                    .use = {.connection = connection}};
+    const struct fill_values v = {.connector = find(connection),
+                                  .use = {.connection = connection}};
     if (!v.connector)
         return unknown(err);
-    int rc = phrase_plain(v.connector->place, &v, out, err);
+    int rc = fill_plain(v.connector->place, &v, out, err);
     return rc < 0 ? rc : 0;
 }
 
@@ -344,6 +344,7 @@ dest_cancel(void *handle)
 static void
 set_hooks(struct driver *d)
 {
+    d->traits = TRAIT_NESTED;
     d->place = place;
     d->dest_check = dest_check;
     d->dest_open = dest_open;

@@ -7,9 +7,9 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "http/fill.h"
 #include "http/form.h"
 #include "http/gzip.h"
-#include "http/phrase.h"
 #include "http/sign.h"
 
 enum {
@@ -28,7 +28,7 @@ struct part {
 
 struct way {
     struct way_settings set;
-    struct phrase_values values; /* but for the call */
+    struct fill_values values; /* but for the call */
     const struct connector_call *call;
     struct body *body; /* NULL: none */
     struct part form[FORM_MAX];
@@ -58,12 +58,39 @@ body_option(void *arg, const char *name)
     return value && json_array_append_new(o->kept, value) == 0 ? value : NULL;
 }
 
+static enum body_nulls
+null_policy(const char *word)
+{
+    return strcmp(word, "omit") == 0    ? NULLS_OMIT
+           : strcmp(word, "empty") == 0 ? NULLS_EMPTY
+                                        : NULLS_NULL;
+}
+
+/* Of each field, as the call and the user's "nulls" say. NULL: memory is out. */
+static unsigned char *
+field_nulls(const struct way *w)
+{
+    const struct target *t = w->set.target;
+    const struct option_fields *set = connector_nulls(w->set.connector, w->set.use.destination);
+    unsigned char *nulls = malloc(t->nfields + 1);
+    for (size_t i = 0; nulls && i < t->nfields; i++) {
+        nulls[i] = (unsigned char)w->call->nulls;
+        for (size_t j = 0; set && j < set->n; j++)
+            if (strcmp(set->fields[j], t->fields[i].name) == 0)
+                nulls[i] = (unsigned char)null_policy(set->words[j]);
+    }
+    return nulls;
+}
+
 static int
 open_body(const struct way *w, const json_t *template, struct body **ret, struct error *err)
 {
     struct body_options o = {w, json_array()};
-    if (!o.kept)
+    AUTO_FREE unsigned char *nulls = field_nulls(w);
+    if (!o.kept || !nulls) {
+        json_decref(o.kept);
         return no_memory(err);
+    }
     const struct target *t = w->set.target;
     const struct body_settings settings = {
         .fields = t->fields,
@@ -72,6 +99,8 @@ open_body(const struct way *w, const json_t *template, struct body **ret, struct
         .nkey = t->nkey,
         .object = t->object,
         .nulls = w->call->nulls,
+        .field_nulls = nulls,
+        .markup = w->call->markup,
         .strings = w->call->strings,
         .changed_only = w->call->changed_only,
         .option = body_option,
@@ -103,8 +132,7 @@ open_form(struct way *w, struct error *err)
 /* ---- addresses ---- */
 
 static int
-add_query(const struct phrase_values *v, const json_t *query, struct buf *out,
-          struct error *err)
+add_query(const struct fill_values *v, const json_t *query, struct buf *out, struct error *err)
 {
     AUTO_BUF struct buf pairs = BUF_INIT(ADDRESS_MAX);
     const char *name;
@@ -112,7 +140,7 @@ add_query(const struct phrase_values *v, const json_t *query, struct buf *out,
     json_object_foreach((json_t *)(uintptr_t)query, name, value)
     {
         AUTO_BUF struct buf text = BUF_INIT(ADDRESS_MAX);
-        int rc = phrase_plain(json_string_value(value), v, &text, err);
+        int rc = fill_plain(json_string_value(value), v, &text, err);
         if (rc < 0)
             return rc;
         if (rc == 0)
@@ -126,18 +154,19 @@ add_query(const struct phrase_values *v, const json_t *query, struct buf *out,
 }
 
 static int
-write_address(const struct way *w, const struct phrase_values *v, struct request *r,
+write_address(const struct way *w, const struct fill_values *v, struct request *r,
               struct error *err)
 {
     r->address.max = ADDRESS_MAX;
     buf_clear(&r->address);
-    int rc = phrase_plain(w->set.connector->url, v, &r->address, err);
+    const char *start = w->call->url ? w->call->url : w->set.connector->url;
+    int rc = fill_plain(start, v, &r->address, err);
     if (rc == 0)
-        rc = phrase_path(w->call->path, v, &r->address, err);
-    if (rc == PHRASE_UNSET)
+        rc = fill_path(w->call->path, v, &r->address, err);
+    if (rc == FILL_UNSET)
         return error_set(err, ERR_CONFIG, EINVAL,
-                         "the address \"%s%s\" wants something that is not set",
-                         w->set.connector->url, w->call->path);
+                         "the address \"%s%s\" wants something that is not set", start,
+                         w->call->path);
     if (rc == 0)
         rc = add_query(v, w->call->query, &r->address, err);
     if (rc < 0)
@@ -185,14 +214,14 @@ end_line(struct request *r, struct error *err)
 
 static int
 add_header(struct request *r, const char *name, const char *template,
-           const struct phrase_values *v, struct error *err)
+           const struct fill_values *v, struct error *err)
 {
     size_t before = r->lines.n;
     int rc = begin_line(r, err);
     buf_addf(&r->lines, "%s: ", name);
     if (rc == 0)
-        rc = phrase_plain(template, v, &r->lines, err);
-    if (rc == PHRASE_UNSET) {
+        rc = fill_plain(template, v, &r->lines, err);
+    if (rc == FILL_UNSET) {
         r->lines.n = before;
         r->nlines--;
         return 0;
@@ -201,7 +230,7 @@ add_header(struct request *r, const char *name, const char *template,
 }
 
 static int
-add_headers(struct request *r, const json_t *headers, const struct phrase_values *v,
+add_headers(struct request *r, const json_t *headers, const struct fill_values *v,
             struct error *err)
 {
     const char *name;
@@ -276,7 +305,7 @@ add_line(struct request *r, const char *line, struct error *err)
 }
 
 static int
-write_headers(const struct way *w, const struct phrase_values *v, struct request *r,
+write_headers(const struct way *w, const struct fill_values *v, struct request *r,
               struct error *err)
 {
     int rc = 0;
@@ -324,11 +353,11 @@ write_json(struct body *b, const struct call *call, struct buf *out, struct erro
 }
 
 static int
-write_part(const struct part *part, const struct phrase_values *v, struct buf *out,
+write_part(const struct part *part, const struct fill_values *v, struct buf *out,
            struct error *err)
 {
     AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
-    int rc = part->text ? phrase_plain(part->text, v, &text, err)
+    int rc = part->text ? fill_plain(part->text, v, &text, err)
                         : write_json(part->body, v->call, &text, err);
     if (rc == 0)
         form_add(out, part->name, buf_str(&text));
@@ -336,7 +365,7 @@ write_part(const struct part *part, const struct phrase_values *v, struct buf *o
 }
 
 static int
-write_body(const struct way *w, const struct phrase_values *v, struct request *r,
+write_body(const struct way *w, const struct fill_values *v, struct request *r,
            struct error *err)
 {
     const struct connector_call *c = w->call;
@@ -367,7 +396,7 @@ write_body(const struct way *w, const struct phrase_values *v, struct request *r
 static int
 try_texts(const struct way *w, struct error *err)
 {
-    if (w->call->names & (PHRASE_ROW | PHRASE_ROWS | PHRASE_TOKEN))
+    if (w->call->names & (FILL_ROW | FILL_ROWS | FILL_TOKEN))
         return 0;
     struct request r = {.lines = BUF_INIT(LINES_MAX)};
     int rc = write_address(w, &w->values, &r, err);
@@ -390,7 +419,7 @@ way_open(const struct way_settings *settings, const struct connector_call *call,
         return no_memory(err);
     w->set = *settings;
     w->call = call;
-    w->values = (struct phrase_values){
+    w->values = (struct fill_values){
         .connector = settings->connector, .use = settings->use, .nkey = settings->target->nkey};
     int rc = call->body ? open_body(w, call->body, &w->body, err) : open_form(w, err);
     if (rc == 0 && call->gzip && !(w->gzip = gzip_create()))
@@ -438,7 +467,7 @@ int
 way_write(struct way *w, const struct call *call, const atomic_bool *cancelled,
           struct request *r, struct error *err)
 {
-    struct phrase_values v = w->values;
+    struct fill_values v = w->values;
     v.call = call;
     r->nlines = 0;
     r->lines.max = LINES_MAX;

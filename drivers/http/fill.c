@@ -1,5 +1,5 @@
-/* Text templates: see phrase.h. */
-#include "http/phrase.h"
+/* Text templates: see fill.h. */
+#include "http/fill.h"
 
 #include <stdlib.h>
 
@@ -89,13 +89,13 @@ parse_name(struct str s)
 }
 
 int
-phrase_check(const char *template, const char *where, const struct connector *c,
-             unsigned *names, struct error *err)
+fill_check(const char *template, const char *where, const struct connector *c, unsigned *names,
+           struct error *err)
 {
     static const unsigned of_kind[] = {
-        [NAME_OBJECT] = PHRASE_OBJECT, [NAME_IDENTIFIER] = PHRASE_IDENTIFIER,
-        [NAME_KEY] = PHRASE_ROW,       [NAME_KEYS] = PHRASE_ROWS,
-        [NAME_IDENTITY] = PHRASE_ROW,  [NAME_TOKEN] = PHRASE_TOKEN};
+        [NAME_OBJECT] = FILL_OBJECT, [NAME_IDENTIFIER] = FILL_IDENTIFIER,
+        [NAME_KEY] = FILL_ROW,       [NAME_KEYS] = FILL_ROWS,
+        [NAME_IDENTITY] = FILL_ROW,  [NAME_TOKEN] = FILL_TOKEN};
     struct piece piece;
     while (next_piece(&template, &piece)) {
         struct name n = piece.name ? parse_name(piece.text) : (struct name){.kind = NAME_NONE};
@@ -122,7 +122,7 @@ static int
 add_json(const json_t *value, struct buf *out)
 {
     if (!value || json_is_null(value))
-        return PHRASE_UNSET;
+        return FILL_UNSET;
     if (json_is_string(value)) {
         buf_add(out, json_string_value(value), json_string_length(value));
         return 0;
@@ -134,7 +134,7 @@ add_json(const json_t *value, struct buf *out)
 }
 
 static int
-add_option(const struct phrase_values *v, const char *name, struct buf *out)
+add_option(const struct fill_values *v, const char *name, struct buf *out)
 {
     json_t *value = connector_option(v->connector, &v->use, name);
     int rc = add_json(value, out);
@@ -146,11 +146,11 @@ static int
 add_text(const char *text, struct buf *out)
 {
     buf_adds(out, text ? text : "");
-    return text ? 0 : PHRASE_UNSET;
+    return text ? 0 : FILL_UNSET;
 }
 
 static void
-add_key(const struct phrase_values *v, const struct change *c, struct buf *out)
+add_key(const struct fill_values *v, const struct change *c, struct buf *out)
 {
     for (size_t i = 0; i < v->nkey; i++) {
         if (i)
@@ -160,7 +160,7 @@ add_key(const struct phrase_values *v, const struct change *c, struct buf *out)
 }
 
 static int
-add_keys(const struct phrase_values *v, struct buf *out, struct error *err)
+add_keys(const struct fill_values *v, struct buf *out, struct error *err)
 {
     for (size_t i = 0; i < v->call->batch.n; i++) {
         if (i)
@@ -184,8 +184,7 @@ add_identity(const unsigned char identity[32], size_t digits, struct buf *out)
 }
 
 static int
-add_value(const struct phrase_values *v, const struct name *n, struct buf *out,
-          struct error *err)
+add_value(const struct fill_values *v, const struct name *n, struct buf *out, struct error *err)
 {
     switch (n->kind) {
     case NAME_NONE:
@@ -202,7 +201,7 @@ add_value(const struct phrase_values *v, const struct name *n, struct buf *out,
         break;
     }
     if (!v->call || v->call->batch.n == 0)
-        return PHRASE_UNSET;
+        return FILL_UNSET;
     if (n->kind == NAME_KEYS)
         return add_keys(v, out, err);
     if (n->kind == NAME_KEY)
@@ -220,8 +219,8 @@ no_room(const struct buf *b, struct error *err)
 }
 
 int
-phrase_plain(const char *template, const struct phrase_values *v, struct buf *out,
-             struct error *err)
+fill_plain(const char *template, const struct fill_values *v, struct buf *out,
+           struct error *err)
 {
     struct piece piece;
     int rc = 0;
@@ -280,7 +279,7 @@ path_literal(struct path *p, struct str text, struct error *err)
 }
 
 static int
-path_value(struct path *p, struct str name, const struct phrase_values *v, struct error *err)
+path_value(struct path *p, struct str name, const struct fill_values *v, struct error *err)
 {
     struct name n = parse_name(name);
     AUTO_BUF struct buf raw = BUF_INIT(p->out->max);
@@ -295,8 +294,7 @@ path_value(struct path *p, struct str name, const struct phrase_values *v, struc
 }
 
 int
-phrase_path(const char *template, const struct phrase_values *v, struct buf *out,
-            struct error *err)
+fill_path(const char *template, const struct fill_values *v, struct buf *out, struct error *err)
 {
     struct path p = {.out = out, .segment = out->n};
     struct piece piece;

@@ -1,5 +1,5 @@
 /* Text templates, with values that want to be more than values. */
-#include "http/phrase.h"
+#include "http/fill.h"
 
 #include "unit/tap.h"
 
@@ -27,10 +27,10 @@ static const struct value keys[][2] = {
 static const struct change changes[] = {{.key = keys[0]}, {.key = keys[1]}, {.key = keys[2]}};
 static const unsigned char identities[3][32] = {{0xab, 0xcd, 0xef, 1, 2, 3, 4, 5}};
 
-static struct phrase_values
+static struct fill_values
 values(const struct call *call, size_t nkey)
 {
-    return (struct phrase_values){
+    return (struct fill_values){
         .connector = connector, .use = {.connection = &options}, .call = call, .nkey = nkey};
 }
 
@@ -38,7 +38,7 @@ static const char *
 result(int rc, enum error_kind kind)
 {
     CHECK(err.kind == kind && (rc < 0) == (kind != ERR_NONE));
-    return rc < 0 ? err.text : rc == PHRASE_UNSET ? "(unset)" : buf_z(&out);
+    return rc < 0 ? err.text : rc == FILL_UNSET ? "(unset)" : buf_z(&out);
 }
 
 /* What follows an address's host, with that id. */
@@ -46,18 +46,18 @@ static const char *
 expand(const char *template, const char *id, enum error_kind kind)
 {
     options.head.values[0].text = (char *)(uintptr_t)id;
-    const struct phrase_values v = values(NULL, 0);
+    const struct fill_values v = values(NULL, 0);
     error_clear(&err);
     buf_clear(&out);
-    return result(phrase_path(template, &v, &out, &err), kind);
+    return result(fill_path(template, &v, &out, &err), kind);
 }
 
 static const char *
-plain(const char *template, const struct phrase_values *v, enum error_kind kind)
+plain(const char *template, const struct fill_values *v, enum error_kind kind)
 {
     error_clear(&err);
     buf_clear(&out);
-    return result(phrase_plain(template, v, &out, &err), kind);
+    return result(fill_plain(template, v, &out, &err), kind);
 }
 
 /* "OK", or what is wrong with it. */
@@ -66,7 +66,7 @@ check(const char *template, unsigned wanted)
 {
     unsigned names = 0;
     error_clear(&err);
-    int rc = phrase_check(template, "/path", connector, &names, &err);
+    int rc = fill_check(template, "/path", connector, &names, &err);
     CHECK(rc < 0 || names == wanted);
     return rc < 0 ? err.text : "OK";
 }
@@ -91,11 +91,11 @@ test_checks(void)
     "; known: the options, @object, @identifier, @key, @keys, @identity:N (16 to 64), "        \
     "@token:/pointer"
     CHECK_TEXT(check("/{id}{{x}", 0), "OK");
-    CHECK_TEXT(check("{@key}/{@identity:16}", PHRASE_ROW), "OK");
+    CHECK_TEXT(check("{@key}/{@identity:16}", FILL_ROW), "OK");
     CHECK_TEXT(
-        check("{@keys}{@object}{@identifier}", PHRASE_ROWS | PHRASE_OBJECT | PHRASE_IDENTIFIER),
+        check("{@keys}{@object}{@identifier}", FILL_ROWS | FILL_OBJECT | FILL_IDENTIFIER),
         "OK");
-    CHECK_TEXT(check("{@token:/a/b}", PHRASE_TOKEN), "OK");
+    CHECK_TEXT(check("{@token:/a/b}", FILL_TOKEN), "OK");
     CHECK_TEXT(check("/a/{no}", 0), "/path: nothing is called \"no\"" KNOWN);
     CHECK_TEXT(check("/a/{i}", 0), "/path: nothing is called \"i\"" KNOWN);
     CHECK_TEXT(check("{@identity:65}", 0), "/path: nothing is called \"@identity:65\"" KNOWN);
@@ -134,7 +134,7 @@ static void
 test_rows(void)
 {
     struct call call = {.batch = {.changes = changes, .n = 2}, .identities = identities};
-    struct phrase_values v = values(&call, 2);
+    struct fill_values v = values(&call, 2);
     CHECK_TEXT(plain("{@key}", &v, ERR_NONE), "a b|7");
     CHECK_TEXT(plain("{@keys}", &v, ERR_NONE), "a b|7,c|8");
     CHECK_TEXT(plain("i-{@identity:16}", &v, ERR_NONE), "i-abcdef0102030405");

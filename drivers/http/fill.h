@@ -23,17 +23,17 @@
 #include "driver.h"
 #include "http/connector.h"
 
-enum phrase_names {
-    PHRASE_ROW = 1, /* one row */
-    PHRASE_ROWS = 2,
-    PHRASE_TOKEN = 4,
-    PHRASE_OBJECT = 8,
-    PHRASE_IDENTIFIER = 16,
+enum fill_names {
+    FILL_ROW = 1, /* one row */
+    FILL_ROWS = 2,
+    FILL_TOKEN = 4,
+    FILL_OBJECT = 8,
+    FILL_IDENTIFIER = 16,
 };
-enum { PHRASE_UNSET = 1 };
+enum { FILL_UNSET = 1 };
 
 /* What is at hand to stand for names; NULL: nothing is. */
-struct phrase_values {
+struct fill_values {
     const struct connector *connector;
     struct connector_use use;
     const struct call *call;
@@ -43,12 +43,12 @@ struct phrase_values {
 
 /* Whether it is a template of options that the connector has; adds to *names what else it
  * names. -EINVAL: "WHERE: …". */
-int phrase_check(const char *template, const char *where, const struct connector *c,
-                 unsigned *names, struct error *err);
-/* Appends the text, its values as they are. 0; PHRASE_UNSET when something that it names is not
+int fill_check(const char *template, const char *where, const struct connector *c,
+               unsigned *names, struct error *err);
+/* Appends the text, its values as they are. 0; FILL_UNSET when something that it names is not
  * there (what is appended is then of no use); negative. */
-int phrase_plain(const char *template, const struct phrase_values *v, struct buf *out,
-                 struct error *err);
+int fill_plain(const char *template, const struct fill_values *v, struct buf *out,
+               struct error *err);
 /* The same for what follows the host in an address: values are percent-encoded. */
-int phrase_path(const char *template, const struct phrase_values *v, struct buf *out,
-                struct error *err);
+int fill_path(const char *template, const struct fill_values *v, struct buf *out,
+              struct error *err);
