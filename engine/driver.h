@@ -320,6 +320,9 @@ struct driver {
     int (*check)(const void *connection, struct error *err);
     /* MAY: what the tables cannot say about a destination's options in config.json. */
     int (*dest_check)(const void *options, enum sync_type type, struct error *err);
+    /* MAY: what they cannot say about a sync as a whole: whether the mode can be carried out
+     * with this object, these fields (without types) and this identifier. */
+    int (*dest_judge)(const struct target *target, struct error *err);
     /* A destination MUST: a text for the place that a connection points to (server and
      * database, file, account), never a secret, nor how it is reached or by whom. Where it
      * changes, what was delivered stands somewhere else: every row is due again. Asks nobody.
@@ -342,10 +345,6 @@ struct driver {
     void (*source_cancel)(void *handle);
 
     /* A destination MUST have place, open, write and close. */
-    /* MAY: what the tables cannot say of a destination in a definition: its mode, object,
-     * options, fields and identifier. Fields have no types yet, secrets no values. Asks nobody.
-     */
-    int (*dest_check)(const void *connection, const struct target *target, struct error *err);
     int (*dest_open)(const void *connection, const struct target *target, void **ret,
                      struct error *err);
     /* MAY: the object's columns; n = 0 and 0 when it does not exist yet. */

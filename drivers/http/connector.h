@@ -132,6 +132,8 @@ bool connector_fits(const struct connector *c, const json_t *when,
 /* The call for an operation; NULL: none. */
 const struct connector_call *connector_call_for(const struct connector *c, enum operation op,
                                                 const struct connector_use *use);
+/* Whether some call for it depends on the connection. */
+bool connector_may_call(const struct connector *c, enum operation op);
 /* Whether that call names the object. */
 bool connector_wants_object(const struct connector *c, const struct connector_call *call);
 /* Fills the windows of the pace. */

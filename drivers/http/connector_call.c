@@ -345,6 +345,17 @@ connector_call_for(const struct connector *c, enum operation op,
     return NULL;
 }
 
+bool
+connector_may_call(const struct connector *c, enum operation op)
+{
+    for (size_t i = 0; i < c->ncalls; i++)
+        for (const struct option *o = c->driver.options;
+             c->calls[i].operations & 1u << op && o->name; o++)
+            if (json_object_get(c->calls[i].when, o->name))
+                return true;
+    return false;
+}
+
 static bool
 names_object(const json_t *value)
 {

@@ -97,6 +97,8 @@ find_call(const struct connector *c, const struct connector_use *use, enum opera
         return 0;
     if (*ret)
         return error_set(err, ERR_CONFIG, EINVAL, "%s", (*ret)->refuse);
+    if (!use->connection && connector_may_call(c, op))
+        return 0;
     return error_set(err, ERR_CONFIG, EINVAL, "%s cannot do this in mode %s", c->driver.name,
                      mode_name(t->mode));
 }
@@ -124,12 +126,13 @@ find_calls(const struct connector *c, const struct connector_use *use, const str
     return rc;
 }
 
+/* Nothing is known of the connection. */
 static int
-dest_check(const void *connection, const struct target *target, struct error *err)
+dest_judge(const struct target *target, struct error *err)
 {
-    const struct connector *c = find(connection);
+    const struct connector *c = target->options ? find(target->options) : NULL;
     const struct connector_call *calls[OPERATIONS];
-    const struct connector_use use = use_of(connection, target);
+    const struct connector_use use = use_of(NULL, target);
     return c ? find_calls(c, &use, target, calls, err) : unknown(err);
 }
 
@@ -346,7 +349,7 @@ set_hooks(struct driver *d)
 {
     d->traits = TRAIT_NESTED;
     d->place = place;
-    d->dest_check = dest_check;
+    d->dest_judge = dest_judge;
     d->dest_open = dest_open;
     d->dest_limits = dest_limits;
     d->dest_call = dest_call;
