@@ -33,7 +33,7 @@ struct plan_record {
 enum run_outcome {
     RUN_ACTIVE,
     RUN_SUCCEEDED,
-    RUN_PARTIAL, /* some rows were rejected, the rest delivered */
+    RUN_PARTIAL, /* some rows were rejected or not sent, the rest delivered */
     RUN_FAILED,
     RUN_CANCELLED,
     RUN_HELD,       /* a guard stopped it before anything was sent */
@@ -47,7 +47,7 @@ const char *run_outcome_name(enum run_outcome outcome);
 struct sync_totals {
     uint64_t runs[RUN_OUTCOMES];
     uint64_t inserts, updates, deletes, foreign; /* offered to the destination */
-    uint64_t delivered, rejected, dropped, unchanged, held_back, retried;
+    uint64_t delivered, rejected, not_sent, dropped, unchanged, held_back, retried;
 };
 
 /* How far a sync's schedule was followed: see scheduler.h. Stored beside the rest of the
@@ -77,6 +77,7 @@ struct sync_record {
     int64_t model_rows;    /* of the model at the last run that read it; -1 unknown */
     uint64_t rejected_run; /* whose rejected file is the current one; 0: none */
     uint64_t rejected_rows;
+    uint64_t unsent_run; /* whose file says which rows it did not come to; 0: there are none */
     struct plan_record *plan;        /* NULL: none */
     struct schedule_record schedule; /* written by ledger_store_schedule alone */
     struct sync_totals totals;
@@ -93,6 +94,7 @@ struct run_record {
     struct diff_counts counts;
     uint64_t inserts, updates, deletes, foreign; /* offered to the destination */
     uint64_t delivered, rejected, dropped;
+    uint64_t not_sent;     /* since it stopped: error says why */
     uint64_t left_out;     /* of the plan that was approved, by hand */
     const char *error;     /* or NULL */
     const char *plan;      /* id, for approve and held */

@@ -75,7 +75,7 @@ struct run {
     bool guessed;         /* …as far as it has looked */
     int dirfd;            /* this sync's directory */
     struct state state;
-    struct chg *previous_rejected;
+    struct chg *previous_rejected, *previous_unsent;
     struct run_record record;
     bool numbered; /* it has a number in the ledger */
     int log_fd;

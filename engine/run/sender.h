@@ -17,7 +17,8 @@ struct sender_settings {
     const char *pace;  /* names the account that limits are of */
     enum mode mode;
     const struct chg_meta *meta;
-    int dirfd; /* for the verdicts' sorter, and the journal */
+    uint64_t due_run; /* in which the changes became due that do not say it themselves */
+    int dirfd;        /* for the verdicts' sorter, and the journal */
     const char
         *journal; /* its name, where the destination is one of calls; NULL: none is kept */
     const atomic_bool *cancelled;

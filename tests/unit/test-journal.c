@@ -26,7 +26,7 @@ take(void *arg, uint64_t seq, const struct outcome *o, struct error *err)
 static const char *
 read_back(void)
 {
-    struct error err = ERROR_INIT;
+    static struct error err;
     buf_clear(&said);
     return journal_read(dir, "journal", MEMORY, take, NULL, &err) == 0 ? buf_z(&said)
                                                                        : err.text;
