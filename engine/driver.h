@@ -260,8 +260,8 @@ struct call_answer {
 
 enum driver_traits {
     /* Nothing is applied before dest_commit, then all of it at once. To a destination without
-     * it the engine sends a mirror or an insert only when the whole model was read and no guard
-     * holds it. */
+     * it the engine sends a mirror only when the whole model was read and no guard holds it;
+     * an insert too, unless it is made by calls. */
     TRAIT_ATOMIC = 1,
 };
 

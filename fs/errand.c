@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -21,38 +22,11 @@ enum { PACKET_MAX = 8192, LISTING = 65536 };
 struct errands {
     char *point;
     pthread_mutex_t lock; /* one errand at a time */
-    int socket;           /* to the child; -1: none */
+    int socket;           /* to the child */
     pid_t child;
 };
 
-struct errands *
-errands_create(const char *point)
-{
-    struct errands *e = calloc(1, sizeof *e);
-    if (!e)
-        return NULL;
-    pthread_mutex_init(&e->lock, NULL);
-    e->socket = -1;
-    e->point = strdup(point);
-    return e->point ? e : errands_free(e);
-}
-
-struct errands *
-errands_free(struct errands *e)
-{
-    if (!e)
-        return NULL;
-    if (e->socket >= 0)
-        close(e->socket);
-    while (e->child && waitpid(e->child, NULL, 0) < 0 && errno == EINTR) {
-    }
-    pthread_mutex_destroy(&e->lock);
-    free(e->point);
-    free(e);
-    return NULL;
-}
-
-/* ---- the child; only calls that are safe in that of a process with threads ---- */
+/* ---- the child ---- */
 
 static void
 list_again_and_again(int dir)
@@ -84,6 +58,9 @@ serve(int parent)
 {
     static char packet[PACKET_MAX];
     prctl(PR_SET_NAME, "retlfs-errand"); /* as ps(1) and killall(1) see it */
+    sigset_t all;
+    sigfillset(&all); /* it ends when the daemon has, and not before */
+    sigprocmask(SIG_BLOCK, &all, NULL);
     if (parent > 0)
         close_range(0, (unsigned)parent - 1, 0);
     close_range((unsigned)parent + 1, ~0U, 0);
@@ -101,21 +78,63 @@ serve(int parent)
 
 /* ---- the daemon ---- */
 
-int
-errands_start(struct errands *e)
+static int
+start_child(int *socket, pid_t *child)
 {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
         return -errno;
-    e->socket = ends[0];
-    pid_t pid = fork();
-    if (pid == 0)
+    *child = fork();
+    if (*child == 0)
         serve(ends[1]);
-    int r = pid < 0 ? -errno : 0;
+    int r = *child < 0 ? -errno : 0;
     close(ends[1]);
-    if (r == 0)
-        e->child = pid;
+    if (r < 0)
+        close(ends[0]);
+    *socket = ends[0];
     return r;
+}
+
+static void
+end_child(int socket, pid_t child)
+{
+    close(socket);
+    while (waitpid(child, NULL, 0) < 0 && errno == EINTR) {
+    }
+}
+
+int
+errands_start(const char *point, struct errands **ret)
+{
+    int socket = -1;
+    pid_t child = 0;
+    int r = start_child(&socket, &child);
+    if (r < 0)
+        return r;
+    struct errands *e = calloc(1, sizeof *e);
+    char *copy = strdup(point);
+    if (!e || !copy) {
+        free(e);
+        free(copy);
+        end_child(socket, child);
+        return -ENOMEM;
+    }
+    *e = (struct errands){.point = copy, .socket = socket, .child = child};
+    pthread_mutex_init(&e->lock, NULL);
+    *ret = e;
+    return 0;
+}
+
+struct errands *
+errands_free(struct errands *e)
+{
+    if (!e)
+        return NULL;
+    end_child(e->socket, e->child);
+    pthread_mutex_destroy(&e->lock);
+    free(e->point);
+    free(e);
+    return NULL;
 }
 
 static void

@@ -13,9 +13,9 @@
 
 struct errands;
 
-/* point: the absolute path of the mount; copied. NULL when memory is out. */
-struct errands *errands_create(const char *point);
-int errands_start(struct errands *e); /* -errno */
+/* point: the absolute path of the mount; copied. To be called while we have opened nothing yet
+ * and have one thread: the child keeps a copy of whatever is there. 0 or -errno. */
+int errands_start(const char *point, struct errands **ret);
 
 /* Both return when it is done, or has failed, which is nobody's trouble. To be called with no
  * lock held: each comes back to us as requests. dir: of the mount, without a slash before it.
@@ -28,5 +28,6 @@ void errands_list(struct errands *e, struct str dir);
 
 /* Is this the process that does it? Of a mount that is served. */
 bool errands_runs(const struct errands *e, pid_t pid);
-/* To be called when the mount is gone: waits for the child. NULL-safe, returns NULL. */
+/* To be called when the mount is gone, or never was: waits for the child. NULL-safe, returns
+ * NULL. */
 struct errands *errands_free(struct errands *e);

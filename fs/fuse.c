@@ -33,8 +33,7 @@ struct mount {
     struct fuse_session *fuse;
     struct fs fs;
     bool mounted;
-    const char *mountpoint; /* borrowed from who opened it */
-    sigset_t signals;       /* as they were before mount_open */
+    sigset_t signals; /* as they were before mount_open */
     void (*ready)(void *arg);
     void *ready_arg;
 };
@@ -648,7 +647,7 @@ mount_open(const struct mount_settings *settings, struct mount **ret, struct err
         return error_set(err, ERR_INTERNAL, EIO, "could not mount on %s", settings->mountpoint);
     }
     s->mounted = true;
-    s->mountpoint = settings->mountpoint;
+    s->fs.errands = settings->errands;
     s->fs.uid = getuid();
     s->fs.gid = getgid();
     s->fs.state_dir = settings->state_dir;
@@ -681,10 +680,9 @@ start(struct mount *s, struct error *err)
 {
     struct fs *fs = &s->fs;
     fs->triggers = triggers_create(fs->engine, &request_ops);
-    fs->errands = errands_create(s->mountpoint);
     fs->watch = watch_create(fs);
     fs->forget = forget_create(fs);
-    if (!fs->triggers || !fs->errands || !fs->watch || !fs->forget)
+    if (!fs->triggers || !fs->watch || !fs->forget)
         return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
     engine_on_change(fs->engine, on_change, fs);
     int r = engine_start(fs->engine, err);
@@ -692,13 +690,11 @@ start(struct mount *s, struct error *err)
         return r;
     r = triggers_start(fs->triggers);
     if (r == 0)
-        r = errands_start(fs->errands);
-    if (r == 0)
         r = watch_start(fs->watch);
     if (r == 0)
         r = forget_start(fs->forget);
     if (r < 0)
-        return error_set_errno(err, ERR_INTERNAL, -r, "could not start a thread or process");
+        return error_set_errno(err, ERR_INTERNAL, -r, "could not start a thread");
     return 0;
 }
 
@@ -727,7 +723,6 @@ stop(struct mount *s)
     engine_close(fs->engine);
     fs->triggers = triggers_free(fs->triggers);
     fs->watch = watch_free(fs->watch);
-    fs->errands = errands_free(fs->errands);
 }
 
 int

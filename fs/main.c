@@ -25,6 +25,7 @@
 #include "define/define.h"
 #include "driver.h"
 #include "engine.h"
+#include "errand.h"
 #include "mount.h"
 #include "options.h"
 
@@ -232,7 +233,7 @@ open_engine(const struct options *o, struct engine **ret, struct error *err)
 }
 
 static int
-serve(const struct options *o, const char *mountpoint, int pipe)
+serve_with(const struct options *o, const char *mountpoint, int pipe, struct errands *errands)
 {
     struct error err = ERROR_INIT;
     struct engine *engine = NULL;
@@ -244,6 +245,7 @@ serve(const struct options *o, const char *mountpoint, int pipe)
         .mountpoint = mountpoint,
         .options = buf_z(&o->mount),
         .state_dir = o->state_dir,
+        .errands = errands,
         .debug = o->debug,
     };
     if (mount_open(&settings, &session, &err) < 0) {
@@ -258,6 +260,20 @@ serve(const struct options *o, const char *mountpoint, int pipe)
         return EXIT_FAILURE;
     }
     return EXIT_SUCCESS;
+}
+
+static int
+serve(const struct options *o, const char *mountpoint, int pipe)
+{
+    struct errands *errands = NULL;
+    int r = errands_start(mountpoint, &errands);
+    if (r < 0) {
+        log_error("could not start a process: %s", strerror(-r));
+        return EXIT_FAILURE;
+    }
+    r = serve_with(o, mountpoint, pipe, errands);
+    errands_free(errands);
+    return r;
 }
 
 /* The caller's side: ends when the mount is served, or with the daemon's exit status. */

@@ -5,6 +5,7 @@
 
 #include "engine.h"
 
+struct errands;
 struct mount;
 
 struct mount_settings {
@@ -12,6 +13,7 @@ struct mount_settings {
     const char *mountpoint;
     const char *options; /* "allow_other,ro": left for the kernel and libfuse; may be "" */
     const char *state_dir;
+    struct errands *errands; /* of this mount point; outlives the mount */
     bool debug;
 };
 

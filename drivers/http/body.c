@@ -1,4 +1,4 @@
-/* Templates: see body.h. A compiled template is a list of steps, done one after the other. */
+/* From a template to steps: see body.h. */
 #include "http/body.h"
 
 #include <stdio.h>
@@ -6,42 +6,9 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "base/vec.h"
+#include "http/body_private.h"
 
-enum { DEPTH_MAX = 32, NUMBERS_MAX = 1000 };
-
-enum step_kind {
-    STEP_TEXT, /* a value, as it is written */
-    STEP_OPEN, /* { or [; written with the first thing in it if it is `lazy` */
-    STEP_CLOSE,
-    STEP_NAME, /* of the next value: text is "name": */
-    STEP_FIELD,
-    STEP_KEY,
-    STEP_KEY_TEXT,
-    STEP_IDENTITY,
-    STEP_INDEX,
-    STEP_ROWS, /* the steps up to `end` for each row */
-};
-
-struct step {
-    enum step_kind kind;
-    struct str text;
-    size_t
-        field; /* STEP_FIELD; STEP_IDENTITY: digits; STEP_ROWS: the step after its last one */
-    char bracket; /* STEP_OPEN */
-    bool lazy;
-    bool in_record; /* the field stands for "@record": changed_only is about it */
-};
-
-struct body {
-    VEC(struct step) steps;
-    struct arena arena;
-    struct value *before; /* of the row at hand */
-    struct body_settings set;
-    size_t *key;
-};
-
-/* ---- compiling ---- */
+enum { NUMBERS_MAX = 1000 };
 
 struct compiler {
     struct body *body;
@@ -207,7 +174,7 @@ add_below(struct compiler *c, struct path *paths, size_t n, struct place at)
 static int
 add_members(struct compiler *c, struct path *paths, size_t n, struct place at)
 {
-    if (at.depth > DEPTH_MAX)
+    if (at.depth > BODY_DEPTH_MAX)
         return name_clash(c, paths[0].field, "is nested too deep");
     size_t expected = 0, number;
     while (n > 0) {
@@ -310,6 +277,30 @@ add_identity(struct compiler *c, const json_t *value)
 }
 
 static int
+add_object_name(struct compiler *c, const json_t *value)
+{
+    if (!json_is_true(value))
+        return wrong(c, "an action that takes nothing is true");
+    if (!c->set->object)
+        return wrong(c, "the destination names no object");
+    AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
+    json_quote(&text, c->set->object, strlen(c->set->object));
+    return add_text(c, STEP_TEXT, &text);
+}
+
+static int
+add_now(struct compiler *c, const json_t *value)
+{
+    static const char *const units[] = {
+        [NOW_SECONDS] = "seconds", [NOW_MILLISECONDS] = "milliseconds", [NOW_ISO] = "iso"};
+    const char *word = json_string_value(value);
+    for (size_t i = 0; word && i < sizeof units / sizeof *units; i++)
+        if (strcmp(units[i], word) == 0)
+            return add(c, (struct step){.kind = STEP_NOW, .field = i});
+    return wrong(c, "\"@now\" is \"seconds\", \"milliseconds\" or \"iso\"");
+}
+
+static int
 add_plain(struct compiler *c, enum step_kind kind, const json_t *value)
 {
     return json_is_true(value) ? add(c, (struct step){.kind = kind})
@@ -323,6 +314,10 @@ add_action(struct compiler *c, const char *name, const json_t *value, int depth)
         return add_rows(c, value, depth);
     if (strcmp(name, "@option") == 0)
         return add_option(c, value);
+    if (strcmp(name, "@object") == 0)
+        return add_object_name(c, value);
+    if (strcmp(name, "@now") == 0)
+        return add_now(c, value);
     if (!c->in_rows)
         return wrong(c, "no row here");
     if (strcmp(name, "@field") == 0)
@@ -337,7 +332,7 @@ add_action(struct compiler *c, const char *name, const json_t *value, int depth)
         if (strcmp(name, plain[i].name) == 0)
             return add_plain(c, plain[i].kind, value);
     return wrong(c, "no such action; known: @rows @field @key @key_text @identity @index "
-                    "@option, and the member @record");
+                    "@option @object @now, and the member @record");
 }
 
 /* ---- JSON of the template ---- */
@@ -386,7 +381,7 @@ add_array(struct compiler *c, const json_t *array, int depth)
 static int
 add_value(struct compiler *c, const json_t *value, int depth)
 {
-    if (depth > DEPTH_MAX)
+    if (depth > BODY_DEPTH_MAX)
         return wrong(c, "nested too deep");
     if (json_is_array(value))
         return add_array(c, value, depth);
@@ -441,6 +436,7 @@ body_compile(const json_t *template, const struct body_settings *settings, struc
     b->set.key = b->key;
     b->set.fields = NULL;
     b->set.option = NULL;
+    b->set.object = NULL;
     *ret = b;
     return 0;
 }
@@ -454,227 +450,4 @@ body_free(struct body *b)
     arena_done(&b->arena);
     free(b);
     return NULL;
-}
-
-/* ---- writing ---- */
-
-/* An object or array that is open; `written`: its bracket is. */
-struct level {
-    char bracket;
-    bool written, any;
-    struct str name; /* waits for the bracket, or for the next value */
-};
-
-struct writer {
-    struct body *body;
-    struct buf *out;
-    const struct change *change;
-    const unsigned char *identity;
-    size_t index;
-    bool compares; /* body->before is the row's */
-    struct level levels[2 * DEPTH_MAX + 4];
-    size_t depth;
-};
-
-/* A comma after what came before, and the name. */
-static void
-separate(struct writer *w, struct level *l)
-{
-    if (l->any)
-        buf_addc(w->out, ',');
-    l->any = l->bracket != '\0';
-    if (l->name.p)
-        buf_add(w->out, l->name.p, l->name.n);
-    l->name.p = NULL;
-}
-
-/* Before a value: first the brackets around it that are not written yet. */
-static void
-begin_value(struct writer *w)
-{
-    size_t written = w->depth;
-    while (!w->levels[written].written)
-        written--;
-    for (size_t i = written; i < w->depth; i++) {
-        separate(w, &w->levels[i]);
-        buf_addc(w->out, w->levels[i + 1].bracket);
-        w->levels[i + 1].written = true;
-    }
-    separate(w, &w->levels[w->depth]);
-}
-
-static void
-drop_name(struct writer *w)
-{
-    w->levels[w->depth].name.p = NULL;
-}
-
-static void
-open_level(struct writer *w, const struct step *s)
-{
-    if (!s->lazy)
-        begin_value(w);
-    w->levels[++w->depth] = (struct level){.bracket = s->bracket, .written = !s->lazy};
-    if (!s->lazy)
-        buf_addc(w->out, s->bracket);
-}
-
-static void
-close_level(struct writer *w)
-{
-    struct level *l = &w->levels[w->depth--];
-    if (l->written)
-        buf_addc(w->out, l->bracket == '{' ? '}' : ']');
-    else
-        drop_name(w);
-}
-
-static void
-write_json(struct writer *w, const struct value *v)
-{
-    bool quoted = w->body->set.strings && (v->type == V_INT || v->type == V_BOOL ||
-                                           v->type == V_DECIMAL || v->type == V_FLOAT);
-    if (quoted)
-        buf_addc(w->out, '"');
-    value_json(w->out, v);
-    if (quoted)
-        buf_addc(w->out, '"');
-}
-
-static void
-write_field(struct writer *w, const struct step *s)
-{
-    static const struct value null = {.type = V_NULL};
-    const struct value *v = w->change->after ? &w->change->after[s->field] : &null;
-    const struct body_settings *set = &w->body->set;
-    bool in_object = w->levels[w->depth].bracket == '{';
-    bool same = s->in_record && set->changed_only && w->compares &&
-                value_equal(v, &w->body->before[s->field]);
-    if ((v->type == V_NULL && set->nulls == NULLS_OMIT && in_object) || same) {
-        drop_name(w);
-        return;
-    }
-    begin_value(w);
-    if (v->type == V_NULL && set->nulls == NULLS_EMPTY)
-        buf_add(w->out, "\"\"", 2);
-    else
-        write_json(w, v);
-}
-
-static void
-write_key(struct writer *w)
-{
-    size_t n = w->body->set.nkey;
-    begin_value(w);
-    if (n != 1)
-        buf_addc(w->out, '[');
-    for (size_t i = 0; i < n; i++) {
-        if (i)
-            buf_addc(w->out, ',');
-        write_json(w, &w->change->key[i]);
-    }
-    if (n != 1)
-        buf_addc(w->out, ']');
-}
-
-static void
-write_key_text(struct writer *w)
-{
-    AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
-    for (size_t i = 0; i < w->body->set.nkey; i++) {
-        const struct value *v = &w->change->key[i];
-        if (i)
-            buf_addc(&text, '|');
-        buf_add(&text, v->p ? v->p : "", v->n);
-    }
-    begin_value(w);
-    json_quote(w->out, buf_z(&text), text.n);
-    w->out->failed |= text.failed;
-}
-
-static void
-write_identity(struct writer *w, size_t digits)
-{
-    static const char hex[] = "0123456789abcdef";
-    begin_value(w);
-    buf_addc(w->out, '"');
-    for (size_t i = 0; i < digits; i++)
-        buf_addc(w->out, hex[w->identity[i / 2] >> (i % 2 ? 0 : 4) & 15]);
-    buf_addc(w->out, '"');
-}
-
-static void
-do_step(struct writer *w, const struct step *s)
-{
-    switch (s->kind) {
-    case STEP_TEXT:
-        begin_value(w);
-        buf_add(w->out, s->text.p, s->text.n);
-        return;
-    case STEP_OPEN:
-        open_level(w, s);
-        return;
-    case STEP_CLOSE:
-        close_level(w);
-        return;
-    case STEP_NAME:
-        w->levels[w->depth].name = s->text;
-        return;
-    case STEP_FIELD:
-        write_field(w, s);
-        return;
-    case STEP_KEY:
-        write_key(w);
-        return;
-    case STEP_KEY_TEXT:
-        write_key_text(w);
-        return;
-    case STEP_IDENTITY:
-        write_identity(w, s->field);
-        return;
-    case STEP_INDEX:
-        begin_value(w);
-        buf_add_int(w->out, (int64_t)w->index);
-        return;
-    case STEP_ROWS:
-        return; /* body_write's */
-    }
-}
-
-/* Takes a row in hand; false: its delivered record is damaged. */
-static bool
-take_row(struct writer *w, const struct change *change, const unsigned char *identity,
-         size_t index)
-{
-    struct body *b = w->body;
-    w->change = change;
-    w->identity = identity;
-    w->index = index;
-    w->compares = b->set.changed_only && change->before.n > 0;
-    return !w->compares || record_unpack(change->before, b->before, b->set.nfields);
-}
-
-bool
-body_write(struct body *b, const struct change *changes, size_t n,
-           const unsigned char (*identities)[32], struct buf *out)
-{
-    struct writer w = {.body = b, .out = out};
-    bool good = n == 0 || take_row(&w, &changes[0], identities[0], 0);
-    w.levels[0].written = true;
-    for (size_t i = 0; good && i < b->steps.n; i++) {
-        const struct step *s = &b->steps.p[i];
-        if (s->kind != STEP_ROWS) {
-            do_step(&w, s);
-            continue;
-        }
-        open_level(&w, &(struct step){.bracket = '['});
-        for (size_t row = 0; good && row < n; row++) {
-            good = take_row(&w, &changes[row], identities[row], row);
-            for (size_t j = i + 1; good && j < s->field; j++)
-                do_step(&w, &b->steps.p[j]);
-        }
-        close_level(&w);
-        i = s->field - 1;
-    }
-    return good && !out->failed;
 }

@@ -13,6 +13,9 @@
  *   {"@identity": N}        what names this change over retries and restarts, N hex digits
  *   {"@index": true}        the row's number in its batch, from 0
  *   {"@option": "token"}    an option of the connection or the destination, as it is typed
+ *   {"@object": true}       the object that the destination names
+ *   {"@now": "iso"}         the time of this attempt: "seconds" or "milliseconds" since 1970 as
+ *                           numbers, or "iso", as in "2026-11-21T04:33:52Z"
  *   "@record": "all"        as a member: the row's mapped fields are members here; "rest": but
  *                           for those of the identifier
  *
@@ -37,6 +40,7 @@ struct body_settings {
     size_t nfields;
     const size_t *key; /* indices into fields */
     size_t nkey;
+    const char *object; /* NULL: it names none */
     enum body_nulls nulls;
     bool strings;      /* numbers and booleans as strings */
     bool changed_only; /* "@record" leaves out what stands at the destination already */
@@ -53,7 +57,7 @@ int body_compile(const json_t *template, const struct body_settings *settings,
                  struct body **ret, struct error *err);
 struct body *body_free(struct body *b); /* NULL-safe, returns NULL */
 /* Appends the JSON for the changes. What has "@rows" nowhere is of the first one alone.
- * identities: of each change, 32 bytes. False: a delivered record is damaged (out->failed tells
- * memory). */
+ * identities: of each change, 32 bytes; n: at least one. False: a delivered record is damaged
+ * (out->failed tells memory). */
 bool body_write(struct body *b, const struct change *changes, size_t n,
                 const unsigned char (*identities)[32], struct buf *out);

@@ -214,6 +214,7 @@ make_body(struct http_dest *d, struct way *w, const struct target *t, struct err
         .nfields = t->nfields,
         .key = t->key,
         .nkey = t->nkey,
+        .object = t->object,
         .nulls = w->call->nulls,
         .strings = w->call->strings,
         .changed_only = w->call->changed_only,

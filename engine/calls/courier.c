@@ -367,6 +367,10 @@ look_whether_to_stop(struct courier *c)
     struct error why = ERROR_INIT;
     if (cancel_check(c->set.cancelled, &why) < 0)
         stop(c, &why);
+    if (c->set.abandoned && atomic_load(c->set.abandoned)) {
+        error_set(&why, ERR_CANCELLED, ECANCELED, "the run ended before it was sent");
+        stop(c, &why);
+    }
     if (c->taken > 0 || c->refused < HOPELESS_ROWS || c->stopped)
         return;
     error_set(&why, ERR_DATA, EIO, "each of the first %d rows was refused: none was taken",

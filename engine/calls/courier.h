@@ -21,6 +21,7 @@ struct courier_settings {
     struct backoff backoff;
     uint64_t random; /* seed of the waits */
     const atomic_bool *cancelled;
+    const atomic_bool *abandoned; /* MAY: once it is set no call begins; wake it then */
     /* MAY: these rows are about to be sent. Negative: they are not, and the courier stops. */
     int (*sending)(void *arg, const struct change *changes, size_t n, struct error *err);
     /* What became of these rows; texts borrowed for the call. Never ROW_STAGED. A row that was

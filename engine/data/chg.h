@@ -114,6 +114,15 @@ int chg_finish(struct chg_writer *w, bool sync, struct chg_totals *totals, uint8
 void chg_cancel_by(struct chg_writer *w, const atomic_bool *cancelled);
 /* Frees w and removes the file. NULL-safe. */
 void chg_discard(struct chg_writer *w);
+/* What was added so far is in the kernel's hands, or (sync) on the disk, as far as chg_mend
+ * needs it. Makes blocks smaller, if it is called often. */
+int chg_flush(struct chg_writer *w, bool sync, struct error *err);
+/* Frees w and leaves the file unfinished, as a killed daemon would. NULL-safe. */
+void chg_leave(struct chg_writer *w);
+/* Finishes NAME, whose writer was cut off, with the entries whose blocks are whole, and syncs
+ * it; a finished file is left alone. Its entries must be numbered from 0, without gaps. What
+ * cannot be read as far as its fields are known is an error. */
+int chg_mend(int dirfd, const char *name, const atomic_bool *cancelled, struct error *err);
 
 /* ---- reading ---- */
 

@@ -162,6 +162,24 @@ void chg_cursor_to_block(struct chg_cursor *cur, size_t block);
 size_t chg_block_of(const struct chg *c, struct str key);
 /* Whether this is the block that the cursor has unpacked. */
 bool chg_cursor_has_block(const struct chg_cursor *cur, size_t block);
+/* Where the block lies that it has unpacked. */
+uint64_t chg_cursor_offset(const struct chg_cursor *cur);
+/* Reads the entry at cur->p, which may be the end; false: it is none. */
+bool chg_parse_entry(struct chg_cursor *cur, struct entry *e);
+/* n bytes at offset appended to *out. */
+int chg_read_piece(const struct chg *c, uint64_t offset, uint64_t n, struct buf *out,
+                   struct error *err);
+/* Uncompresses exactly n bytes, which stand at `offset` in the file, into *out. */
+int chg_unpack(const struct chg *c, ZSTD_DCtx *dctx, struct str packed, uint64_t offset,
+               uint64_t n, struct buf *out, struct error *err);
+/* Reads the header, magic to meta, and checks that it is one. */
+int chg_read_header(const struct chg *c, struct buf *header, struct error *err);
+/* The views and the meta that it tells of. */
+int chg_take_header(struct chg *c, struct str header, struct error *err);
+/* Opens the file and looks at nothing in it. */
+int chg_open_file(int dirfd, const char *name, struct chg **ret, struct error *err);
+/* What reading leaves out: the records of an entry, and its place behind the key before. */
+bool chg_plausible(const struct chg *c, const struct entry *e, struct str before);
 /* "NAME is damaged at byte OFFSET". */
 int chg_damaged(const struct chg *c, uint64_t offset, struct error *err);
 /* SHA-256 of two pieces. False: libcrypto failed. */

@@ -25,9 +25,9 @@ chg_damaged(const struct chg *c, uint64_t offset, struct error *err)
                      (unsigned long long)offset);
 }
 
-/* n bytes at offset appended to *out. */
-static int
-read_piece(const struct chg *c, uint64_t offset, uint64_t n, struct buf *out, struct error *err)
+int
+chg_read_piece(const struct chg *c, uint64_t offset, uint64_t n, struct buf *out,
+               struct error *err)
 {
     char *to = buf_room(out, n);
     if (!to)
@@ -38,11 +38,10 @@ read_piece(const struct chg *c, uint64_t offset, uint64_t n, struct buf *out, st
     return 0;
 }
 
-/* Uncompresses exactly n bytes, which stand at `offset` in the file. No four bytes of zstd
- * become more than 128 KiB, so a wild n asks for no wild memory. */
-static int
-unpack(const struct chg *c, ZSTD_DCtx *dctx, struct str packed, uint64_t offset, uint64_t n,
-       struct buf *out, struct error *err)
+/* No four bytes of zstd become more than 128 KiB, so a wild n asks for no wild memory. */
+int
+chg_unpack(const struct chg *c, ZSTD_DCtx *dctx, struct str packed, uint64_t offset, uint64_t n,
+           struct buf *out, struct error *err)
 {
     buf_clear(out);
     if (n > CHG_BLOCK_MAX || n >> 15 > packed.n)
@@ -65,17 +64,13 @@ struct footer {
     uint64_t index_offset, index_packed, index_unpacked;
 };
 
-/* Reads header and packed index, and holds them against the footer's hash. */
-static int
-read_frame(struct chg *c, struct buf *header, struct buf *packed, struct footer *ret,
-           struct error *err)
+int
+chg_read_header(const struct chg *c, struct buf *header, struct error *err)
 {
-    char head[CHG_HEADER_BYTES], foot[CHG_FOOTER_BYTES];
-    if (c->size < sizeof head + sizeof foot)
+    char head[CHG_HEADER_BYTES];
+    if (c->size < sizeof head)
         return error_set(err, ERR_INTERNAL, EIO, "\"%s\" is cut short", c->name);
-    uint64_t foot_at = c->size - sizeof foot;
-    if (file_read_at(c->fd, head, sizeof head, 0, err) < 0 ||
-        file_read_at(c->fd, foot, sizeof foot, (off_t)foot_at, err) < 0)
+    if (file_read_at(c->fd, head, sizeof head, 0, err) < 0)
         return error_wrap(err, "\"%s\"", c->name);
     if (memcmp(head, CHG_MAGIC, CHG_MAGIC_BYTES) != 0)
         return chg_damaged(c, 0, err);
@@ -84,19 +79,34 @@ read_frame(struct chg *c, struct buf *header, struct buf *packed, struct footer 
         return error_set(err, ERR_INTERNAL, EPROTONOSUPPORT,
                          "\"%s\" has format %u, this program knows %d", c->name, version,
                          CHG_VERSION);
+    uint32_t meta_n = get_u32(head + CHG_MAGIC_BYTES + 8);
+    if (meta_n > CHG_META_MAX || sizeof head + meta_n > c->size)
+        return chg_damaged(c, CHG_MAGIC_BYTES + 8, err);
+    return chg_read_piece(c, 0, sizeof head + meta_n, header, err);
+}
+
+/* Reads header and packed index, and holds them against the footer's hash. */
+static int
+read_frame(struct chg *c, struct buf *header, struct buf *packed, struct footer *ret,
+           struct error *err)
+{
+    char foot[CHG_FOOTER_BYTES];
+    if (c->size < CHG_HEADER_BYTES + sizeof foot)
+        return error_set(err, ERR_INTERNAL, EIO, "\"%s\" is cut short", c->name);
+    uint64_t foot_at = c->size - sizeof foot;
+    int rc = chg_read_header(c, header, err);
+    if (rc < 0)
+        return rc;
+    if (file_read_at(c->fd, foot, sizeof foot, (off_t)foot_at, err) < 0)
+        return error_wrap(err, "\"%s\"", c->name);
     if (memcmp(foot + 56, CHG_MAGIC, CHG_MAGIC_BYTES) != 0)
         return error_set(err, ERR_INTERNAL, EIO, "\"%s\" is cut short", c->name);
     *ret = (struct footer){get_u64(foot), get_u64(foot + 8), get_u64(foot + 16)};
-    uint32_t meta_n = get_u32(head + CHG_MAGIC_BYTES + 8);
-    if (meta_n > CHG_META_MAX || sizeof head + meta_n > foot_at)
-        return chg_damaged(c, CHG_MAGIC_BYTES + 8, err);
     if (ret->index_offset > foot_at || ret->index_packed != foot_at - ret->index_offset ||
-        ret->index_offset < sizeof head + meta_n)
+        ret->index_offset < header->n)
         return chg_damaged(c, foot_at, err);
 
-    int rc = read_piece(c, 0, sizeof head + meta_n, header, err);
-    if (rc == 0)
-        rc = read_piece(c, ret->index_offset, ret->index_packed, packed, err);
+    rc = chg_read_piece(c, ret->index_offset, ret->index_packed, packed, err);
     if (rc < 0)
         return rc;
     uint8_t hash[32];
@@ -176,10 +186,26 @@ unpack_index(struct chg *c, const struct buf *packed, const struct footer *foot,
     ZSTD_DCtx *dctx = ZSTD_createDCtx();
     if (!dctx)
         return no_memory(err);
-    int rc = unpack(c, dctx, buf_str(packed), foot->index_offset, foot->index_unpacked,
-                    &c->index, err);
+    int rc = chg_unpack(c, dctx, buf_str(packed), foot->index_offset, foot->index_unpacked,
+                        &c->index, err);
     ZSTD_freeDCtx(dctx);
     return rc;
+}
+
+int
+chg_take_header(struct chg *c, struct str header, struct error *err)
+{
+    c->views = get_u32(header.p + CHG_MAGIC_BYTES + 4);
+    c->nviews = (unsigned)__builtin_popcount(c->views);
+    struct chg_meta *meta = NULL;
+    struct str packed = {header.p + CHG_HEADER_BYTES, header.n - CHG_HEADER_BYTES};
+    int rc = chg_meta_unpack(&c->arena, packed, &meta);
+    c->meta = meta;
+    if (rc == -ENOMEM)
+        return no_memory(err);
+    return rc < 0 || c->views & ~(unsigned)CHG_VIEW_MASK
+               ? chg_damaged(c, CHG_MAGIC_BYTES + 4, err)
+               : 0;
 }
 
 static int
@@ -188,18 +214,10 @@ open_parts(struct chg *c, struct error *err)
     AUTO_BUF struct buf header = BUF_INIT(BUF_NO_MAX), packed = BUF_INIT(BUF_NO_MAX);
     struct footer foot = {0};
     int rc = read_frame(c, &header, &packed, &foot, err);
+    if (rc == 0)
+        rc = chg_take_header(c, buf_str(&header), err);
     if (rc < 0)
         return rc;
-    c->views = get_u32(header.p + CHG_MAGIC_BYTES + 4);
-    c->nviews = (unsigned)__builtin_popcount(c->views);
-    struct chg_meta *meta = NULL;
-    struct str packed_meta = {header.p + CHG_HEADER_BYTES, header.n - CHG_HEADER_BYTES};
-    rc = chg_meta_unpack(&c->arena, packed_meta, &meta);
-    c->meta = meta;
-    if (rc == -ENOMEM)
-        return no_memory(err);
-    if (rc < 0 || c->views & ~(unsigned)CHG_VIEW_MASK)
-        return chg_damaged(c, CHG_MAGIC_BYTES + 4, err);
     if (!chg_renderer_init(&c->renderer, &c->arena, c->meta))
         return no_memory(err);
     AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
@@ -215,7 +233,7 @@ open_parts(struct chg *c, struct error *err)
 }
 
 int
-chg_open(int dirfd, const char *name, struct chg **ret, struct error *err)
+chg_open_file(int dirfd, const char *name, struct chg **ret, struct error *err)
 {
     struct chg *c = calloc(1, sizeof *c);
     if (!c)
@@ -225,15 +243,27 @@ chg_open(int dirfd, const char *name, struct chg **ret, struct error *err)
     c->view_block = SIZE_MAX;
     c->fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC);
     struct stat st;
-    int rc;
+    int rc = 0;
     if (c->fd < 0 || fstat(c->fd, &st) < 0)
         rc = error_set_errno(err, ERR_INTERNAL, errno, "cannot open \"%s\"", name);
     else if (!(c->name = strdup(name)))
         rc = no_memory(err);
-    else {
+    else
         c->size = (uint64_t)st.st_size;
+    if (rc < 0)
+        chg_unref(c);
+    else
+        *ret = c;
+    return rc;
+}
+
+int
+chg_open(int dirfd, const char *name, struct chg **ret, struct error *err)
+{
+    struct chg *c = NULL;
+    int rc = chg_open_file(dirfd, name, &c, err);
+    if (rc == 0)
         rc = open_parts(c, err);
-    }
     if (rc < 0)
         chg_unref(c);
     else
@@ -363,9 +393,8 @@ chg_cursor_to_block(struct chg_cursor *cur, size_t block)
     cur->p = cur->end = NULL;
 }
 
-/* Where the block lies that is being read. */
-static uint64_t
-block_offset(const struct chg_cursor *cur)
+uint64_t
+chg_cursor_offset(const struct chg_cursor *cur)
 {
     return cur->file->blocks[cur->next_block - 1].offset;
 }
@@ -385,11 +414,11 @@ load_block(struct chg_cursor *cur, struct error *err)
     cur->at = (struct str){0};
     const struct chg_block *b = &c->blocks[block];
     buf_clear(&cur->packed);
-    int rc = read_piece(c, b->offset, b[1].offset - b->offset, &cur->packed, err);
+    int rc = chg_read_piece(c, b->offset, b[1].offset - b->offset, &cur->packed, err);
     if (rc < 0)
         return rc;
-    rc = unpack(c, cur->dctx, buf_str(&cur->packed), b->offset, b->unpacked, &cur->unpacked,
-                err);
+    rc = chg_unpack(c, cur->dctx, buf_str(&cur->packed), b->offset, b->unpacked, &cur->unpacked,
+                    err);
     if (rc < 0)
         return rc;
     cur->p = cur->unpacked.p;
@@ -410,8 +439,8 @@ get_bytes(struct chg_cursor *cur, struct str *ret)
     return true;
 }
 
-static bool
-parse_entry(struct chg_cursor *cur, struct entry *e)
+bool
+chg_parse_entry(struct chg_cursor *cur, struct entry *e)
 {
     if (cur->p >= cur->end)
         return false;
@@ -454,14 +483,14 @@ chg_next(struct chg_cursor *cur, struct entry *e, struct error *err)
     do {
         if (cur->left == 0) {
             if (cur->p != cur->end)
-                return chg_damaged(cur->file, block_offset(cur), err);
+                return chg_damaged(cur->file, chg_cursor_offset(cur), err);
             int rc = load_block(cur, err);
             if (rc <= 0)
                 return rc;
         }
         cur->left--;
-        if (!parse_entry(cur, e))
-            return chg_damaged(cur->file, block_offset(cur), err);
+        if (!chg_parse_entry(cur, e))
+            return chg_damaged(cur->file, chg_cursor_offset(cur), err);
     } while (!(CHG_OP(e->op) & cur->ops));
     return 1;
 }
@@ -527,68 +556,4 @@ chg_sample_keys(const struct chg *c, struct arena *arena, struct str *keys, size
         keys[n++] = key;
     }
     return n;
-}
-
-/* ---- checking ---- */
-
-/* What chg_next leaves out: the order, the index' first keys, the totals, the records. */
-static bool
-plausible(const struct chg *c, const struct entry *e, const struct str *before)
-{
-    const struct str records[] = {e->after, e->before};
-    for (int i = 0; i < 2; i++) {
-        if (records[i].n == 0)
-            continue;
-        const char *p = records[i].p, *end = p + records[i].n;
-        struct value v;
-        size_t n = 0;
-        while (record_next(&p, end, &v))
-            n++;
-        if (p != end || n != c->meta->nfields)
-            return false;
-    }
-    return key_compare(*before, e->key) <= 0;
-}
-
-static bool
-matches_index(const struct chg_block *b, struct str key)
-{
-    return (b->key_cut ? key.n > b->key_n : key.n == b->key_n) &&
-           (b->key_n == 0 || memcmp(key.p, b->key, b->key_n) == 0);
-}
-
-int
-chg_verify(const struct chg *c, struct error *err)
-{
-    struct chg_cursor *cur = NULL;
-    int rc = chg_cursor_open_uncounted((struct chg *)c, &cur, err);
-    if (rc < 0)
-        return rc;
-    AUTO_BUF struct buf last = BUF_INIT(BUF_NO_MAX);
-    uint64_t by_op[ENTRY_OPS] = {0};
-    struct entry e;
-    for (;;) {
-        bool first = cur->left == 0;
-        rc = chg_next(cur, &e, err);
-        if (rc <= 0)
-            break;
-        struct str before = buf_str(&last);
-        if (!plausible(c, &e, &before) ||
-            !(c->blocks[cur->next_block - 1].ops & CHG_OP(e.op)) ||
-            (first && !matches_index(&c->blocks[cur->next_block - 1], e.key))) {
-            rc = chg_damaged(c, block_offset(cur), err);
-            break;
-        }
-        by_op[e.op]++;
-        buf_clear(&last);
-        buf_add(&last, e.key.p, e.key.n);
-        if (last.failed) {
-            rc = no_memory(err);
-            break;
-        }
-    }
-    if (rc == 0 && memcmp(by_op, c->totals.by_op, sizeof by_op) != 0)
-        rc = chg_damaged(c, c->blocks[c->nblocks].offset, err);
-    chg_cursor_close(cur);
-    return rc;
 }

@@ -145,6 +145,13 @@ chg_discard(struct chg_writer *w)
         writer_free(w, true);
 }
 
+void
+chg_leave(struct chg_writer *w)
+{
+    if (w)
+        writer_free(w, false);
+}
+
 /* Compresses `bytes` into w->packed. */
 static int
 pack(struct chg_writer *w, struct str bytes, struct error *err)
@@ -342,6 +349,13 @@ chg_add(struct chg_writer *w, const struct entry *e, struct error *err)
     w->totals.entries++;
     w->totals.by_op[e->op]++;
     return w->digest ? digest_entry(w, e, err) : 0;
+}
+
+int
+chg_flush(struct chg_writer *w, bool sync, struct error *err)
+{
+    int rc = flush_block(w, err);
+    return rc == 0 && sync ? file_sync_data(w->fd, w->name, w->cancelled, err) : rc;
 }
 
 /* Totals and the sizes of the views' heads, then what flush_block gathered. */

@@ -34,6 +34,20 @@ run_count(struct run *run, const struct entry *e)
         run->new_keys++;
 }
 
+/* While the model is read. */
+static int
+begin_sending(struct run *run, struct error *err)
+{
+    int rc = 0;
+    if (run->live && run->dest_connection->driver->dest_call) {
+        run->record.cut = true; /* until it was read to its end */
+        rc = chg_flush(run->writer, true, err);
+        if (rc == 0)
+            rc = run_promise(run, err);
+    }
+    return rc < 0 ? rc : run_begin_session(run, err);
+}
+
 /* diff's emit */
 static int
 take_change(void *arg, const struct entry *e, struct error *err)
@@ -49,7 +63,7 @@ take_change(void *arg, const struct entry *e, struct error *err)
     if (rc < 0 || !(run->live || run->survey) || e->op == ENTRY_DELETE)
         return rc;
     if (!run->session) {
-        rc = run_begin_session(run, err);
+        rc = begin_sending(run, err);
         if (rc < 0)
             return rc;
     }
@@ -89,14 +103,20 @@ merge(struct run *run, const struct diff_settings *settings, const bool *shared,
     return rc;
 }
 
+bool
+run_rekeys(const struct run *run)
+{
+    return run->meta->nkey == 0 && !run->fresh && !run->why_full &&
+           rekey_needed(run->before.meta, run->meta);
+}
+
 static int
 diff(struct run *run, struct error *err)
 {
     AUTO_ARENA struct arena arena = ARENA_INIT;
     struct str hint[SPLITTERS];
     const bool *shared = NULL;
-    if (run->meta->nkey == 0 && !run->fresh && !run->why_full &&
-        rekey_needed(run->before.meta, run->meta)) {
+    if (run_rekeys(run)) {
         shared = rekey_shared(run->before.meta, run->meta, &arena);
         mapper_identify_by(run->mapper, shared);
     }
@@ -155,6 +175,7 @@ run_compare(struct run *run, struct error *err)
         rc = diff(run, err);
     if (rc < 0)
         return rc;
+    run->record.cut = false;
     chg_cancel_by(run->writer, &run->cancelled);
     rc = chg_finish(TAKE(run->writer), run->verb != VERB_PLAN, NULL, NULL, err);
     return rc < 0 ? rc : chg_open(run->dirfd, name, &run->changes, err);

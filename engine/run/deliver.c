@@ -200,7 +200,7 @@ run_deliver(struct run *run, struct error *err)
     }
     run_set_phase(run, PHASE_SENDING);
     int rc = 0;
-    if (run->spools && run->live && run->dest_connection->driver->dest_call)
+    if (run->live && run->dest_connection->driver->dest_call)
         rc = run_promise(run, err);
     if (rc == 0 && !run->session) {
         rc = run_begin_session(run, err);

@@ -67,6 +67,7 @@ write_undelivered(struct run *run, struct undelivered *u, struct error *err)
         .dirfd = run->dirfd,
         .rejected = rejected,
         .unsent = unsent,
+        .cut = run->record.cut,
         .cancelled = &run->cancelled,
     };
     return refusals_write(&refusing, &u->rejected, &u->unsent, &u->counts, err);
@@ -101,7 +102,7 @@ replaces_state(const struct run *run, const struct refused_counts *refused)
 {
     const struct diff_counts *c = &run->record.counts;
     return run->fresh || run->verb == VERB_BASELINE ||
-           (run->why_full && refused->listed + refused->unsent == 0 &&
+           (run->why_full && !run->record.cut && refused->listed + refused->unsent == 0 &&
             run->record.left_out == 0 && c->unchanged == 0 && c->held_back == 0 &&
             (c->gone == 0 || run->def->mode == MODE_MIRROR));
 }
@@ -136,17 +137,22 @@ rows_were(uint64_t n)
     return n == 1 ? "row was" : "rows were";
 }
 
-/* "3 rows were rejected: rejected/ says why", "20 rows were not sent: HTTP 401 …", or both. */
+/* What the summary of a run says that did not deliver all: "3 rows were rejected: rejected/
+ * says why", "20 rows were not sent: HTTP 401 …", or both. */
 static int
 say_undelivered(struct run *run, struct error *err)
 {
     struct run_record *r = &run->record;
     const struct error *stopped = run->session ? sender_stopped(run->sender) : NULL;
     const char *why = stopped ? stopped->text : run->cut_short;
+    if (!why)
+        why = r->cut ? "the daemon was stopped" : "the run ended before";
     AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
     if (r->not_sent)
         buf_addf(&text, "%llu %s not sent: %s", (unsigned long long)r->not_sent,
-                 rows_were(r->not_sent), why ? why : "the run ended before");
+                 rows_were(r->not_sent), why);
+    else if (r->cut)
+        buf_addf(&text, "it ended before the model was read: %s", why);
     if (r->rejected)
         buf_addf(&text, "%s%llu %s rejected: rejected/ says why", text.n ? "; " : "",
                  (unsigned long long)r->rejected, rows_were(r->rejected));
@@ -159,23 +165,25 @@ describe_after(struct run *run, const struct refused_counts *refused, struct syn
                struct error *err)
 {
     struct run_record *r = &run->record;
-    uint64_t kept = run->fresh ? 0 : r->counts.delivered;
-    if (run->verb == VERB_BASELINE)
+    uint64_t kept = r->cut ? run->before.live_rows : r->counts.delivered;
+    if (run->fresh || run->verb == VERB_BASELINE)
         kept = 0;
     after->signature = run->signature;
-    if (run->rows != VERB_RETRY || run->rekeyed) /* a full run that is due stays due */
+    bool stays_due = run->rows == VERB_RETRY || (r->cut && run->why_full);
+    if (run->fresh || run->rekeyed || !stays_due || !run->before.meta)
         after->meta = run->meta;
     after->reset = NULL;
     after->live_rows = kept + run->new_keys - refused->never_delivered - r->deletes +
                        (refused->deletes - refused->foreign);
     if (run->verb == VERB_BASELINE)
         after->live_rows = r->inserts + r->updates;
-    after->model_rows = (int64_t)r->counts.rows;
+    if (!r->cut)
+        after->model_rows = (int64_t)r->counts.rows;
     after->rejected_run = refused->listed ? r->number : 0;
     after->rejected_rows = refused->listed;
     after->unsent_run = refused->unsent ? r->number : 0;
     after->last_run = after->last_done = r->number;
-    bool whole = refused->rejected + refused->unsent == 0;
+    bool whole = refused->rejected + refused->unsent == 0 && !r->cut;
     after->last_ok = whole ? clock_now() : after->last_ok;
     after->plan = NULL;
     r->rejected = refused->rejected;

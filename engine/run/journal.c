@@ -253,13 +253,14 @@ int
 journal_read(int dirfd, const char *name, size_t memory, journal_row_fn row, void *arg,
              struct error *err)
 {
-    AUTO_CLOSE int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC);
+    int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return error_set_errno(err, ERR_INTERNAL, errno, "cannot read \"%s\"", name);
-    FILE *f = fdopen(fd, "r");
-    if (!f)
+    AUTO_FCLOSE FILE *f = fdopen(fd, "r");
+    if (!f) {
+        close(fd);
         return no_memory(err);
-    fd = -1;
+    }
     struct sorter *rows = NULL;
     int rc = sorter_create(dirfd, NULL, 0, memory, &rows, err);
     if (rc == 0)
@@ -267,6 +268,5 @@ journal_read(int dirfd, const char *name, size_t memory, journal_row_fn row, voi
     if (rc == 0)
         rc = tell(rows, row, arg, err);
     sorter_free(rows);
-    (void)fclose(f);
     return rc;
 }

@@ -33,7 +33,8 @@ struct plan_record {
 enum run_outcome {
     RUN_ACTIVE,
     RUN_SUCCEEDED,
-    RUN_PARTIAL, /* some rows were rejected or not sent, the rest delivered */
+    RUN_PARTIAL, /* some rows were rejected or not sent, or it was cut off; the rest was
+                    delivered */
     RUN_FAILED,
     RUN_CANCELLED,
     RUN_HELD,       /* a guard stopped it before anything was sent */
@@ -95,6 +96,7 @@ struct run_record {
     uint64_t inserts, updates, deletes, foreign; /* offered to the destination */
     uint64_t delivered, rejected, dropped;
     uint64_t not_sent;     /* since it stopped: error says why */
+    bool cut;              /* it ended before the model was read to its end, but had sent */
     uint64_t left_out;     /* of the plan that was approved, by hand */
     const char *error;     /* or NULL */
     const char *plan;      /* id, for approve and held */

@@ -418,6 +418,7 @@ run_record_to_json(const struct run_record *r)
     put(json, "seconds",
         r->ended ? json_real((double)(r->ended - r->started) / 1e6) : json_null());
     put_text(json, "full", r->why_full);
+    put(json, "cut", json_boolean(r->cut));
     put_numbers(json, &r->counts, count_numbers);
     put_text(json, "error", r->error);
     put_text(json, "plan", r->plan);
@@ -442,6 +443,7 @@ run_record_from_json(const json_t *json, struct arena *arena, struct run_record 
     r->verb = get_text(json, "verb", arena);
     r->mode = get_text(json, "mode", arena);
     r->why_full = get_text(json, "full", arena);
+    r->cut = json_is_true(json_object_get(json, "cut"));
     r->error = get_text(json, "error", arena);
     r->plan = get_text(json, "plan", arena);
     r->plan_verb = get_text(json, "plan_verb", arena);

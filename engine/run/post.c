@@ -17,6 +17,7 @@ struct post {
     struct courier *courier;
     struct pace *pace;
     EVP_MD_CTX *digest;
+    atomic_bool abandoned;
 };
 
 /* A block, unpacked. */
@@ -79,6 +80,7 @@ post_create(const struct post_settings *settings, struct post **ret, struct erro
         .backoff = patience,
         .random = (uint64_t)clock_monotonic(),
         .cancelled = sender->cancelled,
+        .abandoned = &p->abandoned,
         .sending = settings->journal ? note_sending : NULL,
         .told = take_fate,
         .arg = p,
@@ -200,7 +202,7 @@ int
 post_run(struct post *p, struct error *err)
 {
     int rc = 0;
-    while (rc == 0) {
+    while (rc == 0 && !atomic_load(&p->abandoned)) {
         bool ended = false;
         struct block *block = courier_active(p->courier) ? queue_try(p->set.queue, &ended)
                                                          : queue_get(p->set.queue);
@@ -220,6 +222,13 @@ post_wake(struct post *p)
     const struct sender_settings *sender = p->set.sender;
     if (sender->driver->dest_wake)
         sender->driver->dest_wake(sender->destination);
+}
+
+void
+post_abandon(struct post *p)
+{
+    atomic_store(&p->abandoned, true);
+    post_wake(p);
 }
 
 const struct error *

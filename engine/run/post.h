@@ -30,6 +30,9 @@ int post_create(const struct post_settings *settings, struct post **ret, struct 
 int post_run(struct post *p, struct error *err);
 /* Any thread, after a block was put: post_run looks for it. */
 void post_wake(struct post *p);
+/* Any thread: nothing more is to be sent; post_run returns when the calls under way have ended.
+ */
+void post_abandon(struct post *p);
 /* Why it sent no more; NULL: it sent all. */
 const struct error *post_stopped(const struct post *p);
 struct post *post_free(struct post *p); /* NULL-safe, returns NULL */

@@ -273,6 +273,20 @@ key_types_differ(const struct chg_meta *before, const struct chg_meta *now)
     return false;
 }
 
+int
+run_decide_fresh(struct run *run, struct error *err)
+{
+    const struct sync_record *before = &run->before;
+    AUTO_BUF struct buf ignored = BUF_INIT(64 * 1024); /* find_reasons tells it */
+    int rc = before->reset || !before->signature
+                 ? 1
+                 : compare_signatures(before->signature, run->signature, &ignored);
+    if (rc < 0)
+        return no_memory(err);
+    run->fresh = rc == 1 || (before->meta && key_types_differ(before->meta, run->meta));
+    return rc;
+}
+
 /* With the model's types known: whether the delivered state still counts, and the last reasons.
  */
 static int
@@ -287,20 +301,13 @@ decide_full(struct run *run, struct error *err)
     run->signature = run_signature(run->def, run->place, &run->arena);
     if (rc < 0 || !run->signature)
         return no_memory(err);
-    AUTO_BUF struct buf ignored = BUF_INIT(64 * 1024); /* why has it */
-    rc = before->reset || !before->signature
-             ? 1
-             : compare_signatures(before->signature, run->signature, &ignored);
+    rc = run_decide_fresh(run, err);
     if (rc < 0)
-        return no_memory(err);
-    run->fresh = rc == 1;
-    if (!run->fresh && before->meta) {
-        run->fresh = key_types_differ(before->meta, run->meta);
-        if (run->fresh)
-            add_reason(&why, "type of the identifier changed");
-        else if (run->def->mode != MODE_INSERT)
-            compare_types(before->meta, run->meta, &why);
-    }
+        return rc;
+    if (rc == 0 && run->fresh)
+        add_reason(&why, "type of the identifier changed");
+    else if (!run->fresh && before->meta && run->def->mode != MODE_INSERT)
+        compare_types(before->meta, run->meta, &why);
     if (run->rows == VERB_FULL)
         add_reason(&why, "asked for");
     if (why.failed && why.n == 0) /* a reason that was not told would be none */

@@ -81,7 +81,8 @@ struct join {
     struct chg_cursor *previous;
     struct entry previous_entry;
     bool more_previous;
-    struct buf seen; /* the last key of a previous rejection that was a change again */
+    bool same_fields; /* of its records and ours */
+    struct buf seen;  /* the last key of a previous rejection that was a change again */
 
     struct chg_writer *out, *unsent; /* unsent: made with the first */
     struct refused_counts *counts;
@@ -168,6 +169,17 @@ list_row(struct join *j, struct entry row, struct error *err)
 {
     row.seq = j->counts->listed++; /* its place in this file */
     return chg_add(j->out, &row, err);
+}
+
+/* A previous rejection of which this run found out nothing. */
+static int
+keep_previous(struct join *j, struct error *err)
+{
+    struct entry row = j->previous_entry;
+    if (!j->same_fields)
+        row.after = row.before = (struct str){0};
+    int rc = list_row(j, row, err);
+    return rc < 0 ? rc : next_previous(j, err);
 }
 
 static int
@@ -296,8 +308,10 @@ join_all(struct join *j, struct error *err)
         if (rc == 0)
             rc = next_early(j, err);
     }
-    while (rc == 0 && j->more_previous && (rc = cancel_check(j->set->cancelled, err)) == 0)
-        rc = pass_previous(j, err);
+    while (rc == 0 && j->more_previous && (rc = cancel_check(j->set->cancelled, err)) == 0) {
+        bool seen = str_equal(j->previous_entry.key, buf_str(&j->seen));
+        rc = j->set->cut && !seen ? keep_previous(j, err) : pass_previous(j, err);
+    }
     return rc;
 }
 
@@ -316,6 +330,8 @@ refusals_write(const struct refusing *set, struct chg **rejected, struct chg **u
 {
     sorter_cancel_by(set->early->sorter, set->cancelled);
     struct join j = {.set = set, .counts = counts};
+    j.same_fields =
+        set->previous && chg_meta_same_fields(chg_get_meta(set->previous), set->meta);
     *counts = (struct refused_counts){0};
     *rejected = *unsent = NULL;
     int rc =

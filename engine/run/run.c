@@ -106,7 +106,10 @@ end_attempt(struct run *run)
     run->sender = sender_free(run->sender);
     run->verdicts = verdicts_free(run->verdicts);
     run->refusals = refusals_free(run->refusals);
-    chg_discard(TAKE(run->writer));
+    if (run->promised) /* it names the rows that were sent */
+        chg_leave(TAKE(run->writer));
+    else
+        chg_discard(TAKE(run->writer));
     run->changes = chg_unref(run->changes);
     run->foreign = sorter_free(run->foreign);
     run->mapper = mapper_free(run->mapper);
@@ -210,8 +213,8 @@ without_left_out(struct run *run, enum rows_of of, const char *name, unsigned vi
     return rc;
 }
 
-static int
-open_previous(struct run *run, struct error *err)
+int
+run_open_previous(struct run *run, struct error *err)
 {
     char name[STATE_NAME_MAX];
     if (run->before.unsent_run) {
@@ -363,14 +366,27 @@ hold_second_creation(struct run *run)
 }
 
 /* A destination that is not atomic keeps what it was sent. A mirror may still be held once the
- * model is read, and a held run sends nothing; what an insert had sent when the source failed
- * half way would be created again by the next run; and rows of one identifier are only seen
- * side by side when the order is what it seems to be. */
+ * model is read, and a held run sends nothing; rows of one identifier are only seen side by
+ * side when the order is what it seems to be; and what was delivered is known under its new
+ * keys only when all of them are.
+ *
+ * What an insert had sent when the source failed half way must not be created again: it need
+ * not wait where a journal and the change file, which is always ahead of it, say afterwards
+ * what that was. */
 static bool
 waits_for_the_end(const struct run *run)
 {
-    return run->def->mode == MODE_MIRROR || run->def->mode == MODE_INSERT ||
-           run->def->mode == MODE_FULL || run->guessed;
+    bool insert = run->def->mode == MODE_INSERT;
+    return run->def->mode == MODE_MIRROR || run->def->mode == MODE_FULL || run->guessed ||
+           (insert && (!run->dest_connection->driver->dest_call || run_rekeys(run)));
+}
+
+/* sender's ahead: the change file names rows before any of them is sent. */
+static int
+write_ahead(void *arg, struct error *err)
+{
+    struct run *run = arg;
+    return run->writer ? chg_flush(run->writer, false, err) : 0;
 }
 
 static int
@@ -403,9 +419,11 @@ open_sender(struct run *run, struct error *err)
         .meta = run->meta,
         .due_run = run->before.last_done + 1,
         .dirfd = run->dirfd,
-        .journal = run->spools && driver->dest_call ? kept : NULL,
+        .journal = sends && driver->dest_call ? kept : NULL,
         .cancelled = &run->cancelled,
         .progress = &run->progress,
+        .ahead = run->live && driver->dest_call ? write_ahead : NULL,
+        .arg = run,
     };
     return sender_create(&settings, &run->sender, err);
 }
@@ -441,17 +459,29 @@ read_and_send(struct run *run, struct error *err)
     return run_finish(run, err);
 }
 
-/* One attempt, and a second one without the source's order if it broke its promise. */
+static void
+forget_journal(struct run *run)
+{
+    char name[STATE_NAME_MAX];
+    run_file_name(name, run->record.number, "journal");
+    unlinkat(run->dirfd, name, 0);
+}
+
+/* One attempt, and a second one without the source's order if it broke its promise. What an
+ * insert has created it must not create again: that run ends as one whose source failed, and
+ * the next one finds the broken order before it has sent anything. */
 static int
 attempt(struct run *run, struct error *err)
 {
     int rc = read_and_send(run, err);
-    if (rc < 0 && err->kind == ERR_ORDER) {
+    bool again = !(run->promised && run->def->mode == MODE_INSERT);
+    if (rc < 0 && err->kind == ERR_ORDER && again) {
         run_log(run, "%s: sorting here instead",
                 run->guessed ? "the rows are not in the order they seemed to be in"
                              : err->text);
         error_clear(err);
         end_attempt(run);
+        forget_journal(run); /* its numbers are those of another change file */
         struct run_record *r = &run->record;
         r->counts = (struct diff_counts){0};
         r->inserts = r->updates = r->deletes = r->foreign = 0;
@@ -673,7 +703,7 @@ prepare(struct run *run, struct error *err)
     if (rc == 0)
         rc = run_prepare_definition(run, err);
     if (rc == 0)
-        rc = open_previous(run, err);
+        rc = run_open_previous(run, err);
     if (rc == 0 && run->verb == VERB_APPROVE)
         rc = plan_is_current(run, err);
     if (rc == 0 && run->verb == VERB_APPROVE && run->plan_asked) {

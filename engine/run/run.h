@@ -92,6 +92,7 @@ struct run {
     struct sender *sender;
     struct verdicts *verdicts; /* of a run that is settled afterwards; else the sender's */
     const char *cut_short;     /* why, then; in arena */
+    const struct diff_counts *counted; /* what it had counted, then; NULL: nobody knows */
     struct refusals *refusals;
     struct chg_writer *writer;
     struct chg *changes; /* what is, or would be, sent */
@@ -114,6 +115,8 @@ void run_enter(struct run *run, struct run *inner);
 void run_leave(struct run *run);
 /* Opens the sync's directory: run->dirfd. */
 int run_open_directory(struct run *run, struct error *err);
+/* Opens what the run before could not deliver: run->previous_rejected and previous_unsent. */
+int run_open_previous(struct run *run, struct error *err);
 /* Counts what run->changes holds into run->record and run->new_keys. */
 int run_count_changes(struct run *run, struct error *err);
 /* 0, or ERR_CANCELLED once it was asked to stop. */
@@ -125,6 +128,11 @@ int run_go_on(const struct run *run, struct error *err);
 int run_prepare_definition(struct run *run, struct error *err);
 /* The same from run->texts, already there. */
 int run_prepare_texts(struct run *run, struct error *err);
+/* Whether the delivered state counts, once run->meta and run->signature are known: run->fresh.
+ * 1: not, and the signatures say why; 0. */
+int run_decide_fresh(struct run *run, struct error *err);
+/* Whether it will be written anew, under the keys of another mapping. */
+bool run_rekeys(const struct run *run);
 int run_open_source(struct run *run, struct error *err);
 int run_open_destination(struct run *run, struct error *err);
 void run_close_handles(struct run *run);
@@ -163,7 +171,8 @@ int run_begin_session(struct run *run, struct error *err);
  */
 int run_finish(struct run *run, struct error *err);
 /* Before calls are made, none of which can be taken back: writes down that the run has to be
- * settled, from its journal, whatever becomes of it. */
+ * settled, from its journal, whatever becomes of it. Again once the model was read to its end.
+ */
 int run_promise(struct run *run, struct error *err);
 /* Keeps run->changes as the plan that pending/ shows. */
 int run_keep_plan(struct run *run, struct error *err);

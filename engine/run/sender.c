@@ -302,11 +302,16 @@ flush_block(struct sender *s, struct error *err)
         }
         s->threaded = true;
     }
+    int rc = s->set.ahead ? s->set.ahead(s->set.arg, err) : 0;
+    if (rc < 0) {
+        queue_recycle(&s->queue, b);
+        return rc;
+    }
     queue_put(&s->queue, b);
     if (s->post)
         post_wake(s->post);
     pthread_mutex_lock(&s->lock);
-    int rc = s->error.kind == ERR_REPLAY ? 0 : s->result;
+    rc = s->error.kind == ERR_REPLAY ? 0 : s->result;
     if (rc < 0)
         *err = s->error;
     pthread_mutex_unlock(&s->lock);
@@ -388,6 +393,8 @@ sender_abort(struct sender *s)
         if (s->result == 0)
             s->result = error_set(&s->error, ERR_CANCELLED, ECANCELED, "cancelled");
         pthread_mutex_unlock(&s->lock);
+        if (s->post)
+            post_abandon(s->post);
         join(s);
     }
     if (s->session && s->set.driver->dest_abort)

@@ -17,12 +17,15 @@ struct sender_settings {
     const char *pace;  /* names the account that limits are of */
     enum mode mode;
     const struct chg_meta *meta;
-    uint64_t due_run; /* in which the changes became due that do not say it themselves */
-    int dirfd;        /* for the verdicts' sorter, and the journal */
-    const char
-        *journal; /* its name, where the destination is one of calls; NULL: none is kept */
+    uint64_t due_run;    /* in which the changes became due that do not say it themselves */
+    int dirfd;           /* for the verdicts' sorter, and the journal */
+    const char *journal; /* its name, where the destination is one of calls; else NULL */
     const atomic_bool *cancelled;
     struct progress *progress;
+    /* MAY: some of what was added is about to be sent; what is to be known of it afterwards
+     * must be written down now. Called by the thread that adds. */
+    int (*ahead)(void *arg, struct error *err);
+    void *arg;
 };
 
 struct sender;

@@ -69,14 +69,16 @@ ask_fate(struct run *run, const char *token, enum dest_fate *fate, struct error 
 
 struct reading {
     struct verdicts *verdicts;
-    uint64_t next; /* seq */
+    uint64_t next;    /* seq */
+    uint64_t end;     /* of the run's changes */
+    uint64_t unnamed; /* rows that were sent and are not among them */
 };
 
 static void
 not_sent(struct reading *r, uint64_t end)
 {
     static const struct outcome not_sent = {
-        .kind = ROW_RETRY, .code = "not_sent", .why = "the run ended before it was sent"};
+        .kind = ROW_RETRY, .code = VERDICT_NOT_SENT, .why = "the run ended before it was sent"};
     for (; r->next < end; r->next++)
         verdicts_keep(r->verdicts, r->next, &not_sent);
 }
@@ -86,6 +88,10 @@ static int
 take_row(void *arg, uint64_t seq, const struct outcome *outcome, struct error *err)
 {
     struct reading *r = arg;
+    if (seq >= r->end) {
+        r->unnamed++;
+        return 0;
+    }
     not_sent(r, seq);
     verdicts_keep(r->verdicts, seq, outcome);
     r->next = seq + 1;
@@ -100,14 +106,29 @@ read_journal(struct run *run, struct error *err)
     run->verdicts = verdicts_create(run->dirfd);
     if (!run->verdicts)
         return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-    struct reading reading = {.verdicts = run->verdicts};
+    struct reading reading = {.verdicts = run->verdicts,
+                              .end = chg_get_totals(run->changes).entries};
     /* Without one the run was cut off before its first call. */
     bool any = faccessat(run->dirfd, name, F_OK, 0) == 0;
     int rc = any ? journal_read(run->dirfd, name, JOURNAL_MEMORY, take_row, &reading, err) : 0;
     if (rc < 0)
         return rc;
-    not_sent(&reading, chg_get_totals(run->changes).entries);
+    if (reading.unnamed > 0)
+        run_log(run,
+                "%llu rows were sent, and a power failure took what says which: they may be "
+                "sent again",
+                (unsigned long long)reading.unnamed);
+    not_sent(&reading, reading.end);
     return verdicts_kept(run->verdicts, err);
+}
+
+static enum verb
+verb_of(const char *name)
+{
+    enum verb v = 0;
+    while (v < VERB_COUNT - 1 && strcmp(name ? name : "", verb_name(v)) != 0)
+        v++;
+    return v;
 }
 
 /* Ends the run as it would have ended had it gone no further. */
@@ -121,16 +142,26 @@ settle_calls(struct run *run, uint64_t number, struct error *err)
         return error_set(err, ERR_INTERNAL, EIO, "its record cannot be read");
     if (rc == 0)
         rc = run_open_directory(run, err);
+    if (rc == 0 && run->record.cut)
+        rc = chg_mend(run->dirfd, changes, &run->cancelled, err);
     if (rc == 0)
         rc = chg_open(run->dirfd, changes, &run->changes, err);
+    if (rc == 0)
+        rc = run_open_previous(run, err);
     if (rc < 0)
         return rc;
+    run->verb = verb_of(run->record.verb);
+    run->rows = run->record.plan_verb ? verb_of(run->record.plan_verb) : run->verb;
+    if (run->record.cut) /* the first change is what these were written down at */
+        run->record.counts = run->counted ? *run->counted : (struct diff_counts){0};
     run->meta = chg_meta_copy(&run->arena, chg_get_meta(run->changes));
     run->signature = run_signature(run->def, run->place, &run->arena);
     if (!run->meta || !run->signature)
         return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
     run->why_full = run->record.why_full;
-    rc = run_count_changes(run, err);
+    rc = run_decide_fresh(run, err);
+    if (rc >= 0)
+        rc = run_count_changes(run, err);
     if (rc == 0)
         rc = read_journal(run, err);
     if (rc == 0)
@@ -268,6 +299,7 @@ settle_promised(struct run *run, struct error *why)
     again.who = run->who;
     again.command = run->command;
     again.cut_short = why->text;
+    again.counted = &run->record.counts;
     int rc = ledger_load_sync(again.catalog, again.dir, &again.before, &err);
     if (rc == 0)
         rc = resolve(&again, &err);

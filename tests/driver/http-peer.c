@@ -30,18 +30,28 @@ peer_read(int fd, struct peer_request *r)
             return false;
         r->n += (size_t)n;
         r->bytes[r->n] = '\0';
-        const char *body = peer_body(r), *length = strcasestr(r->bytes, "content-length:");
-        if (!*body && !strstr(r->bytes, "\r\n\r\n"))
+        const char *end = strstr(r->bytes, "\r\n\r\n");
+        const char *length = strcasestr(r->bytes, "content-length:");
+        if (!end)
             continue;
-        if (strlen(body) >= (length ? strtoul(length + 15, NULL, 10) : 0))
+        size_t body = r->n - (size_t)(end + 4 - r->bytes);
+        if (body >= (length && length < end ? strtoul(length + 15, NULL, 10) : 0))
             return true;
     }
 }
 
 void
+peer_send(int fd, const void *bytes, size_t n)
+{
+    const char *p = bytes;
+    for (ssize_t sent; n > 0 && (sent = send(fd, p, n, MSG_NOSIGNAL)) > 0; n -= (size_t)sent)
+        p += sent;
+}
+
+void
 peer_say(int fd, const char *text)
 {
-    (void)!send(fd, text, strlen(text), MSG_NOSIGNAL);
+    peer_send(fd, text, strlen(text));
 }
 
 void

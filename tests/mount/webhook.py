@@ -26,10 +26,10 @@ class Webhook(MountTest):
         self.addCleanup(endpoint.close)
         return endpoint
 
-    def make(self, mount, endpoint, rows, connection=(), **destination):
+    def make(self, mount, endpoint, rows, connection=(), width=0, **destination):
         source = Sqlite(mount.data / (self.name + ".db"))
         source.sql("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT, city TEXT)")
-        source.fill("t", [(i, "n%d" % i, None if i % 2 else "Ulm") for i in range(rows)])
+        source.fill("t", [(i, "n%d" % i + "." * width, None if i % 2 else "Ulm") for i in range(rows)])
         mount.connect("from_" + self.name, source.connection)
         mount.connect("to_" + self.name, {"driver": "webhook", "url": endpoint.url, **dict(connection)})
         sync = mount.sync(self.name).define(
@@ -158,8 +158,9 @@ class Webhook(MountTest):
 
     # ---- cut off in the middle ----
 
-    def cut(self, how):
-        """Every row once, but for those of the calls that were under way."""
+    def cut(self, how, width):
+        """Every row once, but for those of the calls that were under way. Wide rows are more than fits between
+        reading and sending: then the model was not read to its end."""
         mount = Mount(expect=self.expect)
         self.addCleanup(mount.close)
         endpoint = self.endpoint()
@@ -168,7 +169,7 @@ class Webhook(MountTest):
         def answer(rows, number):
             slow.wait(0.02)
         endpoint.answer = answer
-        _, sync = self.make(mount, endpoint, 30000)
+        _, sync = self.make(mount, endpoint, 30000, width=width)
         sync.run("start")
         wait_for("a third of the rows", lambda: len(endpoint.taken) > 10000)
         how(mount, sync)
@@ -183,19 +184,67 @@ class Webhook(MountTest):
         self.assertLessEqual(twice, 8 * 100)  # calls under way
         self.assertGreaterEqual(first["delivered"], taken - 8 * 100)
         self.assertLessEqual(first["delivered"], taken)
+        self.assertEqual((first["outcome"], first["cut"]), ("partial", width > 0))
+        self.assertEqual(sync.summary()["cut"], False)
+        sync.run()
+        self.assertEqual(sync.summary()["unchanged"], 30000)
 
     def test_killed(self):
         def kill(mount, sync):
             mount.kill()
             mount.start()
-        self.cut(kill)
+        for width in 0, 500:
+            self.name = "killed_%d" % width
+            self.cut(kill, width)
 
     def test_cancelled(self):
         def cancel(mount, sync):
             sync.run("cancel")
             wait_for("its end", lambda: sync.state() != "running")
             self.assertIn("cancelled", sync.read("error"))
-        self.cut(cancel)
+        for width in 0, 500:
+            self.name = "cancelled_%d" % width
+            self.cut(cancel, width)
+
+    def test_a_source_that_fails_half_way(self):
+        """What was sent before is delivered, the run is an error, and the next one sends the rest."""
+        endpoint = self.endpoint()
+        source, sync = self.make(self.mount, endpoint, 20000, width=500)
+        source.sql("ALTER TABLE t ADD COLUMN n INTEGER")
+        source.sql("UPDATE t SET n = -9223372036854775808 WHERE id = 15000")
+        source.sql("ALTER TABLE t ADD COLUMN positive INTEGER AS (abs(n))")
+        sync.define(mappings=[("id", "id"), ("name", "name"), ("city", "address.city"), ("positive", "positive")])
+        self.fails(sync)
+        self.assertIn("overflow", sync.read("error"))
+        first = sync.summary()
+        self.assertEqual((first["outcome"], first["cut"]), ("partial", True))
+        self.assertIn("overflow", first["error"])
+        self.assertEqual(first["delivered"], len(endpoint.taken))
+        self.assertTrue(0 < len(endpoint.taken) < 15000)
+        delivered = [json.loads(line)["outcome"] for line in sync.read("runs/1/changes.jsonl").splitlines()].count("delivered")
+        self.assertEqual(delivered, len(endpoint.taken))
+        source.sql("UPDATE t SET n = 0 WHERE id = 15000")
+        sync.run()
+        self.assertEqual(endpoint.taken, collections.Counter(range(20000)))
+        self.assertEqual(sync.summary()["cut"], False)
+
+    def test_what_was_rejected_stays_known(self):
+        """A run that is cut off before it came to rows that were rejected leaves them so."""
+        endpoint = self.endpoint()
+        source, sync = self.make(self.mount, endpoint, 20000, width=500)
+        endpoint.answer = lambda rows, number: (400, {}, b"no") if any(r["id"] == 19999 for r in rows) else None
+        self.fails(sync)
+        self.assertEqual([r["id"]["id"] for r in self.rejected(sync)], [19999])
+        source.sql("UPDATE t SET id = id - 100000 WHERE id < 19999")  # all of them are new, and stand before it
+        endpoint.answer = lambda rows, number: (401, {}, b"who are you?") if number > 300 else None
+        sync.run("start")
+        wait_for("the first of them", lambda: sum(i < 0 for i in list(endpoint.taken)) > 1000)
+        sync.run("cancel")
+        wait_for("its end", lambda: sync.state() != "running")
+        self.assertEqual((sync.summary()["outcome"], sync.summary()["cut"]), ("partial", True))
+        rejected = {r["id"]["id"]: r for r in self.rejected(sync)}
+        self.assertIn(19999, rejected)
+        self.assertEqual((rejected[19999]["code"], rejected[19999]["tries"]), ("refused", 1))
 
     # ---- what is refused at the edit ----
 

@@ -401,7 +401,8 @@ static const struct driver fake_calls = {
     .dest_close = dest_close,
 };
 
-static const struct driver *const all_drivers[] = {&fake_source, &fake_destination, &fake_calls, NULL};
+static const struct driver *const all_drivers[] = {&fake_source, &fake_destination, &fake_calls,
+                                                   NULL};
 const struct driver *const *drivers = all_drivers;
 
 const struct driver *

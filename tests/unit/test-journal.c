@@ -27,6 +27,7 @@ static const char *
 read_back(void)
 {
     static struct error err;
+    err = (struct error)ERROR_INIT;
     buf_clear(&said);
     return journal_read(dir, "journal", MEMORY, take, NULL, &err) == 0 ? buf_z(&said)
                                                                        : err.text;

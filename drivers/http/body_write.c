@@ -1,0 +1,251 @@
+/* From changes to a body: see body.h. */
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "http/body_private.h"
+
+/* An object or array that is open; `written`: its bracket is. */
+struct level {
+    char bracket;
+    bool written, any;
+    struct str name; /* waits for the bracket, or for the next value */
+};
+
+struct writer {
+    struct body *body;
+    struct buf *out;
+    const struct change *change;
+    const unsigned char *identity;
+    size_t index;
+    bool compares; /* body->before is the row's */
+    struct level levels[2 * BODY_DEPTH_MAX + 4];
+    size_t depth;
+};
+
+/* A comma after what came before, and the name. */
+static void
+separate(struct writer *w, struct level *l)
+{
+    if (l->any)
+        buf_addc(w->out, ',');
+    l->any = l->bracket != '\0';
+    if (l->name.p)
+        buf_add(w->out, l->name.p, l->name.n);
+    l->name.p = NULL;
+}
+
+/* Before a value: first the brackets around it that are not written yet. */
+static void
+begin_value(struct writer *w)
+{
+    size_t written = w->depth;
+    while (!w->levels[written].written)
+        written--;
+    for (size_t i = written; i < w->depth; i++) {
+        separate(w, &w->levels[i]);
+        buf_addc(w->out, w->levels[i + 1].bracket);
+        w->levels[i + 1].written = true;
+    }
+    separate(w, &w->levels[w->depth]);
+}
+
+static void
+drop_name(struct writer *w)
+{
+    w->levels[w->depth].name.p = NULL;
+}
+
+static void
+open_level(struct writer *w, const struct step *s)
+{
+    if (!s->lazy)
+        begin_value(w);
+    w->levels[++w->depth] = (struct level){.bracket = s->bracket, .written = !s->lazy};
+    if (!s->lazy)
+        buf_addc(w->out, s->bracket);
+}
+
+static void
+close_level(struct writer *w)
+{
+    struct level *l = &w->levels[w->depth--];
+    if (l->written)
+        buf_addc(w->out, l->bracket == '{' ? '}' : ']');
+    else
+        drop_name(w);
+}
+
+static void
+write_json(struct writer *w, const struct value *v)
+{
+    bool quoted = w->body->set.strings && (v->type == V_INT || v->type == V_BOOL ||
+                                           v->type == V_DECIMAL || v->type == V_FLOAT);
+    if (quoted)
+        buf_addc(w->out, '"');
+    value_json(w->out, v);
+    if (quoted)
+        buf_addc(w->out, '"');
+}
+
+static void
+write_field(struct writer *w, const struct step *s)
+{
+    static const struct value null = {.type = V_NULL};
+    const struct value *v = w->change->after ? &w->change->after[s->field] : &null;
+    const struct body_settings *set = &w->body->set;
+    bool in_object = w->levels[w->depth].bracket == '{';
+    bool same = s->in_record && set->changed_only && w->compares &&
+                value_equal(v, &w->body->before[s->field]);
+    if ((v->type == V_NULL && set->nulls == NULLS_OMIT && in_object) || same) {
+        drop_name(w);
+        return;
+    }
+    begin_value(w);
+    if (v->type == V_NULL && set->nulls == NULLS_EMPTY)
+        buf_add(w->out, "\"\"", 2);
+    else
+        write_json(w, v);
+}
+
+static void
+write_key(struct writer *w)
+{
+    size_t n = w->body->set.nkey;
+    begin_value(w);
+    if (n != 1)
+        buf_addc(w->out, '[');
+    for (size_t i = 0; i < n; i++) {
+        if (i)
+            buf_addc(w->out, ',');
+        write_json(w, &w->change->key[i]);
+    }
+    if (n != 1)
+        buf_addc(w->out, ']');
+}
+
+static void
+write_key_text(struct writer *w)
+{
+    AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
+    for (size_t i = 0; i < w->body->set.nkey; i++) {
+        const struct value *v = &w->change->key[i];
+        if (i)
+            buf_addc(&text, '|');
+        buf_add(&text, v->p ? v->p : "", v->n);
+    }
+    begin_value(w);
+    json_quote(w->out, buf_z(&text), text.n);
+    w->out->failed |= text.failed;
+}
+
+static void
+write_identity(struct writer *w, size_t digits)
+{
+    static const char hex[] = "0123456789abcdef";
+    begin_value(w);
+    buf_addc(w->out, '"');
+    for (size_t i = 0; i < digits; i++)
+        buf_addc(w->out, hex[w->identity[i / 2] >> (i % 2 ? 0 : 4) & 15]);
+    buf_addc(w->out, '"');
+}
+
+/* Of this attempt. */
+static void
+write_now(struct writer *w, enum body_now unit)
+{
+    usec_t now = clock_now();
+    begin_value(w);
+    switch (unit) {
+    case NOW_SECONDS:
+        buf_add_int(w->out, now / 1000000);
+        return;
+    case NOW_MILLISECONDS:
+        buf_add_int(w->out, now / 1000);
+        return;
+    case NOW_ISO:
+        buf_addc(w->out, '"');
+        clock_format(now, w->out);
+        buf_addc(w->out, '"');
+        return;
+    }
+}
+
+static void
+do_step(struct writer *w, const struct step *s)
+{
+    switch (s->kind) {
+    case STEP_TEXT:
+        begin_value(w);
+        buf_add(w->out, s->text.p, s->text.n);
+        return;
+    case STEP_OPEN:
+        open_level(w, s);
+        return;
+    case STEP_CLOSE:
+        close_level(w);
+        return;
+    case STEP_NAME:
+        w->levels[w->depth].name = s->text;
+        return;
+    case STEP_FIELD:
+        write_field(w, s);
+        return;
+    case STEP_KEY:
+        write_key(w);
+        return;
+    case STEP_KEY_TEXT:
+        write_key_text(w);
+        return;
+    case STEP_IDENTITY:
+        write_identity(w, s->field);
+        return;
+    case STEP_INDEX:
+        begin_value(w);
+        buf_add_int(w->out, (int64_t)w->index);
+        return;
+    case STEP_NOW:
+        write_now(w, (enum body_now)s->field);
+        return;
+    case STEP_ROWS:
+        return; /* body_write's */
+    }
+}
+
+/* Takes a row in hand; false: its delivered record is damaged. */
+static bool
+take_row(struct writer *w, const struct change *change, const unsigned char *identity,
+         size_t index)
+{
+    struct body *b = w->body;
+    w->change = change;
+    w->identity = identity;
+    w->index = index;
+    w->compares = b->set.changed_only && change->before.n > 0;
+    return !w->compares || record_unpack(change->before, b->before, b->set.nfields);
+}
+
+bool
+body_write(struct body *b, const struct change *changes, size_t n,
+           const unsigned char (*identities)[32], struct buf *out)
+{
+    struct writer w = {.body = b, .out = out};
+    bool good = n > 0 && take_row(&w, &changes[0], identities[0], 0);
+    w.levels[0].written = true;
+    for (size_t i = 0; good && i < b->steps.n; i++) {
+        const struct step *s = &b->steps.p[i];
+        if (s->kind != STEP_ROWS) {
+            do_step(&w, s);
+            continue;
+        }
+        open_level(&w, &(struct step){.bracket = '['});
+        for (size_t row = 0; good && row < n; row++) {
+            good = take_row(&w, &changes[row], identities[row], row);
+            for (size_t j = i + 1; good && j < s->field; j++)
+                do_step(&w, &b->steps.p[j]);
+        }
+        close_level(&w);
+        i = s->field - 1;
+    }
+    return good && !out->failed;
+}
