@@ -12,7 +12,14 @@
 #include "http/manifest.h"
 #include "http/pointer.h"
 
-enum { WORDS_MAX = 500, STATUSES_MAX = 8, CODES_MAX = 16 };
+enum {
+    WORDS_MAX = 500,
+    CODE_MAX = 64,
+    STATUSES_MAX = 8,
+    CODES_MAX = 16,
+    LISTS_MAX = 4,
+    WAIT_MAX = 3600,
+};
 
 /* Of which answers a rule speaks. */
 struct condition {
@@ -20,15 +27,19 @@ struct condition {
     size_t nstatuses;
     const char *pointer; /* NULL: the body does not matter */
     json_t *is, *is_not;
-    const char *contains;
+    json_t *in;           /* what it is one of */
+    const char *contains; /* NULL: anything */
+    const char *text;     /* what the whole body is, but for blanks around it; NULL: anything */
+    bool some;
 };
 
 struct rule {
     struct condition when;
     enum call_fate fate;
+    json_int_t wait; /* seconds */
 };
 
-enum rows_by { BY_ALL, BY_INDEX, BY_POINTER, BY_IDENTITY };
+enum rows_by { BY_ALL, BY_INDEX, BY_POINTER, BY_IDENTITY, BY_FIELDS };
 
 struct rows_rule {
     enum rows_by by;
@@ -37,6 +48,9 @@ struct rows_rule {
     struct condition is_done;                    /* BY_INDEX without index */
     const char *identity;
     json_int_t digits;
+    const char *lists[LISTS_MAX]; /* BY_FIELDS */
+    size_t nlists;
+    const char *count;
     const char *code, *words;
     const char *retry[CODES_MAX];
     size_t nretry;
@@ -94,10 +108,18 @@ take_condition(const json_t *object, const char *where, struct condition *c, str
     int rc = manifest_pointer(object, where, "pointer", &c->pointer, err);
     if (rc == 0)
         rc = manifest_text(object, where, "contains", &c->contains, err);
+    if (rc == 0)
+        rc = manifest_text(object, where, "text", &c->text, err);
+    if (rc == 0)
+        rc = manifest_bool(object, where, "some", &c->some, err);
     c->is = json_object_get(object, "is");
     c->is_not = json_object_get(object, "not");
-    if (rc == 0 && !c->pointer && (c->is || c->is_not))
-        return manifest_wrong(err, where, "\"is\" and \"not\" want a \"pointer\"");
+    c->in = json_object_get(object, "in");
+    if (rc == 0 && !c->pointer && (c->is || c->is_not || c->in || c->some))
+        return manifest_wrong(err, where,
+                              "\"is\", \"in\", \"not\" and \"some\" want a \"pointer\"");
+    if (rc == 0 && c->in && !json_is_array(c->in))
+        return manifest_wrong(err, where, "\"in\" must be an array");
     return rc;
 }
 
@@ -110,8 +132,8 @@ static const char *const fates[] = {
 static int
 take_rules(const json_t *list, struct answer_rules *r, struct error *err)
 {
-    static const char *const known[] = {"status",   "pointer", "is", "not",
-                                        "contains", "fate",    NULL};
+    static const char *const known[] = {"status", "pointer", "is",   "in",   "not", "contains",
+                                        "text",   "some",    "fate", "wait", NULL};
     if (list && !json_is_array(list))
         return manifest_wrong(err, "/answer/when", "must be an array");
     for (size_t i = 0; i < json_array_size(list); i++) {
@@ -126,6 +148,8 @@ take_rules(const json_t *list, struct answer_rules *r, struct error *err)
         if (rc == 0)
             rc = manifest_word(object, where, "fate", fates, sizeof fates / sizeof *fates,
                                &fate, err);
+        if (rc == 0)
+            rc = manifest_number(object, where, "wait", 1, WAIT_MAX, &rule.wait, err);
         if (rc == 0 && fate < 0)
             rc = manifest_wrong(err, where, "wants a \"fate\"");
         rule.fate = (enum call_fate)fate;
@@ -152,17 +176,34 @@ take_codes(const json_t *list, struct rows_rule *rows, struct error *err)
 }
 
 static int
+take_lists(const json_t *lists, struct rows_rule *rows, struct error *err)
+{
+    size_t n = json_array_size(lists);
+    if (rows->by != BY_FIELDS && !lists)
+        return 0;
+    bool good = rows->by == BY_FIELDS && n > 0 && n <= LISTS_MAX;
+    for (size_t i = 0; good && i < n; i++) {
+        const char *pointer = json_string_value(json_array_get(lists, i));
+        good = pointer && pointer_good(pointer);
+        rows->lists[rows->nlists++] = pointer;
+    }
+    return good ? 0
+                : manifest_wrong(err, "/answer/rows",
+                                 "by fields wants \"lists\", one to four pointers");
+}
+
+static int
 take_rows(const json_t *object, struct rows_rule *rows, struct error *err)
 {
     static const char *const known[] = {"by",    "list",   "index",    "pointer", "prefix",
                                         "done",  "failed", "identity", "digits",  "code",
-                                        "words", "retry",  NULL};
+                                        "words", "retry",  "lists",    "count",   NULL};
     static const char *const where = "/answer/rows";
     if (!object)
         return 0;
     const json_t *done = json_object_get(object, "done");
     bool each = json_is_object(done); /* the list has an entry a row */
-    static const char *const ways[] = {"all", "index", "pointer", "identity"};
+    static const char *const ways[] = {"all", "index", "pointer", "identity", "fields"};
     int way = -1;
     int rc = manifest_members(object, where, known, err);
     if (rc == 0)
@@ -176,7 +217,7 @@ take_rows(const json_t *object, struct rows_rule *rows, struct error *err)
     } pointers[] = {{"list", &rows->list},         {"failed", &rows->list},
                     {"index", &rows->index},       {"pointer", &rows->pointer},
                     {"identity", &rows->identity}, {"code", &rows->code},
-                    {"words", &rows->words}};
+                    {"words", &rows->words},       {"count", &rows->count}};
     for (size_t i = 0; rc == 0 && i < sizeof pointers / sizeof *pointers; i++)
         rc = manifest_pointer(object, where, pointers[i].name, pointers[i].to, err);
     if (rc == 0)
@@ -187,6 +228,8 @@ take_rows(const json_t *object, struct rows_rule *rows, struct error *err)
         rc = manifest_pointer(object, where, "done", &rows->done, err);
     if (rc == 0)
         rc = take_codes(json_object_get(object, "retry"), rows, err);
+    if (rc == 0)
+        rc = take_lists(json_object_get(object, "lists"), rows, err);
     if (rc == 0)
         rc = manifest_number(object, where, "digits", 16, 64, &rows->digits, err);
     if (rc < 0)
@@ -279,6 +322,30 @@ struct judge {
 };
 
 static bool
+is_among(const json_t *list, const json_t *value)
+{
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (json_equal(json_array_get(list, i), value))
+            return true;
+    return false;
+}
+
+/* The body without the blanks around it. */
+static struct str
+trimmed(const struct buf *body)
+{
+    static const char blanks[] = " \t\r\n";
+    struct str text = {buf_z(body), body->n};
+    while (text.n && strchr(blanks, text.p[0])) {
+        text.p++;
+        text.n--;
+    }
+    while (text.n && strchr(blanks, text.p[text.n - 1]))
+        text.n--;
+    return text;
+}
+
+static bool
 fits(const struct judge *j, const struct condition *c, const json_t *root)
 {
     bool status = c->nstatuses == 0;
@@ -286,14 +353,20 @@ fits(const struct judge *j, const struct condition *c, const json_t *root)
         status |= c->statuses[i] == j->x->status || c->statuses[i] == j->x->status / 100;
     if (!status)
         return false;
+    if (c->text && !str_is(trimmed(&j->x->body_back), c->text))
+        return false;
     if (c->contains && !c->pointer)
         return memmem(buf_z(&j->x->body_back), j->x->body_back.n, c->contains,
                       strlen(c->contains)) != NULL;
     if (!c->pointer)
         return true;
     const json_t *found = pointer_get(root, c->pointer);
+    if (c->some)
+        return json_array_size(found) + json_object_size(found) > 0;
     if (c->is)
         return found && json_equal(found, c->is);
+    if (c->in)
+        return found && is_among(c->in, found);
     if (c->is_not)
         return !found || !json_equal(found, c->is_not);
     if (c->contains)
@@ -325,16 +398,28 @@ fate_of_http(int status)
     return status / 100 == 2 ? CALL_ANSWERED : status / 100 == 5 ? CALL_UNKNOWN : CALL_HOPELESS;
 }
 
-static enum call_fate
-fate_of(const struct judge *j)
+/* The manifest's rule for the answer; NULL: HTTP's. */
+static const struct rule *
+rule_of(const struct judge *j)
 {
-    if (j->x->end != END_ANSWERED)
-        return j->x->end == END_UNSENT ? CALL_FAILED : CALL_UNKNOWN;
     const struct rule *rules = j->rules->rules.p;
     for (size_t i = 0; i < j->rules->rules.n; i++)
         if (fits(j, &rules[i].when, j->body))
-            return rules[i].fate;
-    return fate_of_http(j->x->status);
+            return &rules[i];
+    return NULL;
+}
+
+static void
+find_fate(const struct judge *j, struct call_answer *ret)
+{
+    if (j->x->end != END_ANSWERED) {
+        ret->fate = j->x->end == END_UNSENT ? CALL_FAILED : CALL_UNKNOWN;
+        return;
+    }
+    const struct rule *rule = rule_of(j);
+    ret->fate = rule ? rule->fate : fate_of_http(j->x->status);
+    if (rule && rule->wait * 1000000 > ret->wait_us)
+        ret->wait_us = rule->wait * 1000000;
 }
 
 /* ---- words ---- */
@@ -399,18 +484,55 @@ set_all(const struct judge *j, enum outcome_kind kind)
         j->call->out[i] = (struct outcome){.kind = kind};
 }
 
+static void
+refuse_for(const struct judge *j, size_t row, const char *code, const char *why)
+{
+    const struct rows_rule *rows = &j->rules->rows;
+    struct outcome *out = &j->call->out[row];
+    *out = (struct outcome){.kind = ROW_REJECTED, .code = code, .why = why};
+    for (size_t i = 0; out->code && i < rows->nretry; i++)
+        if (strcmp(out->code, rows->retry[i]) == 0)
+            out->kind = ROW_RETRY;
+}
+
 /* An entry speaks against a row. */
 static void
 refuse(const struct judge *j, size_t row, const json_t *entry)
 {
     const struct rows_rule *rows = &j->rules->rows;
-    struct outcome *out = &j->call->out[row];
-    *out = (struct outcome){.kind = ROW_REJECTED,
-                            .code = words_at(j, entry, rows->code),
-                            .why = words_at(j, entry, rows->words)};
-    for (size_t i = 0; out->code && i < rows->nretry; i++)
-        if (strcmp(out->code, rows->retry[i]) == 0)
-            out->kind = ROW_RETRY;
+    refuse_for(j, row, words_at(j, entry, rows->code), words_at(j, entry, rows->words));
+}
+
+/* {"time": [3, 4]}: the numbers of the rows that are refused for the sake of that field. */
+static void
+read_fields(const struct judge *j)
+{
+    const char *field, *why = words_at(j, j->body, j->rules->words);
+    json_t *numbers;
+    for (size_t i = 0; i < j->rules->rows.nlists; i++) {
+        const json_t *list = pointer_get(j->body, j->rules->rows.lists[i]);
+        json_object_foreach((json_t *)(uintptr_t)list, field, numbers)
+        {
+            for (size_t k = 0; k < json_array_size(numbers); k++) {
+                json_int_t row = json_integer_value(json_array_get(numbers, k));
+                if (json_is_integer(json_array_get(numbers, k)) && row >= 0 &&
+                    (size_t)row < j->call->batch.n)
+                    refuse_for(j, (size_t)row, arena_strdup(j->arena, field), why);
+            }
+        }
+    }
+}
+
+/* Whether as many rows are done as the answer says. */
+static bool
+count_fits(const struct judge *j)
+{
+    const json_t *count =
+        j->rules->rows.count ? pointer_get(j->body, j->rules->rows.count) : NULL;
+    json_int_t done = 0;
+    for (size_t i = 0; i < j->call->batch.n; i++)
+        done += j->call->out[i].kind == ROW_DONE;
+    return !json_is_integer(count) || json_integer_value(count) == done;
 }
 
 static bool
@@ -522,9 +644,9 @@ static bool
 read_rows(const struct judge *j)
 {
     const struct rows_rule *rows = &j->rules->rows;
-    if (rows->by == BY_ALL) {
+    if (rows->by == BY_ALL || rows->by == BY_FIELDS) {
         set_all(j, ROW_DONE);
-        return true;
+        return count_fits(j);
     }
     if (!j->body)
         return false;
@@ -534,7 +656,22 @@ read_rows(const struct judge *j)
     if (rows->by == BY_INDEX && !rows->index)
         return read_each(j, list);
     set_all(j, ROW_DONE);
-    return read_list(j, list);
+    return read_list(j, list) && count_fits(j);
+}
+
+/* A row that stood alone is the one for whose sake the call was refused. */
+static void
+blame(const struct judge *j, const struct error *why)
+{
+    struct outcome *out = &j->call->out[0];
+    const char *code = words_at(j, j->body, j->rules->code);
+    struct str text = trimmed(&j->x->body_back);
+    if (!code && !j->body && j->rules->code && !*j->rules->code && text.n <= CODE_MAX &&
+        utf8_check(text.p, text.n) == text.n)
+        code = arena_strndup(j->arena, text.p, text.n); /* the whole answer is the code */
+    if (out->kind != ROW_REJECTED && code)
+        *out = (struct outcome){
+            .kind = ROW_REJECTED, .code = code, .why = arena_strdup(j->arena, why->text)};
 }
 
 /* ---- pace ---- */
@@ -603,11 +740,11 @@ answer_judge(const struct answer_rules *r, const struct exchange *x, struct call
                        : NULL;
     const struct judge j = {.rules = r, .x = x, .call = call, .arena = arena, .body = body};
     ret->error = (struct error)ERROR_INIT;
-    ret->fate = fate_of(&j);
     ret->counted = false;
     ret->wait_us = 0;
     if (x->end == END_ANSWERED)
         read_pace(&j, ret);
+    find_fate(&j, ret);
     if (ret->fate == CALL_ANSWERED && !read_rows(&j)) {
         set_all(&j, ROW_UNKNOWN);
         ret->fate = CALL_UNKNOWN;
@@ -616,9 +753,14 @@ answer_judge(const struct answer_rules *r, const struct exchange *x, struct call
                   "HTTP %d, but the answer does not tell of the rows: %s", x->status,
                   words ? words : "it is empty");
     } else if (ret->fate != CALL_ANSWERED) {
-        if (ret->fate == CALL_REFUSED && r->rows.by == BY_POINTER && body)
+        bool named = r->rows.by == BY_POINTER || (r->rows.by == BY_INDEX && r->rows.index);
+        if (ret->fate == CALL_REFUSED && named && body)
             read_list(&j, pointer_get(body, r->rows.list));
+        if (ret->fate == CALL_REFUSED && r->rows.by == BY_FIELDS)
+            read_fields(&j);
         tell(&j, ret->fate, ret);
+        if (ret->fate == CALL_REFUSED && call->batch.n == 1)
+            blame(&j, &ret->error);
     }
     json_decref(body);
 }

@@ -242,6 +242,67 @@ test_wrong_rules(void)
 }
 
 static void
+test_fields(void)
+{
+    static const char rules[] =
+        "{\"error\": {\"words\": \"/error\"}, \"rows\": {\"by\": \"fields\", \"lists\": "
+        "[\"/invalid\", \"/missing\"], \"count\": \"/ingested\"}}";
+    CHECK_TEXT(judge(rules, answer(200, "", "{\"ingested\": 4}")), "answered: D D D D");
+    CHECK_TEXT(judge(rules, answer(200, "", "fine")), "answered: D D D D");
+    CHECK_TEXT(judge(rules, answer(200, "", "{\"ingested\": 3}")), "unknown: ? ? ? ?");
+    CHECK_TEXT(judge(rules, answer(400, "",
+                                   "{\"error\": \"bad\", \"invalid\": {\"time\": [0, 3]}, "
+                                   "\"missing\": {\"user\": [1]}}")),
+               "refused: R(time|bad) R(user|bad) ? R(time|bad)");
+    CHECK_TEXT(judge(rules, answer(400, "",
+                                   "{\"invalid\": {\"time\": [4, -1, \"0\", 2]}, "
+                                   "\"missing\": [3]}")),
+               "refused: ? ? R(time|) ?");
+    CHECK_TEXT(judge(rules, answer(400, "", "{\"error\": \"bad\"}")), "refused: ? ? ? ?");
+    CHECK_TEXT(judge("{\"rows\": {\"by\": \"fields\", \"lists\": [\"invalid\"]}}",
+                     answer(200, "", "")),
+               "/answer/rows: by fields wants \"lists\", one to four pointers");
+    CHECK_TEXT(
+        judge("{\"rows\": {\"by\": \"all\", \"lists\": [\"/invalid\"]}}", answer(200, "", "")),
+        "/answer/rows: by fields wants \"lists\", one to four pointers");
+}
+
+/* A failure that hides success: rows are told of within a 400, and counted. */
+static void
+test_count(void)
+{
+    static const char rules[] =
+        "{\"when\": [{\"status\": 400, \"pointer\": \"/failed\", \"some\": true, \"fate\": "
+        "\"answered\"}], \"rows\": {\"by\": \"index\", \"list\": \"/failed\", \"index\": "
+        "\"/index\", \"count\": \"/imported\"}}";
+    CHECK_TEXT(judge(rules, answer(400, "", "{\"imported\": 3, \"failed\": [{\"index\": 1}]}")),
+               "answered: D R D D");
+    CHECK_TEXT(judge(rules, answer(400, "", "{\"failed\": [{\"index\": 1}]}")),
+               "answered: D R D D");
+    CHECK_TEXT(judge(rules, answer(400, "", "{\"imported\": 0, \"failed\": [{\"index\": 1}]}")),
+               "unknown: ? ? ? ?");
+    CHECK_TEXT(judge(rules, answer(400, "", "{\"failed\": []}")), "refused: ? ? ? ?");
+    CHECK_TEXT(judge(rules, answer(400, "", "{\"failed\": 1}")), "refused: ? ? ? ?");
+}
+
+static void
+test_wait(void)
+{
+    static const char rules[] =
+        "{\"when\": [{\"status\": 429, \"pointer\": \"/quota\", \"some\": true, \"fate\": "
+        "\"hopeless\"}, {\"status\": 429, \"fate\": \"failed\", \"wait\": 15}]}";
+    CHECK_TEXT(judge(rules, answer(429, "", "{\"quota\": {}}")), "failed: ? ? ? ?");
+    CHECK(got.wait_us == 15000000);
+    CHECK_TEXT(judge(rules, answer(429, "retry-after: 20\n", "")), "failed: ? ? ? ?");
+    CHECK(got.wait_us == 20000000);
+    CHECK_TEXT(judge(rules, answer(429, "", "{\"quota\": {\"ann\": 1}}")), "hopeless: ? ? ? ?");
+    CHECK(got.wait_us == 0);
+    CHECK_TEXT(
+        judge("{\"when\": [{\"some\": true, \"fate\": \"failed\"}]}", answer(200, "", "")),
+        "/answer/when/0: \"is\", \"in\", \"not\" and \"some\" want a \"pointer\"");
+}
+
+static void
 test_pointers(void)
 {
     json_t *j = json_loads("{\"a/b\": [10, {\"~\": 1}], \"\": 2, \"0\": 3}", 0, NULL);
@@ -267,6 +328,9 @@ main(void)
     test_rules();
     test_pace();
     test_wrong_rules();
+    test_fields();
+    test_count();
+    test_wait();
     test_pointers();
     arena_done(&words);
     return tap_done();

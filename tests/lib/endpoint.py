@@ -1,16 +1,17 @@
-"""An HTTP server for tests, which answers as it is told and remembers what it took."""
+"""An endpoint for rows: a real HTTP server in threads of the test."""
 
 import collections
 import json
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Endpoint:
     """A server that remembers what it took. `answer(rows, number)` may give a status, headers and a text for a
-    call of these rows, or None: then it takes them."""
+    call of these rows, or None: then it takes them. tls: the files of its certificate and key."""
 
-    def __init__(self):
+    def __init__(self, tls=None):
         self.lock = threading.Lock()
         self.calls, self.taken, self.headers, self.bodies = 0, collections.Counter(), [], []
         self.answer = lambda rows, number: None
@@ -39,7 +40,11 @@ class Endpoint:
                 pass
 
         self.server = Server(("127.0.0.1", 0), Handler)
-        self.url = "http://127.0.0.1:%d/rows" % self.server.server_port
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*tls)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
+        self.url = "%s://127.0.0.1:%d/rows" % ("https" if tls else "http", self.server.server_port)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def take(self, headers, body):

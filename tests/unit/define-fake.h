@@ -32,11 +32,19 @@ static const struct option fake_table[] = {
 
 struct fake_dest_options {
     char *schema;
+    char *text, *blocks;
+    struct option_fields *nulls;
 };
 
 static const struct option fake_dest_table[] = {
     {"schema", OPT_STRING, 0, offsetof(struct fake_dest_options, schema), "public", NULL,
      "where the object lives"},
+    {"text", OPT_STRING, OPTION_PHRASE, offsetof(struct fake_dest_options, text), NULL, NULL,
+     "a text with fields"},
+    {"blocks", OPT_JSON, OPTION_PHRASE, offsetof(struct fake_dest_options, blocks), NULL, NULL,
+     "texts with fields"},
+    {"nulls", OPT_FIELDS, 0, offsetof(struct fake_dest_options, nulls), NULL, "null|omit|empty",
+     "how NULL is sent"},
     {NULL},
 };
 
