@@ -124,6 +124,10 @@ tell_outcome(struct fates *f, const struct chg *c, const struct entry *e, struct
 {
     static const char unknown[] = "unknown"; /* a note begins with its code */
     *ret = str_of(c->outcome ? c->outcome : "");
+    if (e->op == ENTRY_RECORDED) {
+        *ret = str_is(*ret, "delivered") ? STR("recorded") : *ret;
+        return 0;
+    }
     int unsent = others_have(&f->unsent, e->key, err);
     int refused = unsent < 0 ? unsent : others_have(&f->refused, e->key, err);
     if (refused < 0)

@@ -180,6 +180,7 @@ add_to_totals(struct sync_totals *t, const struct run_record *run)
     t->rejected += run->rejected;
     t->not_sent += run->not_sent;
     t->dropped += run->dropped;
+    t->recorded += run->recorded;
     if (strcmp(run->verb, "baseline") == 0)
         return; /* it takes rows as delivered and offers none */
     t->delivered += run->delivered;

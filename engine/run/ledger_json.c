@@ -36,6 +36,7 @@ static const struct number run_numbers[] = {
     NUMBER(struct run_record, "updates", updates),
     NUMBER(struct run_record, "deletes", deletes),
     NUMBER(struct run_record, "foreign_deletes", foreign),
+    NUMBER(struct run_record, "recorded", recorded),
     NUMBER(struct run_record, "delivered", delivered),
     NUMBER(struct run_record, "rejected", rejected),
     NUMBER(struct run_record, "not_sent", not_sent),
@@ -50,6 +51,7 @@ static const struct number plan_numbers[] = {
     NUMBER(struct plan_record, "updates", updates),
     NUMBER(struct plan_record, "deletes", deletes),
     NUMBER(struct plan_record, "foreign_deletes", foreign),
+    NUMBER(struct plan_record, "recorded", recorded),
     {NULL, 0},
 };
 
@@ -76,6 +78,7 @@ static const struct number total_numbers[] = {
     NUMBER(struct sync_totals, "updates", updates),
     NUMBER(struct sync_totals, "deletes", deletes),
     NUMBER(struct sync_totals, "foreign_deletes", foreign),
+    NUMBER(struct sync_totals, "recorded", recorded),
     NUMBER(struct sync_totals, "delivered", delivered),
     NUMBER(struct sync_totals, "rejected", rejected),
     NUMBER(struct sync_totals, "not_sent", not_sent),

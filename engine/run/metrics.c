@@ -29,7 +29,7 @@ struct family {
     const char *name, *type, *help;
     const char *label;       /* besides `sync` */
     bool seconds;            /* shown as such; left out while 0 */
-    struct series series[7]; /* the last one is none, unless it is the only one */
+    struct series series[8]; /* the last one is none, unless it is the only one */
 };
 
 #define AT(member) offsetof(struct sample, member)
@@ -64,7 +64,8 @@ static const struct family families[] = {
       {"not_sent", AT(totals.not_sent)},
       {"dropped", AT(totals.dropped)},
       {"unchanged", AT(totals.unchanged)},
-      {"held_back", AT(totals.held_back)}}},
+      {"held_back", AT(totals.held_back)},
+      {"recorded", AT(totals.recorded)}}},
     {"retlfs_retried_rows_total",
      "counter",
      "Rows offered again that the run before had rejected.",

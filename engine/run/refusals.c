@@ -247,6 +247,8 @@ write_refused(struct join *j, const struct entry *change, struct error *err)
 {
     struct entry row = *change;
     row.note = j->refused_note;
+    if (row.op == ENTRY_PRESENT || row.op == ENTRY_RECORDED) /* never to be sent */
+        return next_refused(j, err);
     row.due = due_of(j->set->meta, change, j->set->due_run);
     count_undelivered(j->counts, change);
     int rc = was_not_sent(row.note) ? write_unsent(j, &row, err) : write_row(j, &row, err);
@@ -277,7 +279,10 @@ join_changes(struct join *j, struct error *err)
             return 0;
         const struct entry *before;
         rc = write_early_before(j, e.key, err);
-        if (rc == 0 && j->more_refused && e.seq == j->refused_seq)
+        bool refused = rc == 0 && j->more_refused && e.seq == j->refused_seq;
+        if (refused && e.op == ENTRY_RECORDED) /* it was not sent, nor was it to be */
+            rc = next_refused(j, err);
+        if (refused && e.op != ENTRY_RECORDED)
             rc = write_refused(j, &e, err);
         else if (rc == 0)
             rc = look_up_previous(j, e.key, &before, err);
