@@ -98,7 +98,7 @@ test_state(void)
                             member(ENTRY_RECORDED, "c@x"), member(ENTRY_INSERT, "d@x")};
     struct entry second[] = {member(ENTRY_INSERT, "a@x"), member(ENTRY_DELETE, "b@x")};
     struct chg *sent = write_file("one", first, 4);
-    CHECK(state_apply(sent, NULL, NULL, dir, "state-1", NULL, &err) == 0);
+    CHECK(state_apply(sent, NULL, NULL, NULL, dir, "state-1", NULL, &err) == 0);
     chg_unref(sent);
     chg_unref(write_file("state-2", second, 2));
     const char *names[] = {"state-1", "state-2"}, *merged = "merged";
