@@ -319,7 +319,7 @@ struct driver {
     /* MAY: what the tables cannot say about a connection (a DSN that holds a password, …). */
     int (*check)(const void *connection, struct error *err);
     /* MAY: what the tables cannot say about a destination's options in config.json. */
-    int (*dest_check)(const void *options, enum sync_type type, struct error *err);
+    int (*dest_options_check)(const void *options, enum sync_type type, struct error *err);
     /* MAY: what they cannot say about a sync as a whole: whether the mode can be carried out
      * with this object, these fields (without types) and this identifier. */
     int (*dest_judge)(const struct target *target, struct error *err);
