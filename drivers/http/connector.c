@@ -261,6 +261,8 @@ take_flags(const json_t *object, const char *where, struct connector_call *call,
     if (rc == 0)
         rc = manifest_bool(object, where, "changed_only", &call->changed_only, err);
     if (rc == 0)
+        rc = manifest_bool(object, where, "changed_whole", &call->changed_whole, err);
+    if (rc == 0)
         rc = manifest_bool(object, where, "repeatable", &call->repeatable, err);
     return rc;
 }
@@ -288,10 +290,11 @@ static int
 take_call(const struct connector *c, const json_t *object, const char *where,
           struct connector_call *call, struct error *err)
 {
-    static const char *const known[] = {
-        "for",        "when",  "method", "path",       "headers", "answer", "type",
-        "body",       "lines", "nulls",  "strings",    "rows",    "bytes",  "changed_only",
-        "repeatable", "url",   "markup", "exceptions", NULL};
+    static const char *const known[] = {"for",     "when",         "method",        "path",
+                                        "headers", "answer",       "type",          "body",
+                                        "lines",   "nulls",        "strings",       "rows",
+                                        "bytes",   "changed_only", "repeatable",    "url",
+                                        "markup",  "exceptions",   "changed_whole", NULL};
     int rc = manifest_members(object, where, known, err);
     if (rc == 0)
         rc = take_operations(json_object_get(object, "for"), where, &call->operations, err);

@@ -31,7 +31,7 @@
  * - "body": template, see body.h; none: an empty body
  * - "lines": true: the body is written for each row alone, a line each
  * - "nulls": "null" (the default), "omit", "empty"
- * - "strings", "changed_only", "markup": see body.h
+ * - "strings", "changed_only", "changed_whole", "markup": see body.h
  * - "repeatable": the peer knows a change again by what the body or a header says of it; true
  *   for upsert, update and delete unless it says false
  * - "rows", "bytes": of a call, at most (1 row; 1 MiB)
@@ -54,7 +54,7 @@ struct connector_call {
     unsigned operations; /* 1 << enum operation */
     const json_t *when, *headers, *body, *markup;
     const char *method, *url, *path, *type;
-    bool lines, strings, changed_only, repeatable;
+    bool lines, strings, changed_only, changed_whole, repeatable;
     enum body_nulls nulls;
     size_t rows, bytes;
     struct answer_rules *answer;

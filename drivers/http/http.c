@@ -247,6 +247,7 @@ make_body(struct http_dest *d, struct way *w, const struct target *t, struct err
         .markup = w->call->markup,
         .strings = w->call->strings,
         .changed_only = w->call->changed_only,
+        .changed_whole = w->call->changed_whole,
         .option = body_option,
         .arg = &o,
     };
