@@ -134,6 +134,7 @@ open_destination(struct run *r, void **ret, struct buf *refusal)
                                   .sync_uid = "case",
                                   .object = d->object,
                                   .options = d->dest_options,
+                                  .type = d->type,
                                   .mode = d->mode,
                                   .fields = fields,
                                   .nfields = r->c.fields.n,
