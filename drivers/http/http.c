@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/vec.h"
 #include "http/form.h"
+#include "http/mention.h"
 #include "http/sign.h"
 
 enum { OPERATIONS = OP_DELETE + 1, HEADERS_MAX = 32, SIGNATURE_HEADERS = 3, URL_MAX = 8192 };
@@ -333,7 +334,11 @@ dest_limits(void *handle, struct limits *ret)
 {
     const struct http_dest *d = handle;
     *ret = (struct limits){
-        .rows = SIZE_MAX, .bytes = SIZE_MAX, .parallel = d->connector->transfer.parallel};
+        .rows = SIZE_MAX,
+        .bytes = SIZE_MAX,
+        .parallel = d->connector->transfer.parallel,
+        .repeatable = true,
+    };
     for (size_t i = 0; i < OPERATIONS; i++) {
         const struct connector_call *call = d->ways[i].call;
         if (call && call->rows < ret->rows)
@@ -341,6 +346,9 @@ dest_limits(void *handle, struct limits *ret)
         if (call && call->bytes < ret->bytes)
             ret->bytes = call->bytes;
         ret->repeatable = ret->repeatable && (!call || call->repeatable);
+        if (call &&
+            (d->secret || mention_identity(d->connector, call, d->connection, d->options)))
+            ret->identities = true;
     }
 }
 

@@ -9,7 +9,7 @@
 /* So many rows refused by themselves, and none ever taken: then it is not for the rows' sake.
  */
 enum { HOPELESS_ROWS = 500 };
-enum { CALLS_MAX = 64 }; /* that begin together */
+enum { CALLS_MAX = 64 };                    /* that begin together */
 static const usec_t LONGEST_WAIT = 1000000; /* so that a cancel is seen */
 
 /* A batch on its way. */
@@ -457,30 +457,34 @@ begin_calls(struct courier *c, usec_t *wait, struct error *err)
     return rc;
 }
 
+/* Begins what may, if anything still may; *wait: until more may. */
+static void
+begin_or_stop(struct courier *c, usec_t *wait)
+{
+    struct error why = ERROR_INIT;
+    look_whether_to_stop(c);
+    if (!c->stopped && begin_calls(c, wait, &why) < 0)
+        stop(c, &why);
+}
+
 /* Begins what may begin, waits for an answer, `longest` at most, and takes it and those that
  * are there with it. */
 static int
 go_on(struct courier *c, usec_t longest, struct error *err)
 {
     usec_t wait = longest;
-    look_whether_to_stop(c);
-    if (c->stopped && c->active == 0)
-        return tell_waiting(c, err);
-    if (!c->stopped) {
-        struct error why = ERROR_INIT;
-        if (begin_calls(c, &wait, &why) < 0)
-            stop(c, &why);
-    }
-    int rc = keep(c, err);
-    while (rc == 0) {
+    begin_or_stop(c, &wait);
+    bool over = c->stopped && c->active == 0;
+    int rc = over ? tell_waiting(c, err) : keep(c, err);
+    while (rc == 0 && !over) {
         struct call_answer answer = {.call = NULL};
         rc = c->set.driver->dest_answer(c->set.destination, wait, &answer, err);
         if (rc != 1)
-            return rc;
+            break;
         rc = take_answer(c, &answer, err);
         wait = -1;
     }
-    return rc;
+    return rc == 0 && !courier_active(c) ? keep(c, err) : rc;
 }
 
 struct courier *
@@ -537,8 +541,9 @@ courier_add(struct courier *c, struct parcel *parcel, struct error *err)
         for (size_t i = first; i < first + n; i++)
             job_add(j, &parcel->changes[i], parcel->identities[i]);
         put_last(&c->waiting, j);
-        /* Or memory would be full of what waits; what waits begins together. */
-        while (rc == 0 && c->waiting.n >= parallel(c))
+        if (c->waiting.n >= parallel(c)) /* what waits begins together */
+            begin_or_stop(c, &(usec_t){LONGEST_WAIT});
+        while (rc == 0 && c->waiting.n >= parallel(c)) /* or memory would be full of it */
             rc = go_on(c, LONGEST_WAIT, err);
     }
     leave_parcel(parcel);
