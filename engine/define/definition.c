@@ -4,6 +4,7 @@
  */
 #include "define/json_text.h"
 #include "define/parse.h"
+#include "define/phrases.h"
 #include "define/words.h"
 
 #include <stdio.h>
@@ -72,7 +73,7 @@ parse_files(struct whole *w)
             &c);
     /* its driver is judged below, where config.json's own destination is known */
     if (exists(w, &w->mode) && small_enough(w, &w->mode, TEXT_MODE))
-        w->have_mode = judge(w, mode_check(NULL, &w->mode, true, &d->mode, &c), &c);
+        w->have_mode = judge(w, mode_check(NULL, SYNC_TYPES, &w->mode, true, &d->mode, &c), &c);
 }
 
 /* ---- connections ---- */
@@ -142,7 +143,7 @@ static void
 check_mode(struct whole *w, const struct driver *driver)
 {
     struct complaint c;
-    if (driver && !judge(w, mode_check(driver, &w->mode, true, &w->d->mode, &c), &c))
+    if (!judge(w, mode_check(driver, w->d->type, &w->mode, true, &w->d->mode, &c), &c))
         return;
     if (needs_identifier(w->d->mode, driver) && w->d->nidentifier == 0)
         complain(next(w), &w->config, AT_FILE,
@@ -155,7 +156,7 @@ check_destination(struct whole *w)
 {
     const char *name = w->d->dest_connection;
     const struct driver *driver = find_connection(w, "destination", name);
-    if (driver && !driver->modes) {
+    if (driver && !driver_is_destination(driver)) {
         complain(next(w), &w->config, connection_at(w, "destination"), NULL,
                  "driver \"%s\" of connection \"%s\" is no destination", driver->name, name);
         return;
@@ -214,6 +215,21 @@ find_key(struct whole *w)
     return 0;
 }
 
+/* The fields that options of the destination name. */
+static void
+check_fields(struct whole *w)
+{
+    const struct driver *driver = world_driver(w->world, w->d->dest_connection);
+    struct json_node destination = json_get(&w->root, "destination");
+    struct complaint c;
+    for (const struct option *o = driver ? driver->dest_options : NULL; o && o->name; o++) {
+        struct json_node v = json_get(&destination, o->name);
+        if (v.json && (o->type == OPT_FIELDS || o->flags & OPTION_PHRASE) &&
+            phrases_check_fields(o, &v, w->d, &c))
+            *next(w) = c;
+    }
+}
+
 /* ---- the whole ---- */
 
 static bool
@@ -246,8 +262,10 @@ definition_parse(const struct world *world, const struct sync_texts *texts,
     if (w.have_config) {
         check_source(&w);
         check_destination(&w);
-        if (w.have_mappings)
+        if (w.have_mappings) {
             rc = find_key(&w);
+            check_fields(&w);
+        }
     }
     json_decref(w.root.json);
     if (lacked_memory(&w, before))

@@ -434,6 +434,56 @@ test_definition(void)
     definition_free(d);
 }
 
+#define NAMING(options)                                                                        \
+    "{ \"source\": { \"connection\": \"shop\", \"table\": \"t\" },\n"                          \
+    "  \"destination\": { \"connection\": \"crm\", \"object\": \"o\",\n" options " } }\n"
+
+/* Refused at line:column of config.json, in these words. */
+static bool
+unmapped(const char *config, unsigned line, unsigned column, const char *why)
+{
+    static struct complaints all;
+    struct definition *d =
+        parse(config, "column,field,expression\nemail,e.mail\n,x,email\n", "insert", &all);
+    const struct complaint *c = &all.items[0];
+    bool ok =
+        !d && all.n == 1 && c->line == line && c->column == column && strstr(c->text, why);
+    for (size_t i = 0; !ok && i < all.n; i++)
+        printf("# %u:%u: %s\n", all.items[i].line, all.items[i].column, all.items[i].text);
+    definition_free(d);
+    return ok;
+}
+
+static void
+test_fields_named(void)
+{
+    static struct complaints all;
+    static const char config[] =
+        NAMING("\"text\": \"Hi {e.mail|you}{{x}\", \"nulls\": {\"x\": \"omit\"},\n"
+               "\"blocks\": [ {\"{nobody}\": [1.50, \"{x}\"]} ]");
+    enum text_kind k = TEXT_CONFIG;
+    struct definition *d =
+        parse(config, "column,field,expression\nemail,e.mail\n,x,email\n", "insert", &all);
+    CHECK(d && all.n == 0);
+    const struct fake_dest_options *o = d ? d->dest_options : NULL;
+    CHECK_TEXT(o ? o->text : NULL, "Hi {e.mail|you}{{x}");
+    CHECK_TEXT(o ? o->blocks : NULL, "[{\"{nobody}\":[1.5,\"{x}\"]}]");
+    CHECK(o && o->nulls && o->nulls->n == 1 && strcmp(o->nulls->fields[0], "x") == 0 &&
+          strcmp(o->nulls->words[0], "omit") == 0);
+    definition_free(d);
+    CHECK(unmapped(NAMING("\"text\": \"{y}\""), 3, 9, "no mapping gives field \"y\""));
+    CHECK(unmapped(NAMING("\"blocks\": {\"a\": [1, \"{x}\",\n \"{x}{e}\"]}"), 4, 2,
+                   "no mapping gives field \"e\""));
+    CHECK(unmapped(NAMING("\"nulls\": {\"x\": \"null\",\n\"X\": \"omit\"}"), 4, 1,
+                   "no mapping gives field \"X\""));
+    CHECK(refused(k, NAMING("\"text\": \"{x\""), 3, 9, "a brace that is not closed"));
+    CHECK(refused(k, NAMING("\"text\": \"{}\""), 3, 9, "names nothing"));
+    CHECK(refused(k, NAMING("\"text\": \"{a{b}\""), 3, 9, "not closed"));
+    CHECK(refused(k, NAMING("\"blocks\": [[\"\"], \"{|x}\"]"), 3, 18, "names nothing"));
+    CHECK(refused(k, NAMING("\"nulls\": {\"x\": \"none\"}"), 3, 16, "cannot be this"));
+    CHECK(refused(k, NAMING("\"nulls\": \"omit\""), 3, 10, "must be an object"));
+}
+
 static void
 test_not_ready(void)
 {
@@ -561,18 +611,39 @@ test_names(void)
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
         CHECK_MSG(text_kind_in_connections(plain[i]) == TEXT_PLAIN, plain[i]);
     AUTO_ARENA struct arena arena = ARENA_INIT;
-    CHECK_TEXT(config_destination(STR("{\"destination\":{\"connection\":\"crm\"}}"), &arena),
+    enum sync_type type = SYNC_TYPES;
+    CHECK_TEXT(
+        config_destination(STR("{\"destination\":{\"connection\":\"crm\"}}"), &arena, &type),
+        "crm");
+    CHECK(type == TYPE_RECORDS);
+    CHECK(!config_destination(STR("{\"destination\":"), &arena, &type));
+    CHECK(!config_destination((struct str){NULL, 0}, &arena, &type));
+    CHECK_TEXT(config_destination(STR("{\"type\":\"audience\",\"destination\":{\"connection\":"
+                                      "\"crm\"}}"),
+                                  &arena, &type),
                "crm");
-    CHECK(!config_destination(STR("{\"destination\":"), &arena));
-    CHECK(!config_destination((struct str){NULL, 0}, &arena));
+    CHECK(type == TYPE_AUDIENCE);
 }
 
 static void
 test_driver_texts(void)
 {
     AUTO_BUF struct buf out = BUF_INIT(0);
-    driver_modes_text(&fake_db, MODE_INSERT, &out);
+    sync_modes_text(&fake_db, TYPE_RECORDS, MODE_INSERT, &out);
     CHECK_TEXT(buf_z(&out), "upsert\n[insert]\nfull\n");
+    buf_clear(&out);
+    sync_modes_text(&fake_db, TYPE_AUDIENCE, MODE_ADD, &out);
+    CHECK_TEXT(buf_z(&out), "mirror\n[add]\nremove\n");
+    buf_clear(&out);
+    sync_modes_text(&fake_stream, TYPE_AUDIENCE, -1, &out);
+    CHECK_TEXT(buf_z(&out), "# stream is no destination of \"type\": \"audience\"\n");
+    buf_clear(&out);
+    driver_modes_text(&fake_db, &out);
+    CHECK_TEXT(buf_z(&out), "upsert\ninsert\nfull\n# with \"type\": \"audience\"\n"
+                            "mirror\nadd\nremove\n");
+    buf_clear(&out);
+    driver_modes_text(&fake_file, &out);
+    CHECK_TEXT(buf_z(&out), "# file is a source only\n");
     buf_clear(&out);
     driver_options_json(&fake_db, &out);
     json_t *root = json_loadb(buf_z(&out), out.n, JSON_REJECT_DUPLICATES, NULL);
@@ -675,6 +746,7 @@ main(void)
     test_secrets();
     test_definition();
     test_not_ready();
+    test_fields_named();
     test_growing();
     test_names();
     test_driver_texts();
