@@ -51,12 +51,12 @@ in_common(const json_t *manifest)
 
 /* An option may hold a template. */
 static bool
-in_options(const struct connector *c, const void *connection, const void *destination)
+in_options(const struct connector *c, const struct connector_use *use)
 {
     const struct option *tables[] = {c->driver.options, c->driver.dest_options};
     for (size_t i = 0; i < 2; i++)
         for (const struct option *o = tables[i]; o && o->name; o++) {
-            json_t *value = connector_option(c, connection, destination, o->name);
+            json_t *value = connector_option(c, use, o->name);
             bool found = in_json(value);
             json_decref(value);
             if (found)
@@ -67,9 +67,9 @@ in_options(const struct connector *c, const void *connection, const void *destin
 
 bool
 mention_identity(const struct connector *c, const struct connector_call *call,
-                 const void *connection, const void *destination)
+                 const struct connector_use *use)
 {
     const json_t *calls = json_object_get(c->manifest, "calls");
     return in_json(json_array_get(calls, (size_t)(call - c->calls))) ||
-           in_common(c->manifest) || in_options(c, connection, destination);
+           in_common(c->manifest) || in_options(c, use);
 }

@@ -8,4 +8,4 @@
 
 /* Rather true once too often: whoever names an identity does it by the word. */
 bool mention_identity(const struct connector *c, const struct connector_call *call,
-                      const void *connection, const void *destination);
+                      const struct connector_use *use);

@@ -317,7 +317,8 @@ deliver(struct run *r, void *destination)
     r->driver->dest_limits(destination, &limits);
     limits.parallel = r->c.parallel;
     if (r->c.batch)
-        limits.rows = r->c.batch;
+        for (size_t i = 0; i <= OP_DELETE; i++)
+            limits.of[i].rows = limits.rows = r->c.batch;
     struct pace *pace =
         pace_get("case", limits.nwindows ? limits.windows : NULL, limits.nwindows);
     const struct courier_settings settings = {
