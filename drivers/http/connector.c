@@ -85,11 +85,32 @@ take_timeouts(struct connector *c, struct error *err)
 }
 
 static unsigned
+operations_of(const struct connector *c, enum sync_type type)
+{
+    unsigned operations = 0;
+    for (size_t i = 0; i < c->ncalls; i++)
+        operations |= c->calls[i].refuse ? 0 : c->calls[i].operations[type];
+    return operations;
+}
+
+static unsigned
+audience_modes_of(const struct connector *c)
+{
+    unsigned ops = operations_of(c, TYPE_AUDIENCE), modes = 0;
+    bool add = ops & 1u << OP_UPSERT, remove = ops & 1u << OP_DELETE;
+    if (add)
+        modes |= MODE_BIT(MODE_ADD) | MODE_BIT(MODE_UPSERT);
+    if (remove)
+        modes |= MODE_BIT(MODE_REMOVE);
+    if (add && remove)
+        modes |= MODE_BIT(MODE_MIRROR);
+    return modes;
+}
+
+static unsigned
 modes_of(const struct connector *c)
 {
-    unsigned ops = 0, modes = 0;
-    for (size_t i = 0; i < c->ncalls; i++)
-        ops |= c->calls[i].refuse ? 0 : c->calls[i].operations;
+    unsigned ops = operations_of(c, TYPE_RECORDS), modes = 0;
     bool insert = ops & 1u << OP_INSERT, upsert = ops & 1u << OP_UPSERT;
     if (insert)
         modes |= MODE_BIT(MODE_INSERT);
@@ -197,6 +218,7 @@ take_manifest(struct connector *c, struct error *err)
     if (rc == 0)
         rc = connector_take_calls(c, err);
     c->driver.modes = modes_of(c);
+    c->driver.audience_modes = audience_modes_of(c);
     return rc;
 }
 

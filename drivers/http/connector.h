@@ -24,9 +24,11 @@
  *
  * A call:
  *
- * - "for": ["insert", "upsert", "update", "delete"]
- * - "when": {"format": "array"}, options as they must be (null: not set), and the object and
- *   the only field of the identifier: {"@object": "contacts", "@identifier": "Id"}
+ * - "for": ["insert", "upsert", "update", "delete"] of records, ["add", "remove"] of members:
+ *   those of an audience, whose list the object is
+ * - "when": {"format": "array"}, options as they must be (null: not set), and the mode, the
+ *   object and the only field of the identifier (null: it has several or none): {"@mode":
+ *   "mirror", "@object": "contacts", "@identifier": "Id"}
  * - "refuse": "why this cannot be done": said when a sync that would need it is defined; beside
  *   it stand "for" and "when" alone
  * - "url": text, instead of that above
@@ -42,14 +44,15 @@
  * - "lines": true: the body is written for each row alone, a line each
  * - "gzip": true or false: instead of that above
  * - "nulls": "null" (the default), "omit", "empty"
- * - "strings", "changed_only", "markup": see body.h
+ * - "strings", "changed_only", "changed_whole", "markup": see body.h
  * - "repeatable": the peer knows a change again by what the body or a header says of it; true
  *   for upsert, update and delete unless it says false
  * - "rows", "bytes": of a call, at most (1 row; 1 MiB, before it is packed); a single row may
  *   be larger. Of each operation apart: deletes of one row do not make upserts of one row
  *
  * For texts see fill.h. Modes follow from the operations: mirror wants upsert and delete,
- * full upsert or insert.
+ * full upsert or insert; of audiences add and upsert want add, remove wants remove, mirror
+ * both.
  */
 #pragma once
 
@@ -62,11 +65,11 @@
 #include "http/transfer.h"
 
 struct connector_call {
-    unsigned operations; /* 1 << enum operation */
-    unsigned names;      /* of its texts and the connector's: enum fill_names */
+    unsigned operations[SYNC_TYPES]; /* 1 << enum operation; to add is an upsert */
+    unsigned names;                  /* of its texts and the connector's: enum fill_names */
     const json_t *when, *query, *headers, *body, *form, *markup;
     const char *method, *url, *path, *type, *refuse;
-    bool lines, strings, changed_only, repeatable, gzip;
+    bool lines, strings, changed_only, changed_whole, repeatable, gzip;
     enum body_nulls nulls;
     size_t rows, bytes;
     struct answer_rules *answer;
@@ -97,8 +100,10 @@ struct connector {
 /* Who uses it, and for what. NULL: not known, or there is none. */
 struct connector_use {
     const void *connection, *destination; /* the filled options */
+    enum sync_type type;
     const char *object;
     const char *identifier; /* its field, if there is just one */
+    const char *mode;       /* its name */
 };
 
 /* What options_fill makes of a connector's options: one word each, in the table's order. */
@@ -133,7 +138,7 @@ bool connector_fits(const struct connector *c, const json_t *when,
 const struct connector_call *connector_call_for(const struct connector *c, enum operation op,
                                                 const struct connector_use *use);
 /* Whether some call for it depends on the connection. */
-bool connector_may_call(const struct connector *c, enum operation op);
+bool connector_may_call(const struct connector *c, enum sync_type type, enum operation op);
 /* Whether that call names the object. */
 bool connector_wants_object(const struct connector *c, const struct connector_call *call);
 /* Fills the windows of the pace. */

@@ -15,24 +15,40 @@ no_memory(struct error *err)
     return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
 }
 
-static int
-take_operations(const json_t *list, const char *where, unsigned *ret, struct error *err)
+/* False: there is no such operation, or it was there already. */
+static bool
+add_operation(const char *name, unsigned operations[SYNC_TYPES])
 {
-    static const char *const names[] = {[OP_INSERT] = "insert",
-                                        [OP_UPSERT] = "upsert",
-                                        [OP_UPDATE] = "update",
-                                        [OP_DELETE] = "delete"};
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const char *name = json_string_value(json_array_get(list, i));
-        unsigned before = *ret;
-        for (size_t op = 0; name && op < sizeof names / sizeof *names; op++)
-            if (strcmp(names[op], name) == 0)
-                *ret |= 1u << op;
-        if (*ret == before)
-            return manifest_wrong(err, where,
-                                  "\"for\" lists insert, upsert, update, delete, once each");
+    static const struct {
+        const char *name;
+        enum sync_type type;
+        enum operation op;
+    } known[] = {{"insert", TYPE_RECORDS, OP_INSERT}, {"upsert", TYPE_RECORDS, OP_UPSERT},
+                 {"update", TYPE_RECORDS, OP_UPDATE}, {"delete", TYPE_RECORDS, OP_DELETE},
+                 {"add", TYPE_AUDIENCE, OP_UPSERT},   {"remove", TYPE_AUDIENCE, OP_DELETE}};
+    for (size_t i = 0; name && i < sizeof known / sizeof *known; i++) {
+        unsigned *of = &operations[known[i].type], bit = 1u << known[i].op;
+        if (strcmp(known[i].name, name) != 0)
+            continue;
+        bool first = !(*of & bit);
+        *of |= bit;
+        return first;
     }
-    return *ret ? 0 : manifest_wrong(err, where, "wants \"for\", a list of operations");
+    return false;
+}
+
+static int
+take_operations(const json_t *list, const char *where, unsigned operations[SYNC_TYPES],
+                struct error *err)
+{
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (!add_operation(json_string_value(json_array_get(list, i)), operations))
+            return manifest_wrong(
+                err, where,
+                "\"for\" lists insert, upsert, update, delete, add, remove, once each");
+    return json_array_size(list) > 0
+               ? 0
+               : manifest_wrong(err, where, "wants \"for\", a list of operations");
 }
 
 int
@@ -178,12 +194,14 @@ static int
 take_flags(const json_t *object, const char *where, struct connector_call *call,
            struct error *err)
 {
-    call->repeatable = !(call->operations & 1u << OP_INSERT);
+    call->repeatable = !(call->operations[TYPE_RECORDS] & 1u << OP_INSERT);
     int rc = manifest_bool(object, where, "lines", &call->lines, err);
     if (rc == 0)
         rc = manifest_bool(object, where, "strings", &call->strings, err);
     if (rc == 0)
         rc = manifest_bool(object, where, "changed_only", &call->changed_only, err);
+    if (rc == 0)
+        rc = manifest_bool(object, where, "changed_whole", &call->changed_whole, err);
     if (rc == 0)
         rc = manifest_bool(object, where, "repeatable", &call->repeatable, err);
     if (rc == 0)
@@ -241,15 +259,15 @@ take_call(const struct connector *c, const json_t *object, const char *where,
           struct connector_call *call, struct error *err)
 {
     static const char *const known[] = {
-        "for",     "when",   "method",     "path",         "query",      "headers",
-        "answer",  "type",   "body",       "form",         "lines",      "nulls",
-        "strings", "rows",   "bytes",      "changed_only", "repeatable", "gzip",
-        "url",     "markup", "exceptions", "refuse",       NULL};
+        "for",     "when",   "method",     "path",         "query",         "headers",
+        "answer",  "type",   "body",       "form",         "lines",         "nulls",
+        "strings", "rows",   "bytes",      "changed_only", "repeatable",    "gzip",
+        "url",     "markup", "exceptions", "refuse",       "changed_whole", NULL};
     call->names = c->names;
     call->gzip = c->gzip;
     int rc = manifest_members(object, where, known, err);
     if (rc == 0)
-        rc = take_operations(json_object_get(object, "for"), where, &call->operations, err);
+        rc = take_operations(json_object_get(object, "for"), where, call->operations, err);
     if (rc == 0)
         rc = take_objects(c, object, where, call, err);
     if (rc == 0)
@@ -298,10 +316,10 @@ connector_check_when(const struct connector *c, const json_t *when, const char *
     json_object_foreach((json_t *)(uintptr_t)when, name, value)
     {
         if (strcmp(name, "@object") != 0 && strcmp(name, "@identifier") != 0 &&
-            !connector_has_option(c, name))
+            strcmp(name, "@mode") != 0 && !connector_has_option(c, name))
             return error_set(err, ERR_CONFIG, EINVAL,
                              "%s/when: there is no option \"%s\"; known beside them: @object, "
-                             "@identifier",
+                             "@identifier, @mode",
                              where, name);
     }
     return 0;
@@ -311,11 +329,15 @@ static bool
 is(const struct connector *c, const struct connector_use *use, const char *name,
    const json_t *wanted)
 {
+    const struct {
+        const char *name, *value;
+    } of_sync[] = {
+        {"@object", use->object}, {"@identifier", use->identifier}, {"@mode", use->mode}};
     const char *text = json_string_value(wanted);
-    if (strcmp(name, "@object") == 0)
-        return use->object && text && strcmp(use->object, text) == 0;
-    if (strcmp(name, "@identifier") == 0)
-        return use->identifier && text && strcmp(use->identifier, text) == 0;
+    for (size_t i = 0; i < sizeof of_sync / sizeof *of_sync; i++)
+        if (strcmp(name, of_sync[i].name) == 0)
+            return text ? of_sync[i].value && strcmp(of_sync[i].value, text) == 0
+                        : !of_sync[i].value && json_is_null(wanted);
     json_t *value = connector_option(c, use, name);
     bool same = value ? json_equal(value, wanted) : json_is_null(wanted);
     json_decref(value);
@@ -340,17 +362,18 @@ connector_call_for(const struct connector *c, enum operation op,
                    const struct connector_use *use)
 {
     for (size_t i = 0; i < c->ncalls; i++)
-        if (c->calls[i].operations & 1u << op && connector_fits(c, c->calls[i].when, use))
+        if (c->calls[i].operations[use->type] & 1u << op &&
+            connector_fits(c, c->calls[i].when, use))
             return &c->calls[i];
     return NULL;
 }
 
 bool
-connector_may_call(const struct connector *c, enum operation op)
+connector_may_call(const struct connector *c, enum sync_type type, enum operation op)
 {
     for (size_t i = 0; i < c->ncalls; i++)
         for (const struct option *o = c->driver.options;
-             c->calls[i].operations & 1u << op && o->name; o++)
+             c->calls[i].operations[type] & 1u << op && o->name; o++)
             if (json_object_get(c->calls[i].when, o->name))
                 return true;
     return false;
