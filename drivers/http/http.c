@@ -44,6 +44,7 @@ struct http_dest {
     struct transfer *transfer;
     struct flight *flights, *idle;
     struct arena words; /* of the last answer's outcomes */
+    struct transcript transcript;
 };
 
 static int
@@ -479,6 +480,17 @@ dest_answer(void *handle, int64_t timeout, struct call_answer *ret, struct error
     arena_clear(&d->words);
     answer_judge(how->answer ? how->answer : d->connector->answer, x, call, &d->words, ret);
     ret->call = call;
+    d->transcript = (struct transcript){
+        .method = x->method,
+        .address = x->url,
+        .headers = x->headers,
+        .body = x->body,
+        .status = x->end == END_ANSWERED ? x->status : 0,
+        .answer_head = buf_str(&x->head),
+        .answer = buf_str(&x->body_back),
+        .us = x->ended - x->began,
+    };
+    ret->transcript = &d->transcript;
     f->following = d->idle;
     d->idle = f;
     return 1;
