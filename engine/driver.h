@@ -220,14 +220,24 @@ struct pace_window {
 
 enum { PACE_WINDOWS_MAX = 4 };
 
+/* Of calls of one operation. */
+struct call_limits {
+    size_t rows;     /* 0: what struct limits says holds */
+    size_t bytes;    /* of its body, about */
+    size_t overhead; /* bytes that each row has there beside its values, about */
+    bool repeatable;
+};
+
 struct limits {
     size_t rows;       /* in a batch, at most */
     size_t bytes;      /* of packed records in a batch, about */
     unsigned parallel; /* calls under way at once; of dest_write there is one */
     struct pace_window windows[PACE_WINDOWS_MAX]; /* of the account behind the connection */
     size_t nwindows;
+    bool identities; /* dest_call looks at the changes' identities */
     bool repeatable; /* a call may come to the peer twice without harm: by its operation, or
                         since the peer knows a change again by its identity */
+    struct call_limits of[OP_DELETE + 1]; /* of destinations of calls, by operation */
 };
 
 /* A row at the destination that the model does not hold: its key fields as the destination
@@ -266,7 +276,8 @@ enum call_fate {                   /* zero is the honest default */
 struct call {
     struct batch batch;
     struct outcome *out;                   /* batch.n, zeroed by the engine */
-    const unsigned char (*identities)[32]; /* of each change, over retries and restarts */
+    const unsigned char (*identities)[32]; /* of each change, over retries and restarts; zeros
+                                              unless limits.identities */
     unsigned tries;                        /* made before */
     void *driver;                          /* the driver's own, while it is under way */
 };
@@ -326,6 +337,9 @@ struct driver {
     int (*check)(const void *connection, struct error *err);
     /* MAY: what the tables cannot say about a destination's options in config.json. */
     int (*dest_options_check)(const void *options, enum sync_type type, struct error *err);
+    /* MAY: what they cannot say about a sync as a whole: whether the mode can be carried out
+     * with this object, these fields (without types) and this identifier. */
+    int (*dest_judge)(const struct target *target, struct error *err);
     /* A destination MUST: a text for the place that a connection points to (server and
      * database, file, account), never a secret, nor how it is reached or by whom. Where it
      * changes, what was delivered stands somewhere else: every row is due again. Asks nobody.
@@ -375,7 +389,8 @@ struct driver {
      * its answer. */
     int (*dest_call)(void *handle, struct call *call, struct error *err);
     /* Waits for one call under way to end: 1 with *ret, whose texts are borrowed until the next
-     * dest_answer; 0 when none did in time or somebody woke it. */
+     * dest_answer; 0 when none did in time or somebody woke it. Of a timeout below 0: only
+     * those that are known to have ended. */
     int (*dest_answer)(void *handle, int64_t timeout_us, struct call_answer *ret,
                        struct error *err);
     /* Any thread: dest_answer returns soon. */

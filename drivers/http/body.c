@@ -132,8 +132,9 @@ part_number(struct part part, size_t *ret)
 
 /* Where the members of a record are to go. */
 struct place {
-    bool array;  /* elements, not members */
-    bool within; /* …or within an element: then nothing is left out, it stands for the whole */
+    bool array;                      /* elements, not members */
+    bool whole;                      /* all of it is sent, or nothing… */
+    const struct field_group *group; /* …that is, unless all of these stand there already */
     int depth;
 };
 
@@ -144,6 +145,26 @@ name_clash(struct compiler *c, size_t field, const char *why)
 {
     return error_set(c->err, ERR_CONFIG, EINVAL, "field \"%s\" %s", c->set->fields[field].name,
                      why);
+}
+
+/* *ret: NULL when one of them is the identifier's, which is always sent. */
+static int
+make_group(struct compiler *c, const struct path *paths, size_t n,
+           const struct field_group **ret)
+{
+    *ret = NULL;
+    for (size_t i = 0; i < n; i++)
+        if (is_key(c->set, paths[i].field))
+            return 0;
+    struct field_group *group =
+        arena_alloc(&c->body->arena, sizeof *group + n * sizeof *group->fields);
+    if (!group)
+        return no_memory(c->err);
+    group->n = n;
+    for (size_t i = 0; i < n; i++)
+        group->fields[i] = paths[i].field;
+    *ret = group;
+    return 0;
 }
 
 /* paths[0..n) begin with the same part and go on below it. */
@@ -163,13 +184,24 @@ add_below(struct compiler *c, struct path *paths, size_t n, struct place at)
     }
     if (elements != 0 && elements != n)
         return name_clash(c, paths[0].field, "makes its parent both an array and an object");
+    struct place below = {
+        .array = elements != 0, .whole = at.whole, .group = at.group, .depth = at.depth + 1};
     int rc = add_open(c, elements ? '[' : '{', true);
+    if (rc == 0 && !at.whole && (elements || c->set->changed_whole)) {
+        below.whole = true;
+        rc = make_group(c, paths, n, &below.group);
+    }
     if (rc == 0)
-        rc = add_members(c, paths, n,
-                         (struct place){.array = elements != 0,
-                                        .within = at.within || elements != 0,
-                                        .depth = at.depth + 1});
+        rc = add_members(c, paths, n, below);
     return rc == 0 ? add_close(c) : rc;
+}
+
+static int
+add_leaf(struct compiler *c, const struct path *path, struct place at)
+{
+    struct step step = {.kind = STEP_FIELD, .field = path->field, .group = at.group};
+    int rc = at.whole ? 0 : make_group(c, path, 1, &step.group);
+    return rc == 0 ? add(c, step) : rc;
 }
 
 /* Members in the order in which the mappings name them first; elements must come in theirs. */
@@ -194,10 +226,7 @@ add_members(struct compiler *c, struct path *paths, size_t n, struct place at)
                               "is an element out of turn: they are 0, 1, 2 …");
         int rc = at.array ? 0 : add_name(c, part.p, part.n);
         if (rc == 0 && same == 1 && paths[0].rest[part.n] == '\0')
-            rc = add(c,
-                     (struct step){.kind = STEP_FIELD,
-                                   .field = paths[0].field,
-                                   .in_record = !at.within && !is_key(c->set, paths[0].field)});
+            rc = add_leaf(c, paths, at);
         else if (rc == 0)
             rc = add_below(c, paths, same, at);
         if (rc < 0)
@@ -279,16 +308,23 @@ add_identity(struct compiler *c, const json_t *value)
     return add(c, (struct step){.kind = STEP_IDENTITY, .field = (size_t)digits});
 }
 
+/* A name that the sync gives; NULL: it gives none, which is wrong. */
 static int
-add_object_name(struct compiler *c, const json_t *value)
+add_given(struct compiler *c, const json_t *value, const char *name, const char *none)
 {
     if (!json_is_true(value))
         return wrong(c, "an action that takes nothing is true");
-    if (!c->set->object)
-        return wrong(c, "the destination names no object");
+    if (!name)
+        return wrong(c, none);
     AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
-    json_quote(&text, c->set->object, strlen(c->set->object));
+    json_quote(&text, name, strlen(name));
     return add_text(c, STEP_TEXT, &text);
+}
+
+static const char *
+identifier(const struct body_settings *set)
+{
+    return set->nkey == 1 ? set->fields[set->key[0]].name : NULL;
 }
 
 static int
@@ -361,7 +397,9 @@ add_action(struct compiler *c, const char *name, const json_t *value, int depth)
     if (strcmp(name, "@option") == 0)
         return add_option(c, value);
     if (strcmp(name, "@object") == 0)
-        return add_object_name(c, value);
+        return add_given(c, value, c->set->object, "the destination names no object");
+    if (strcmp(name, "@identifier") == 0)
+        return add_given(c, value, identifier(c->set), "the identifier must be one field");
     if (strcmp(name, "@now") == 0)
         return add_now(c, value);
     if (!c->in_rows)
@@ -380,7 +418,7 @@ add_action(struct compiler *c, const char *name, const json_t *value, int depth)
         if (strcmp(name, plain[i].name) == 0)
             return add_plain(c, plain[i].kind, value);
     return wrong(c, "no such action; known: @rows @field @key @key_text @identity @index "
-                    "@option @object @now @text @json, and the member @record");
+                    "@option @object @identifier @now @text @json, and the member @record");
 }
 
 /* ---- JSON of the template ---- */
@@ -457,8 +495,8 @@ add_value(struct compiler *c, const json_t *value, int depth)
     return add_object(c, value, depth);
 }
 
-static bool
-has_rows(const json_t *value)
+bool
+body_has_rows(const json_t *value)
 {
     size_t i;
     const char *name;
@@ -466,8 +504,8 @@ has_rows(const json_t *value)
     json_t *v = (json_t *)(uintptr_t)value;
     if (json_object_get(v, "@rows"))
         return true;
-    json_array_foreach(v, i, member) if (has_rows(member)) return true;
-    json_object_foreach(v, name, member) if (has_rows(member)) return true;
+    json_array_foreach(v, i, member) if (body_has_rows(member)) return true;
+    json_object_foreach(v, name, member) if (body_has_rows(member)) return true;
     return false;
 }
 
@@ -484,7 +522,7 @@ body_compile(const json_t *template, const struct body_settings *settings, struc
     b->nulls = arena_alloc(&b->arena, settings->nfields + 1);
     b->phrase = b->json = (struct buf)BUF_INIT(BUF_NO_MAX);
     struct compiler c = {.body = b, .set = settings, .err = err};
-    c.in_rows = !has_rows(template);
+    c.in_rows = !body_has_rows(template);
     int rc = b->before && b->key && b->nulls ? add_value(&c, template, 0) : no_memory(err);
     if (rc < 0) {
         body_free(b);
@@ -502,6 +540,23 @@ body_compile(const json_t *template, const struct body_settings *settings, struc
     b->set.object = NULL;
     *ret = b;
     return 0;
+}
+
+size_t
+body_overhead(const struct body *b)
+{
+    size_t n = 0, in_rows = 0, end = 0;
+    bool any = false;
+    for (size_t i = 0; i < b->steps.n; i++) {
+        const struct step *s = &b->steps.p[i];
+        size_t bytes = s->kind == STEP_IDENTITY ? s->field + 3 : s->text.n + 1;
+        if (s->kind == STEP_ROWS)
+            end = s->field;
+        any |= s->kind == STEP_ROWS;
+        n += bytes;
+        in_rows += i < end ? bytes : 0;
+    }
+    return any ? in_rows : n;
 }
 
 struct body *

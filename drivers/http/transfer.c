@@ -529,7 +529,7 @@ transfer_wait(struct transfer *t, usec_t timeout)
     for (;;) {
         usec_t left = until - clock_monotonic(), wait = left > 0 ? left : 0;
         struct exchange *x = next_ended(t, &wait);
-        if (x || (looked && left <= 0) || atomic_exchange(&t->woken, false))
+        if (x || timeout < 0 || (looked && left <= 0) || atomic_exchange(&t->woken, false))
             return x;
         looked = t->timer < 0 || t->timer > clock_monotonic();
         go_on(t, wait);
@@ -585,7 +585,7 @@ exchange_header(const struct exchange *x, const char *name)
     const char *p = buf_z(&x->head), *end = p + x->head.n;
     while (p < end) {
         const char *line = memchr(p, '\n', (size_t)(end - p));
-        if ((size_t)(line - p) > n + 1 && memcmp(p, name, n) == 0 && p[n] == ':')
+        if ((size_t)(line - p) > n + 1 && strncasecmp(p, name, n) == 0 && p[n] == ':')
             return (struct str){p + n + 2, (size_t)(line - p) - n - 2};
         p = line + 1;
     }

@@ -134,6 +134,7 @@ open_destination(struct run *r, void **ret, struct buf *refusal)
                                   .sync_uid = "case",
                                   .object = d->object,
                                   .options = d->dest_options,
+                                  .type = d->type,
                                   .mode = d->mode,
                                   .fields = fields,
                                   .nfields = r->c.fields.n,
@@ -317,7 +318,8 @@ deliver(struct run *r, void *destination)
     r->driver->dest_limits(destination, &limits);
     limits.parallel = r->c.parallel;
     if (r->c.batch)
-        limits.rows = r->c.batch;
+        for (size_t i = 0; i <= OP_DELETE; i++)
+            limits.of[i].rows = limits.rows = r->c.batch;
     struct pace *pace =
         pace_get("case", limits.nwindows ? limits.windows : NULL, limits.nwindows);
     const struct courier_settings settings = {
@@ -344,6 +346,19 @@ deliver(struct run *r, void *destination)
     pace_put(pace);
 }
 
+/* Among all drivers, so that a connection may name it. */
+static void
+make_known(const struct driver *driver)
+{
+    enum { MOST = 64 };
+    static const struct driver *all[MOST + 2];
+    size_t n = 0;
+    for (; drivers[n] && n < MOST; n++)
+        all[n] = drivers[n];
+    all[n] = driver;
+    drivers = all;
+}
+
 static void
 run_case(struct run *r)
 {
@@ -356,7 +371,9 @@ run_case(struct run *r)
     }
     if (r->c.manifest && http_load(r->c.manifest, &r->driver, &err) < 0)
         buf_addf(&refusal, "%s", err.text);
-    else if (!r->c.manifest && !(r->driver = driver_find(r->c.driver)))
+    else if (r->c.manifest)
+        make_known(r->driver);
+    else if (!(r->driver = driver_find(r->c.driver)))
         buf_addf(&refusal, "there is no connector \"%s\"", r->c.driver);
     if (r->driver)
         shorten_timeouts(r);
