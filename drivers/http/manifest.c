@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/words.h"
 #include "http/pointer.h"
 
 const char *
@@ -27,6 +28,17 @@ wrong_member(struct error *err, const char *where, const char *name, const char 
     return error_set(err, ERR_CONFIG, EINVAL, "%s/%s: %s", where, name, what);
 }
 
+static int
+unknown_member(struct error *err, const char *where, const char *name, const char *const *known)
+{
+    struct words words = {.n = 0};
+    char hint[ERROR_TEXT_MAX];
+    for (size_t i = 0; known[i]; i++)
+        words_add(&words, known[i]);
+    words_hint(&words, name, "known", hint, sizeof hint);
+    return error_set(err, ERR_CONFIG, EINVAL, "%s/%s: no such member; %s", where, name, hint);
+}
+
 int
 manifest_members(const json_t *object, const char *where, const char *const *known,
                  struct error *err)
@@ -41,7 +53,7 @@ manifest_members(const json_t *object, const char *where, const char *const *kno
         while (*k && strcmp(*k, name) != 0)
             k++;
         if (!*k)
-            return wrong_member(err, where, name, "no such member");
+            return unknown_member(err, where, name, known);
     }
     return 0;
 }
@@ -100,14 +112,17 @@ manifest_word(const json_t *object, const char *where, const char *name,
     const char *text = json_string_value(value);
     if (!value)
         return 0;
-    AUTO_BUF struct buf known = BUF_INIT(1024);
+    struct words known = {.n = 0};
     for (size_t i = 0; i < n; i++) {
         if (text && words[i] && strcmp(text, words[i]) == 0) {
             *ret = (int)i;
             return 0;
         }
         if (words[i])
-            buf_addf(&known, "%s%s", known.n ? ", " : "must be one of ", words[i]);
+            words_add(&known, words[i]);
     }
-    return wrong_member(err, where, name, buf_z(&known));
+    char hint[ERROR_TEXT_MAX];
+    words_hint(&known, text ? text : "", "allowed", hint, sizeof hint);
+    return error_set(err, ERR_CONFIG, EINVAL, "%s/%s: %s; %s", where, name,
+                     text ? "there is no such word" : "must be a string", hint);
 }
