@@ -113,16 +113,19 @@ manifest_word(const json_t *object, const char *where, const char *name,
     if (!value)
         return 0;
     struct words known = {.n = 0};
+    AUTO_BUF struct buf list = BUF_INIT(1024);
     for (size_t i = 0; i < n; i++) {
         if (text && words[i] && strcmp(text, words[i]) == 0) {
             *ret = (int)i;
             return 0;
         }
-        if (words[i])
-            words_add(&known, words[i]);
+        if (!words[i])
+            continue;
+        words_add(&known, words[i]);
+        buf_addf(&list, "%s%s", list.n ? ", " : "must be one of ", words[i]);
     }
-    char hint[ERROR_TEXT_MAX];
-    words_hint(&known, text ? text : "", "allowed", hint, sizeof hint);
-    return error_set(err, ERR_CONFIG, EINVAL, "%s/%s: %s; %s", where, name,
-                     text ? "there is no such word" : "must be a string", hint);
+    const char *nearest = words_nearest(&known, text ? text : "");
+    if (nearest)
+        buf_addf(&list, "; did you mean \"%s\"?", nearest);
+    return wrong_member(err, where, name, buf_z(&list));
 }

@@ -396,6 +396,22 @@ digest_texts(struct run *run, struct error *err)
     return 0;
 }
 
+static int
+collect_secrets(struct run *run, struct error *err)
+{
+    const struct connection *const both[] = {run->source_connection, run->dest_connection};
+    run->redactor = redactor_create();
+    int rc = run->redactor ? 0 : -ENOMEM;
+    for (size_t i = 0; i < 2; i++)
+        for (size_t k = 0; rc == 0 && k < both[i]->nsecrets; k++) {
+            const char *options = both[i]->options;
+            rc = redactor_add(
+                run->redactor,
+                *(char *const *)(const void *)(options + both[i]->secrets[k].offset));
+        }
+    return rc < 0 ? no_memory(err) : 0;
+}
+
 /* *changed: an edit came in between. */
 static int
 parse_all(struct run *run, bool *changed, struct error *err)
@@ -434,6 +450,8 @@ run_prepare_texts(struct run *run, struct error *err)
         *err = (struct error)ERROR_INIT;
         rc = parse_all(run, &changed, err);
     }
+    if (rc == 0)
+        rc = collect_secrets(run, err);
     if (rc < 0)
         return rc;
     run->place = run_place(run->dest_connection, &run->arena, err);

@@ -246,7 +246,7 @@ class Connector(MountTest):
             ('"parallel": 4', '"paralel": 4', '"paralel"', "no such member", 'did you mean "parallel"?'),
             ('"method": ', '"method": ', None, None, None),
             ('"for": ["update"]', '"for": ["updat"]', None, '"for" lists', None),
-            ('"type": "secret"', '"type": "secrte"', '"secrte"', "there is no such word", 'did you mean "secret"?'),
+            ('"type": "secret"', '"type": "secrte"', '"secrte"', "must be one of string, ", 'did you mean "secret"?'),
             ('"calls": 600', '"calls": 0', "0, \"mill", "must be a whole number from 1", None),
             ('"connect": 5', '"connect": "5"', '"5"', "must be a whole number", None),
             ('"by": "index"', '"by": "indx"', None, None, None),
