@@ -41,7 +41,9 @@ enum option_type {
 
 enum option_flags {
     OPTION_REQUIRED = 1,
-    OPTION_PATH = 2, /* names a file or a glob on this machine */
+    OPTION_PATH = 2,  /* names a file or a glob on this machine */
+    OPTION_PLACE = 4, /* of a destination: part of where rows go, as the object is; another
+                         value is another destination */
 };
 
 struct option {
@@ -111,25 +113,37 @@ typedef int (*source_row_fn)(void *arg, const struct value *values, struct error
 
 /* ---- destinations ---- */
 
+/* What the destination's object is. */
+enum sync_type {
+    TYPE_RECORDS,  /* it holds records */
+    TYPE_AUDIENCE, /* it is a list, and a record is a member */
+    SYNC_TYPES,
+};
+
 enum mode {
     MODE_UPSERT,
     MODE_INSERT,
     MODE_UPDATE,
     MODE_MIRROR,
     MODE_FULL,
+    MODE_ADD,    /* members who entered are added, nobody is removed */
+    MODE_REMOVE, /* members who left are removed, nobody is added */
     MODE_COUNT,
 };
 #define MODE_BIT(m) (1u << (m))
-/* What a destination of tables can carry out. */
-#define MODES_OF_TABLES                                                                        \
+#define MODES_OF_RECORDS                                                                       \
     (MODE_BIT(MODE_UPSERT) | MODE_BIT(MODE_INSERT) | MODE_BIT(MODE_UPDATE) |                   \
      MODE_BIT(MODE_MIRROR) | MODE_BIT(MODE_FULL))
+#define MODES_OF_AUDIENCES                                                                     \
+    (MODE_BIT(MODE_ADD) | MODE_BIT(MODE_REMOVE) | MODE_BIT(MODE_MIRROR) | MODE_BIT(MODE_UPSERT))
+/* What a destination of tables can carry out. */
+#define MODES_OF_TABLES MODES_OF_RECORDS
 
 enum operation {
     OP_INSERT,  /* always create */
-    OP_UPSERT,  /* create or update */
+    OP_UPSERT,  /* create or update; of an audience: be it a member, with these fields */
     OP_UPDATE,  /* update what is there; no such record → ROW_REJECTED, code "no_match" */
-    OP_DELETE,  /* remove by key; what is gone already is done */
+    OP_DELETE,  /* remove by key, of an audience from the list; what is gone already is done */
     OP_PRESENT, /* nothing to send: the model holds this key, so a survey must not call it
                    foreign */
 };
@@ -170,6 +184,7 @@ struct target {
     const char *sync_uid; /* stable over renames: the key of the marker row */
     const char *object;   /* table, list, topic …; NULL where the driver needs none */
     const void *options;  /* the driver's struct filled from dest_options, or NULL */
+    enum sync_type type;
     enum mode mode;
     bool create;                 /* make the object if it is missing */
     const struct column *fields; /* mapped fields with the source's types: for creating it */
@@ -269,7 +284,9 @@ struct driver {
     const char *name;
     const char *summary; /* one line */
     const char *readme;  /* the README of /drivers/NAME, plain text or Markdown */
-    unsigned modes;      /* MODE_BITs it can carry out as a destination; 0: no destination */
+    /* MODE_BITs it can carry out as a destination, by the sync's type; see driver_modes. */
+    unsigned modes;
+    unsigned audience_modes;
     unsigned traits;
     bool takes_table, takes_query; /* as a source; a file source takes neither */
 
@@ -281,6 +298,8 @@ struct driver {
     size_t dest_options_size;
     /* MAY: what the tables cannot say about a connection (a DSN that holds a password, …). */
     int (*check)(const void *connection, struct error *err);
+    /* MAY: what the tables cannot say about a destination's options in config.json. */
+    int (*dest_check)(const void *options, enum sync_type type, struct error *err);
     /* A destination MUST: a text for the place that a connection points to (server and
      * database, file, account), never a secret, nor how it is reached or by whom. Where it
      * changes, what was delivered stands somewhere else: every row is due again. Asks nobody.
@@ -351,3 +370,15 @@ const struct driver *driver_find(const char *name);
 const char *mode_name(enum mode mode);
 /* The reverse; -1 when unknown. */
 int mode_parse(struct str text);
+/* "records" …; static. */
+const char *sync_type_name(enum sync_type type);
+/* Whether what left the model leaves the destination. */
+bool mode_deletes(enum mode mode);
+/* Whether what changed in the model changes at the destination: else another mapping is no
+ * reason to send a row again. */
+bool mode_updates(enum mode mode);
+/* The modes there are for such a sync, and those that a driver (NULL: any) can carry out. */
+unsigned sync_type_modes(enum sync_type type);
+unsigned driver_modes(const struct driver *d, enum sync_type type);
+/* Whether it can carry out any. */
+bool driver_is_destination(const struct driver *d);

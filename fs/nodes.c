@@ -58,7 +58,7 @@ show_driver(struct engine *e, const struct place *at, struct buf *out, struct ti
         buf_adds(out, d->readme ? d->readme : "");
         break;
     case DRIVER_MODES:
-        driver_modes_text(d, -1, out);
+        driver_modes_text(d, out);
         break;
     case DRIVER_OPTIONS:
         driver_options_json(d, out);

@@ -69,6 +69,7 @@ add_match(struct pg_dest *d, struct buf *sql)
         add_name(d, sql, d->target.key[i]);
         buf_addf(sql, " = s.f%zu", d->target.key[i]);
     }
+    pg_list_match(&d->link, &d->list, sql);
 }
 
 static void
@@ -178,8 +179,10 @@ add_merge(struct pg_dest *d, struct buf *sql, char of, const struct range *range
     if (of == 'u') {
         buf_adds(sql, " WHEN NOT MATCHED THEN INSERT (");
         add_columns(d, sql);
+        pg_list_column(&d->link, &d->list, sql);
         buf_addf(sql, ")%s VALUES (", overriding(d));
         add_values(d, sql);
+        pg_list_value(&d->link, &d->list, sql);
         buf_addc(sql, ')');
     } else if (!more) {
         buf_clear(sql);
@@ -213,8 +216,10 @@ add_insert(struct pg_dest *d, struct buf *sql, char of, const struct range *rang
 {
     buf_addf(sql, "INSERT INTO %s (", d->table.relation);
     add_columns(d, sql);
+    pg_list_column(&d->link, &d->list, sql);
     buf_addf(sql, ")%s SELECT ", overriding(d));
     add_values(d, sql);
+    pg_list_value(&d->link, &d->list, sql);
     buf_adds(sql, " FROM pg_temp.retlfs_stage AS s");
     add_filter(d, sql, of, range);
     if (of == 'u')
@@ -312,7 +317,8 @@ pg_apply_rehearse(struct pg_dest *d, struct error *err)
 {
     static const enum step steps[] = {
         [MODE_UPSERT] = STEP_UPSERT, [MODE_INSERT] = STEP_INSERT, [MODE_UPDATE] = STEP_UPDATE,
-        [MODE_MIRROR] = STEP_UPSERT, [MODE_FULL] = STEP_UPSERT,
+        [MODE_MIRROR] = STEP_UPSERT, [MODE_FULL] = STEP_UPSERT,   [MODE_ADD] = STEP_UPSERT,
+        [MODE_REMOVE] = STEP_DELETE,
     };
     const struct range all = {.all = true};
     enum step step = d->target.nkey ? steps[d->target.mode] : STEP_INSERT;
@@ -489,7 +495,9 @@ run_survey(struct survey *s, struct error *err)
              " WHERE s.op <> 'd' AND ",
              d->table.relation);
     add_match(d, &sql);
-    buf_adds(&sql, ")) TO STDOUT");
+    buf_addc(&sql, ')');
+    pg_list_match(&d->link, &d->list, &sql);
+    buf_adds(&sql, ") TO STDOUT");
     if (sql.failed)
         return pg_dest_no_memory(err);
     return pg_copy_out(&d->link, buf_z(&sql), tell_foreign, s, err);

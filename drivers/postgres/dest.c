@@ -54,7 +54,11 @@ copy_target(struct pg_dest *d, const struct target *from, struct error *err)
     d->target.sync = arena_strdup(&d->arena, from->sync);
     d->target.sync_uid = arena_strdup(&d->arena, from->sync_uid);
     d->target.object = arena_strdup(&d->arena, from->object);
-    bool whole = d->target.sync && d->target.sync_uid && d->target.object;
+    struct pg_list list = pg_list_of(from->options);
+    d->list.column = arena_strdup(&d->arena, list.column);
+    d->list.name = arena_strdup(&d->arena, list.name);
+    bool whole = d->target.sync && d->target.sync_uid && d->target.object &&
+                 !d->list.column == !list.column && !d->list.name == !list.name;
     return whole && copy_fields(d, from) ? 0 : pg_dest_no_memory(err);
 }
 
@@ -139,7 +143,7 @@ load_table(struct pg_dest *d, struct error *err)
                          d->target.nfields);
     int rc = pg_table_load(&d->link, d->target.object, &d->arena, &d->table, err);
     if (!rc && d->table.exists)
-        rc = pg_table_check(&d->table, &d->target, d->columns, err);
+        rc = pg_table_check(&d->table, &d->target, d->list.column, d->columns, err);
     d->merging = !rc && d->table.exists && may_merge(d);
     return rc;
 }
@@ -159,7 +163,7 @@ static int
 create_table(struct pg_dest *d, struct error *err)
 {
     bool schema_is_new = !d->table.schema_exists;
-    int rc = pg_table_create(&d->link, &d->table, &d->target, err);
+    int rc = pg_table_create(&d->link, &d->table, &d->target, d->list.column, err);
     if (!rc)
         rc = load_table(d, err);
     if (!rc && schema_is_new)
@@ -201,8 +205,9 @@ choose_way(struct pg_dest *d, bool is_new, struct error *err)
     const struct pg_table *t = &d->table;
     bool only_inserts = d->target.mode == MODE_INSERT || !d->target.nkey;
     d->way = s->careful ? WAY_CAREFUL : WAY_TYPED;
-    if (!s->full || s->dry || s->careful || d->target.mode == MODE_UPDATE || !t->plain ||
-        t->row_security || (d->merging && !only_inserts))
+    bool writes = d->target.mode != MODE_UPDATE && d->target.mode != MODE_REMOVE;
+    if (!s->full || s->dry || s->careful || !writes || !t->plain || t->row_security ||
+        (d->merging && !only_inserts))
         return 0;
     bool direct = is_new || (only_inserts && !s->survey);
     int rc = direct ? 0 : lock_empty(d, &direct, err);

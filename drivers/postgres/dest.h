@@ -14,6 +14,7 @@
 #include "base/arena.h"
 #include "driver.h"
 #include "postgres/connect.h"
+#include "postgres/list.h"
 #include "postgres/table.h"
 
 enum pg_way { WAY_DIRECT, WAY_TYPED, WAY_CAREFUL };
@@ -22,6 +23,7 @@ struct pg_dest {
     struct pg_link link;
     struct arena arena;   /* as long as the handle */
     struct target target; /* a copy */
+    struct pg_list list;  /* likewise */
 
     struct pg_table table;
     int *columns;   /* field → index into table.columns */

@@ -53,11 +53,23 @@ static const char readme[] =
     "server's SQLSTATE and words; the others go through. Deferrable constraints are "
     "checked at once.\n"
     "\n"
+    "An audience (\"type\": \"audience\"): the table is the list and its rows the members, or "
+    "it "
+    "holds many\n"
+    "lists and \"list\" says which is meant, by the value of \"list_column\" (\"list\" when it "
+    "is not\n"
+    "given): the sync then sees and touches that list's rows only. A member that is added "
+    "again "
+    "gets the\n"
+    "fields as they are now; removing one that is gone is done.\n"
+    "\n"
     "With \"create\": true a missing table is made, and its schema: columns of the "
     "source's types\n"
     "without length or precision (integers bigint, floats double precision), the "
     "identifier as\n"
-    "primary key (not in mode insert, which accepts duplicates).\n"
+    "primary key (not in mode insert, which accepts duplicates), after the column of the list "
+    "if "
+    "it has one.\n"
     "\n"
     "The table retlfs_runs, beside the target, holds one row a sync: the last run "
     "committed, written\n"
@@ -79,12 +91,16 @@ const struct driver driver_postgres = {
     .summary = "PostgreSQL (source and destination)",
     .readme = readme,
     .modes = MODES_OF_TABLES,
+    .audience_modes = MODES_OF_AUDIENCES,
     .traits = TRAIT_ATOMIC,
     .takes_table = true,
     .takes_query = true,
     .options = pg_option_table,
     .options_size = sizeof(struct pg_options),
+    .dest_options = pg_dest_option_table,
+    .dest_options_size = sizeof(struct pg_dest_options),
     .check = pg_check,
+    .dest_check = pg_dest_check,
     .place = pg_place,
     .source_open = pg_source_open,
     .source_describe = pg_source_describe,

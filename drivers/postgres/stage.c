@@ -82,6 +82,7 @@ begin_copy(struct pg_dest *d, struct error *err)
             buf_adds(&sql, i ? ", " : "");
             pg_add_name(&d->link, &sql, d->target.fields[i].name);
         }
+        pg_list_column(&d->link, &d->list, &sql);
         buf_adds(&sql, ") FROM STDIN");
     } else {
         buf_addf(&sql, "COPY pg_temp.%s FROM STDIN",
@@ -152,6 +153,11 @@ add_row(struct pg_dest *d, const struct change *c, struct outcome *out)
             buf_addc(&d->out, '\t');
         first = false;
         pg_encode_value(&d->out, v);
+    }
+    if (d->way == WAY_DIRECT && d->list.column) {
+        struct value list = {d->list.name, (uint32_t)strlen(d->list.name), V_TEXT};
+        buf_addc(&d->out, '\t');
+        pg_encode_value(&d->out, &list);
     }
     buf_addc(&d->out, '\n');
     *out = (struct outcome){.kind = ROW_STAGED};

@@ -184,11 +184,11 @@ static int
 check_kind(const struct pg_table *t, enum mode mode, struct error *err)
 {
     const char *lack = NULL;
-    if (mode != MODE_UPDATE && !t->inserts)
+    if (mode != MODE_UPDATE && mode != MODE_REMOVE && !t->inserts)
         lack = "inserts";
-    else if (mode != MODE_INSERT && !t->updates)
+    else if (mode != MODE_INSERT && mode != MODE_REMOVE && !t->updates)
         lack = "updates";
-    else if (mode == MODE_MIRROR && !t->deletes)
+    else if (mode_deletes(mode) && !t->deletes)
         lack = "deletes";
     return lack ? error_set(err, ERR_CONFIG, EINVAL, "%s takes no %s", t->relation, lack) : 0;
 }
@@ -230,11 +230,35 @@ needs_value(const struct pg_table *t, size_t i)
     return c->not_null && !c->has_default && !c->generated && !t->fills_in;
 }
 
+/* The column that says whose a row is: the driver's to write. */
+static int
+check_list(const struct pg_table *t, const struct target *target, const char *column,
+           bool *mapped, struct error *err)
+{
+    if (!column)
+        return 0;
+    int at = pg_table_find(t, column);
+    if (at < 0)
+        return refuse_unknown(t, column, err);
+    if (t->columns[at].generated)
+        return error_set(err, ERR_CONFIG, EINVAL,
+                         "column \"%s\" of %s is generated and can tell no lists apart", column,
+                         t->relation);
+    if (mapped[at])
+        return error_set(
+            err, ERR_CONFIG, EINVAL,
+            "column \"%s\" of %s says which list a member is in: map no field to it", column,
+            t->relation);
+    mapped[at] = true;
+    return 0;
+}
+
 int
-pg_table_check(const struct pg_table *table, const struct target *target, int *columns,
-               struct error *err)
+pg_table_check(const struct pg_table *table, const struct target *target,
+               const char *list_column, int *columns, struct error *err)
 {
     AUTO_FREE bool *mapped = calloc(table->n + 1, sizeof *mapped);
+    bool makes = target->mode != MODE_UPDATE && target->mode != MODE_REMOVE;
     if (!mapped)
         return no_memory(err);
     int rc = check_kind(table, target->mode, err);
@@ -244,7 +268,9 @@ pg_table_check(const struct pg_table *table, const struct target *target, int *c
         if (!rc)
             mapped[columns[i]] = true;
     }
-    for (size_t i = 0; !rc && target->mode != MODE_UPDATE && i < table->n; i++)
+    if (!rc)
+        rc = check_list(table, target, list_column, mapped, err);
+    for (size_t i = 0; !rc && makes && i < table->n; i++)
         if (!mapped[i] && needs_value(table, i))
             rc = error_set(err, ERR_CONFIG, EINVAL,
                            "column \"%s\" of %s is not mapped, refuses NULL and has no default",
@@ -298,21 +324,31 @@ create_schema(struct pg_link *link, const struct pg_table *table, struct error *
 
 int
 pg_table_create(struct pg_link *link, const struct pg_table *table, const struct target *target,
-                struct error *err)
+                const char *list_column, struct error *err)
 {
     AUTO_BUF struct buf sql = BUF_INIT(BUF_NO_MAX);
     int rc = table->schema_exists ? 0 : create_schema(link, table, err);
     buf_addf(&sql, "CREATE TABLE IF NOT EXISTS %s (", table->relation);
+    if (list_column) {
+        pg_add_name(link, &sql, list_column);
+        buf_adds(&sql, " pg_catalog.text");
+    }
     for (size_t i = 0; !rc && i < target->nfields; i++) {
-        buf_adds(&sql, i ? ", " : "");
+        buf_adds(&sql, i || list_column ? ", " : "");
         pg_add_name(link, &sql, target->fields[i].name);
         buf_addc(&sql, ' ');
         rc = add_type(link, &target->fields[i], &sql, err);
     }
     /* Inserting accepts duplicates, which a key would refuse. */
     bool keyed = target->nkey > 0 && target->mode != MODE_INSERT;
+    if (keyed)
+        buf_adds(&sql, ", PRIMARY KEY (");
+    if (keyed && list_column) {
+        pg_add_name(link, &sql, list_column);
+        buf_adds(&sql, ", ");
+    }
     for (size_t i = 0; keyed && i < target->nkey; i++) {
-        buf_adds(&sql, i ? ", " : ", PRIMARY KEY (");
+        buf_adds(&sql, i ? ", " : "");
         pg_add_name(link, &sql, target->fields[target->key[i]].name);
     }
     buf_adds(&sql, keyed ? "))" : ")");

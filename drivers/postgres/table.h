@@ -32,9 +32,10 @@ int pg_table_load(struct pg_link *link, const char *object, struct arena *arena,
                   struct pg_table *ret, struct error *err);
 /* The column's index, or -1. */
 int pg_table_find(const struct pg_table *table, const char *column);
-/* Refuses, in words, a mapping that cannot work. columns[i]: index of target->fields[i]. */
-int pg_table_check(const struct pg_table *table, const struct target *target, int *columns,
-                   struct error *err);
+/* Refuses, in words, a mapping that cannot work. columns[i]: index of target->fields[i];
+ * list_column: says whose a row is, NULL: none does. */
+int pg_table_check(const struct pg_table *table, const struct target *target,
+                   const char *list_column, int *columns, struct error *err);
 /* Makes the table for the target's fields, and its schema. To be loaded again afterwards. */
 int pg_table_create(struct pg_link *link, const struct pg_table *table,
-                    const struct target *target, struct error *err);
+                    const struct target *target, const char *list_column, struct error *err);

@@ -1,9 +1,11 @@
-/* The modes' names: see driver.h. Here because drivers, engine and fs all need them. */
+/* The names of modes and of what syncs are: see driver.h. Here because drivers, engine and fs
+ * all need them. */
 #include "driver.h"
 
 static const char *const names[MODE_COUNT] = {
     [MODE_UPSERT] = "upsert", [MODE_INSERT] = "insert", [MODE_UPDATE] = "update",
-    [MODE_MIRROR] = "mirror", [MODE_FULL] = "full",
+    [MODE_MIRROR] = "mirror", [MODE_FULL] = "full",     [MODE_ADD] = "add",
+    [MODE_REMOVE] = "remove",
 };
 
 const char *
@@ -19,4 +21,44 @@ mode_parse(struct str text)
         if (str_is(text, names[i]))
             return i;
     return -1;
+}
+
+const char *
+sync_type_name(enum sync_type type)
+{
+    static const char *const types[SYNC_TYPES] = {
+        [TYPE_RECORDS] = "records", [TYPE_AUDIENCE] = "audience"};
+    return types[type];
+}
+
+bool
+mode_deletes(enum mode mode)
+{
+    return mode == MODE_MIRROR || mode == MODE_REMOVE;
+}
+
+bool
+mode_updates(enum mode mode)
+{
+    return mode != MODE_INSERT && mode != MODE_ADD && mode != MODE_REMOVE;
+}
+
+unsigned
+sync_type_modes(enum sync_type type)
+{
+    return type == TYPE_AUDIENCE ? MODES_OF_AUDIENCES : MODES_OF_RECORDS;
+}
+
+unsigned
+driver_modes(const struct driver *d, enum sync_type type)
+{
+    if (!d)
+        return sync_type_modes(type);
+    return type == TYPE_AUDIENCE ? d->audience_modes : d->modes;
+}
+
+bool
+driver_is_destination(const struct driver *d)
+{
+    return d->modes || d->audience_modes;
 }

@@ -26,16 +26,16 @@ cdoc_kind(struct catalog *c, node_id parent, const char *name)
     return name_kind(place, name);
 }
 
-/* The connection that the config.json in force names as its destination; NULL: unknown. */
+/* config_destination of the config.json in force. */
 static const char *
-destination_of(struct catalog *c, node_id dir, struct arena *arena)
+destination_of(struct catalog *c, node_id dir, struct arena *arena, enum sync_type *type)
 {
     struct error err = ERROR_INIT;
     struct str config = {0};
     if (READING(c, q, &err, text_in_force(q, dir, "config.json", arena, &config, &err)) < 0 ||
         !config.p)
         return NULL;
-    return config_destination(config, arena);
+    return config_destination(config, arena, type);
 }
 
 enum text_verdict
@@ -51,7 +51,7 @@ cdoc_check(struct catalog *c, node_id parent, const char *name, struct str text,
     char file[sizeof complaint->file];
     snprintf(file, sizeof file, "%s%s", kind == TEXT_CONNECTION ? "connections/" : "", name);
     if (kind == TEXT_MODE)
-        world.destination = destination_of(c, parent, &arena);
+        world.destination = destination_of(c, parent, &arena, &world.type);
     return text_check(kind, &world, file, text, final, complaint);
 }
 

@@ -29,8 +29,10 @@ enum entry_op { /* what is stored with each entry; stable numbers, they are on d
                 ENTRY_DELETE = 3, /* in a state segment: a tombstone */
                 ENTRY_PRESENT =
                     4, /* the model holds the key, nothing is sent (duplicates, NULLs in it) */
+                ENTRY_RECORDED = 5, /* nothing is sent, but from now on the destination is taken
+                                       to hold it: what the state knows and nobody delivered */
 };
-enum { ENTRY_OPS = 5 };
+enum { ENTRY_OPS = 6 };
 
 struct entry {
     enum entry_op op;
@@ -158,7 +160,7 @@ size_t chg_sample_keys(const struct chg *c, struct arena *arena, struct str *key
 enum { CHG_OUTCOME_MAX = 9 };
 /* To be called before the view is read: `outcome` (kept as it is) is told of every change but
  * those that `refused` holds, a rejected file or NULL: they are "rejected", or "unknown" if
- * that is the code of their note. */
+ * that is the code of their note. For "delivered" what was only recorded says "recorded". */
 void chg_set_outcomes(struct chg *c, const char *outcome, struct chg *refused);
 
 /* Appends what VIEW_SENT tells of this change. */

@@ -10,7 +10,8 @@
 #define CHG_MAGIC "retlfs\r\n" /* no text file, and hurt by any newline conversion */
 enum {
     CHG_MAGIC_BYTES = 8,
-    CHG_VERSION = 1,
+    CHG_VERSION = 2,
+    CHG_VERSION_UNRECORDED = 1,                      /* before there was ENTRY_RECORDED */
     CHG_HEADER_BYTES = CHG_MAGIC_BYTES + 3 * 4,      /* version, views, length of meta */
     CHG_FOOTER_BYTES = 3 * 8 + 32 + CHG_MAGIC_BYTES, /* index: offset, packed, unpacked; hash */
     CHG_META_MAX = 16 << 20,
@@ -119,6 +120,7 @@ struct chg {
     char *name;
     uint64_t size;
     unsigned views;
+    int nops;                    /* of which the index has totals */
     const struct chg_meta *meta; /* arena */
     struct arena arena;
     struct chg_totals totals;

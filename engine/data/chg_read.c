@@ -75,7 +75,7 @@ chg_read_header(const struct chg *c, struct buf *header, struct error *err)
     if (memcmp(head, CHG_MAGIC, CHG_MAGIC_BYTES) != 0)
         return chg_damaged(c, 0, err);
     uint32_t version = get_u32(head + CHG_MAGIC_BYTES);
-    if (version != CHG_VERSION)
+    if (version != CHG_VERSION && version != CHG_VERSION_UNRECORDED)
         return error_set(err, ERR_INTERNAL, EPROTONOSUPPORT,
                          "\"%s\" has format %u, this program knows %d", c->name, version,
                          CHG_VERSION);
@@ -151,7 +151,7 @@ parse_index(struct chg *c, uint64_t data_offset, uint64_t index_offset, struct e
     const char *p = c->index.p, *end = p + c->index.n;
     uint64_t nblocks = 0, views[CHG_VIEWS] = {0}, offset = data_offset;
     bool ok = varint_read(&p, end, &nblocks) && varint_read(&p, end, &c->totals.bytes);
-    for (int op = 0; op < ENTRY_OPS; op++) {
+    for (int op = 0; op < c->nops; op++) {
         ok = ok && varint_read(&p, end, &c->totals.by_op[op]);
         c->totals.entries += c->totals.by_op[op];
     }
@@ -195,6 +195,7 @@ unpack_index(struct chg *c, const struct buf *packed, const struct footer *foot,
 int
 chg_take_header(struct chg *c, struct str header, struct error *err)
 {
+    c->nops = get_u32(header.p + CHG_MAGIC_BYTES) == CHG_VERSION ? ENTRY_OPS : ENTRY_RECORDED;
     c->views = get_u32(header.p + CHG_MAGIC_BYTES + 4);
     c->nviews = (unsigned)__builtin_popcount(c->views);
     struct chg_meta *meta = NULL;
@@ -445,7 +446,7 @@ chg_parse_entry(struct chg_cursor *cur, struct entry *e)
         return false;
     uint8_t head = (uint8_t)*cur->p++;
     *e = (struct entry){.op = head & HEAD_OP, .seq = cur->seq + 1};
-    if (e->op < ENTRY_INSERT || e->op > ENTRY_PRESENT || head & 0x80)
+    if (e->op < ENTRY_INSERT || e->op > ENTRY_RECORDED || head & 0x80)
         return false;
     if (head & HEAD_SEQ && !varint_read(&cur->p, cur->end, &e->seq))
         return false;

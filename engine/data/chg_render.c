@@ -33,7 +33,8 @@ chg_renderer_init(struct chg_renderer *r, struct arena *arena, const struct chg_
 static const char *
 op_name(enum entry_op op)
 {
-    static const char *const names[ENTRY_OPS] = {"none", "insert", "update", "delete", "none"};
+    static const char *const names[ENTRY_OPS] = {"none",   "insert", "update",
+                                                 "delete", "none",   "record"};
     return names[op];
 }
 

@@ -92,6 +92,10 @@ tell_outcome(struct refused *r, const struct chg *c, const struct entry *e, stru
              struct error *err)
 {
     *ret = str_of(c->outcome ? c->outcome : "");
+    if (e->op == ENTRY_RECORDED) {
+        *ret = str_is(*ret, "delivered") ? STR("recorded") : *ret;
+        return 0;
+    }
     int order = 1;
     while (r->there == 1 && (order = key_compare(r->row.key, e->key)) < 0)
         r->there = chg_next(r->cursor, &r->row, err);

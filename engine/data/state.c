@@ -217,7 +217,8 @@ state_next(struct state_cursor *cur, struct entry *e, struct error *err)
             return rc;
         if (s->entry.op == ENTRY_DELETE)
             continue;
-        *e = (struct entry){.op = ENTRY_INSERT,
+        bool recorded = s->entry.op == ENTRY_RECORDED;
+        *e = (struct entry){.op = recorded ? ENTRY_RECORDED : ENTRY_INSERT,
                             .seq = s->entry.seq,
                             .key = s->entry.key,
                             .after = s->entry.after};

@@ -23,9 +23,10 @@ int state_open(int dirfd, const char *const *names, size_t n, struct state *ret,
 void state_done(struct state *s);
 
 struct state_cursor;
-/* Live entries in key order: one per key, tombstones left out. e->op is ENTRY_INSERT, e->after
- * the delivered record projected onto `want` (fields by name; V_ABSENT where that entry has no
- * such field), or as stored where the fields are the same. want must outlive the cursor. */
+/* Live entries in key order: one per key, tombstones left out. e->op is ENTRY_INSERT, or
+ * ENTRY_RECORDED of what was recorded and never delivered; e->after the delivered record
+ * projected onto `want` (fields by name; V_ABSENT where that entry has no such field), or as
+ * stored where the fields are the same. want must outlive the cursor. */
 int state_cursor_open(const struct state *s, const struct chg_meta *want,
                       struct state_cursor **ret, struct error *err);
 int state_next(struct state_cursor *cur, struct entry *e, struct error *err);

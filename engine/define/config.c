@@ -78,20 +78,50 @@ take_choice(const struct config *k, const struct json_node *object, const char *
     return complain(k->c, v.file, v.at, hint, "\"%s\" cannot be \"%s\"", name, text);
 }
 
+/* SYNC_TYPES: it is none. */
+static enum sync_type
+type_named(const char *name)
+{
+    enum sync_type type = TYPE_RECORDS;
+    while (type < SYNC_TYPES && strcmp(sync_type_name(type), name) != 0)
+        type++;
+    return type;
+}
+
 static int
 take_type(const struct config *k, const struct json_node *root)
 {
     struct json_node v = json_get(root, "type");
-    const char *text = v.json ? json_string_value(v.json) : "records";
+    const char *text = v.json ? json_string_value(v.json) : sync_type_name(TYPE_RECORDS);
     if (!text)
         return wrong_kind(k, "type", &v, "a string");
-    if (strcmp(text, "records") == 0)
+    k->d->type = type_named(text);
+    if (k->d->type < SYNC_TYPES)
         return 0;
-    if (strcmp(text, "audience") == 0 || strcmp(text, "events") == 0)
-        return complain(k->c, v.file, v.at, "possible: records",
-                        "type \"%s\" is not possible: no driver of this build carries it",
-                        text);
-    return complain(k->c, v.file, v.at, "possible: records", "unknown type \"%s\"", text);
+    struct words types = {.n = 0};
+    for (enum sync_type type = TYPE_RECORDS; type < SYNC_TYPES; type++)
+        words_add(&types, sync_type_name(type));
+    char hint[ERROR_TEXT_MAX];
+    words_hint(&types, text, "possible", hint, sizeof hint);
+    return complain(k->c, v.file, v.at, hint, "unknown type \"%s\"", text);
+}
+
+/* Whether the destination's driver carries such syncs. */
+static int
+check_type(const struct config *k, const struct json_node *root, const struct driver *driver)
+{
+    if (driver_modes(driver, k->d->type))
+        return 0;
+    struct words types = {.n = 0};
+    for (enum sync_type type = TYPE_RECORDS; type < SYNC_TYPES; type++)
+        if (driver_modes(driver, type))
+            words_add(&types, sync_type_name(type));
+    char hint[ERROR_TEXT_MAX];
+    words_hint(&types, "", "possible", hint, sizeof hint);
+    struct json_node v = json_get(root, "type");
+    return complain(k->c, root->file, v.json ? v.at : root->at, hint,
+                    "type \"%s\" is not possible with driver \"%s\"",
+                    sync_type_name(k->d->type), driver->name);
 }
 
 /* ---- identifier ---- */
@@ -320,6 +350,25 @@ take_source(const struct config *k, const struct json_node *root)
 }
 
 static int
+take_dest_options(const struct config *k, const struct json_node *destination,
+                  const char *const *own, const struct driver *driver)
+{
+    struct definition *d = k->d;
+    void *options;
+    int rc = options_fill(destination, own, driver->dest_options, driver->dest_options_size,
+                          &d->arena, NULL, &options, k->c);
+    if (rc)
+        return rc;
+    d->dest_options = options;
+    if (!options_part(driver->dest_options, options, &d->arena, &d->dest_part))
+        return complain_memory(k->c, destination->file);
+    struct error err = ERROR_INIT;
+    if (options && driver->dest_check && driver->dest_check(options, d->type, &err) < 0)
+        return complain(k->c, destination->file, destination->at, NULL, "%s", err.text);
+    return 0;
+}
+
+static int
 take_destination(const struct config *k, const struct json_node *root)
 {
     static const char *const own[] = {"connection", "object", "create", NULL};
@@ -337,13 +386,10 @@ take_destination(const struct config *k, const struct json_node *root)
     d->create = json_is_true(create.json);
 
     const struct driver *driver = world_driver(k->world, d->dest_connection);
-    if (!driver || !driver->modes)
+    if (!driver || !driver_is_destination(driver))
         return 0;
-    void *options;
-    rc = options_fill(&destination, own, driver->dest_options, driver->dest_options_size,
-                      &d->arena, NULL, &options, k->c);
-    d->dest_options = options;
-    return rc;
+    rc = check_type(k, root, driver);
+    return rc ? rc : take_dest_options(k, &destination, own, driver);
 }
 
 /* ---- the whole ---- */
@@ -391,16 +437,19 @@ config_parse(const struct world *world, const struct text_file *f, bool final,
 }
 
 const char *
-config_destination(struct str config, struct arena *arena)
+config_destination(struct str config, struct arena *arena, enum sync_type *type)
 {
     struct text_file f = {.name = "config.json", .text = config};
     struct json_node root;
     struct complaint ignored;
     if (!config.p || json_open(&f, false, &root, &ignored) != TEXT_OK)
         return NULL;
+    const char *said = json_string_value(json_object_get(root.json, "type"));
     json_t *destination = json_object_get(root.json, "destination");
     const char *name = json_string_value(json_object_get(destination, "connection"));
     const char *copy = arena_strdup(arena, name);
+    *type = said ? type_named(said) : TYPE_RECORDS;
+    *type = *type < SYNC_TYPES ? *type : TYPE_RECORDS; /* it was refused */
     json_decref(root.json);
     return copy;
 }

@@ -60,8 +60,9 @@ struct world {
      * with it? NULL: there never is. */
     bool (*fault_of)(void *arg, const char *connection, struct complaint *why);
     void *arg;
-    const char *destination; /* TEXT_MODE: the connection the sync's config.json in force names
-                                as its destination; NULL: unknown */
+    /* TEXT_MODE: what config_destination says of the sync's config.json in force. */
+    const char *destination; /* NULL: unknown, then so is the type */
+    enum sync_type type;
 };
 
 enum text_verdict {
@@ -93,8 +94,10 @@ struct definition {
     struct arena arena;
     const char *source_connection, *table, *query;
     const void *source_options; /* driver's struct, or NULL */
+    enum sync_type type;
     const char *dest_connection, *object;
     const void *dest_options;
+    const char *dest_part; /* what its OPTION_PLACE options say: "list=vip"; NULL: nothing */
     bool create;
     const char **identifier; /* model columns */
     size_t nidentifier;
@@ -132,8 +135,8 @@ int definition_parse(const struct world *world, const struct sync_texts *texts,
 struct definition *definition_free(struct definition *d); /* NULL-safe, returns NULL */
 
 /* The destination connection named by a config.json that may be otherwise unfinished; copied
- * into arena, NULL when it names none. */
-const char *config_destination(struct str config, struct arena *arena);
+ * into arena, NULL when it names none. *type: what the sync is, as far as it says so. */
+const char *config_destination(struct str config, struct arena *arena, enum sync_type *type);
 
 /* ---- connections ---- */
 
@@ -167,8 +170,10 @@ struct connection *connection_free(struct connection *c); /* wipes secrets; retu
 /* JSON Schema (draft 2020-12) of connections/NAME.json and of the driver's keys in "source" and
  * "destination". */
 void driver_options_json(const struct driver *d, struct buf *out);
-/* One mode a line, the current one in brackets (current = -1: none). */
-void driver_modes_text(const struct driver *d, int current, struct buf *out);
+/* Its modes, one a line, those of each type of sync after a comment that names it. */
+void driver_modes_text(const struct driver *d, struct buf *out);
+/* Those of one type, the current one in brackets (current = -1: none). */
+void sync_modes_text(const struct driver *d, enum sync_type type, int current, struct buf *out);
 
 /* ---- expressions ---- */
 

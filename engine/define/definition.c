@@ -72,7 +72,7 @@ parse_files(struct whole *w)
             &c);
     /* its driver is judged below, where config.json's own destination is known */
     if (exists(w, &w->mode) && small_enough(w, &w->mode, TEXT_MODE))
-        w->have_mode = judge(w, mode_check(NULL, &w->mode, true, &d->mode, &c), &c);
+        w->have_mode = judge(w, mode_check(NULL, SYNC_TYPES, &w->mode, true, &d->mode, &c), &c);
 }
 
 /* ---- connections ---- */
@@ -142,7 +142,7 @@ static void
 check_mode(struct whole *w, const struct driver *driver)
 {
     struct complaint c;
-    if (driver && !judge(w, mode_check(driver, &w->mode, true, &w->d->mode, &c), &c))
+    if (!judge(w, mode_check(driver, w->d->type, &w->mode, true, &w->d->mode, &c), &c))
         return;
     if (needs_identifier(w->d->mode, driver) && w->d->nidentifier == 0)
         complain(next(w), &w->config, AT_FILE,
@@ -155,7 +155,7 @@ check_destination(struct whole *w)
 {
     const char *name = w->d->dest_connection;
     const struct driver *driver = find_connection(w, "destination", name);
-    if (driver && !driver->modes) {
+    if (driver && !driver_is_destination(driver)) {
         complain(next(w), &w->config, connection_at(w, "destination"), NULL,
                  "driver \"%s\" of connection \"%s\" is no destination", driver->name, name);
         return;

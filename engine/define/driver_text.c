@@ -140,7 +140,7 @@ driver_options_json(const struct driver *d, struct buf *out)
     json_t *defs = json_pack("{s:o}", "secret", secret_schema());
     if (d->source_open)
         json_object_set_new(defs, "source", source_schema(d));
-    if (d->modes)
+    if (driver_is_destination(d))
         json_object_set_new(defs, "destination", destination_schema(d));
     json_t *body = object_schema(own, "driver", d->options);
     json_t *root = json_pack(
@@ -161,11 +161,26 @@ driver_options_json(const struct driver *d, struct buf *out)
 }
 
 void
-driver_modes_text(const struct driver *d, int current, struct buf *out)
+sync_modes_text(const struct driver *d, enum sync_type type, int current, struct buf *out)
 {
     for (int i = 0; i < MODE_COUNT; i++)
-        if (d->modes & MODE_BIT(i))
+        if (driver_modes(d, type) & MODE_BIT(i))
             buf_addf(out, i == current ? "[%s]\n" : "%s\n", mode_name((enum mode)i));
-    if (!d->modes)
+    if (!driver_is_destination(d))
         buf_addf(out, "# %s is a source only\n", d->name);
+    else if (!driver_modes(d, type))
+        buf_addf(out, "# %s is no destination of \"type\": \"%s\"\n", d->name,
+                 sync_type_name(type));
+}
+
+void
+driver_modes_text(const struct driver *d, struct buf *out)
+{
+    if (d->modes || !driver_is_destination(d))
+        sync_modes_text(d, TYPE_RECORDS, -1, out);
+    for (enum sync_type type = TYPE_RECORDS + 1; type < SYNC_TYPES; type++)
+        if (driver_modes(d, type)) {
+            buf_addf(out, "# with \"type\": \"%s\"\n", sync_type_name(type));
+            sync_modes_text(d, type, -1, out);
+        }
 }

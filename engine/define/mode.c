@@ -32,33 +32,46 @@ begins_one_of(const struct words *allowed, struct str word)
 }
 
 static void
-complain_mode(const struct driver *d, const struct text_file *f, struct str word,
-              const struct words *allowed, struct complaint *c)
+complain_mode(const struct driver *d, enum sync_type type, const struct text_file *f,
+              struct str word, const struct words *allowed, struct complaint *c)
 {
     char shown[32] = "", hint[ERROR_TEXT_MAX];
     memcpy(shown, word.p, word.n < sizeof shown ? word.n : sizeof shown - 1);
     words_hint(allowed, shown, "possible", hint, sizeof hint);
     size_t at = (size_t)(word.p - f->text.p);
-    if (mode_parse(word) >= 0)
+    int mode = mode_parse(word);
+    if (mode < 0)
+        complain(c, f, at, hint, "unknown mode \"%s\"", shown);
+    else if (sync_type_modes(type) & MODE_BIT(mode))
         complain(c, f, at, hint, "mode \"%s\" is not possible with driver \"%s\"", shown,
                  d->name);
     else
-        complain(c, f, at, hint, "unknown mode \"%s\"", shown);
+        complain(c, f, at, hint, "mode \"%s\" is not possible with \"type\": \"%s\"", shown,
+                 sync_type_name(type));
+}
+
+static unsigned
+possible(const struct driver *d, enum sync_type type)
+{
+    if (type == SYNC_TYPES)
+        return MODE_BIT(MODE_COUNT) - 1;
+    unsigned modes = driver_modes(d, type);
+    return modes ? modes : sync_type_modes(type); /* it will have to be another driver */
 }
 
 enum text_verdict
-mode_check(const struct driver *d, const struct text_file *f, bool final, enum mode *ret,
-           struct complaint *c)
+mode_check(const struct driver *d, enum sync_type type, const struct text_file *f, bool final,
+           enum mode *ret, struct complaint *c)
 {
-    bool judge = d && d->modes;
+    unsigned modes = possible(d, type);
     struct words allowed = {.n = 0};
     for (int i = 0; i < MODE_COUNT; i++)
-        if (!judge || d->modes & MODE_BIT(i))
+        if (modes & MODE_BIT(i))
             words_add(&allowed, mode_name((enum mode)i));
 
     struct str word = trim(f->text);
     int mode = mode_parse(word);
-    if (mode >= 0 && (!judge || d->modes & MODE_BIT(mode))) {
+    if (mode >= 0 && modes & MODE_BIT(mode)) {
         *ret = (enum mode)mode;
         return TEXT_OK;
     }
@@ -72,6 +85,6 @@ mode_check(const struct driver *d, const struct text_file *f, bool final, enum m
     bool open = word.p + word.n == f->text.p + f->text.n; /* nothing ended the word yet */
     bool more = open && begins_one_of(&allowed, word);
     if (final || !more)
-        complain_mode(d, f, word, &allowed, c);
+        complain_mode(d, type, f, word, &allowed, c);
     return more ? TEXT_INCOMPLETE : TEXT_BROKEN;
 }

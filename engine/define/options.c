@@ -342,3 +342,39 @@ options_fill(const struct json_node *object, const char *const *own, const struc
     *ret = f.base;
     return 0;
 }
+
+/* ---- where rows go ---- */
+
+static void
+add_value(struct buf *out, const struct option *o, const char *at)
+{
+    if (o->type == OPT_BOOL)
+        buf_adds(out, *(const bool *)at ? "true" : "false");
+    else if (o->type == OPT_INT)
+        buf_add_int(out, *(const int64_t *)(const void *)at);
+    else
+        buf_adds(out, *(char *const *)(const void *)at);
+}
+
+static bool
+is_set(const struct option *o, const char *at)
+{
+    bool text = o->type == OPT_STRING || o->type == OPT_ENUM;
+    return !text || *(char *const *)(const void *)at;
+}
+
+bool
+options_part(const struct option *table, const void *filled, struct arena *arena,
+             const char **ret)
+{
+    AUTO_BUF struct buf out = BUF_INIT(BUF_NO_MAX);
+    for (const struct option *o = table; o && o->name; o++) {
+        const char *at = (const char *)filled + o->offset;
+        if (!(o->flags & OPTION_PLACE) || !is_set(o, at))
+            continue;
+        buf_addf(&out, "%s%s=", out.n ? " " : "", o->name);
+        add_value(&out, o, at);
+    }
+    *ret = out.n ? arena_strdup(arena, buf_z(&out)) : NULL;
+    return !out.failed && (!out.n || *ret);
+}

@@ -17,6 +17,11 @@ int options_fill(const struct json_node *object, const char *const *own,
                  const struct option *table, size_t size, struct arena *arena,
                  struct secret_list *secrets, void **ret, struct complaint *c);
 
+/* What the filled struct's OPTION_PLACE members say, "list=vip list_column=name", in the arena;
+ * *ret is NULL where none is set. False: out of memory. */
+bool options_part(const struct option *table, const void *filled, struct arena *arena,
+                  const char **ret);
+
 /* Refuses keys that are neither `own` nor an option in any of the tables. */
 int options_check_keys(const struct json_node *object, const char *const *own,
                        const struct option *const *tables, size_t ntables, struct complaint *c);

@@ -13,9 +13,11 @@ enum text_verdict config_parse(const struct world *world, const struct text_file
 enum text_verdict mappings_parse(const struct text_file *f, bool final, struct arena *arena,
                                  struct mapping **ret, size_t *n, struct complaint *c);
 
-/* d: the destination's driver when it is known, else NULL. */
-enum text_verdict mode_check(const struct driver *d, const struct text_file *f, bool final,
-                             enum mode *ret, struct complaint *c);
+/* d: the destination's driver when it is known, else NULL; type: what the sync is, SYNC_TYPES
+ * when that is not known. */
+enum text_verdict mode_check(const struct driver *d, enum sync_type type,
+                             const struct text_file *f, bool final, enum mode *ret,
+                             struct complaint *c);
 
 /* NULL when the world does not know it. */
 const struct driver *world_driver(const struct world *world, const char *connection);

@@ -58,6 +58,16 @@ check_config(const struct world *world, const struct text_file *f, bool final,
 }
 
 static enum text_verdict
+check_mode(const struct world *world, const struct text_file *f, bool final,
+           struct complaint *c)
+{
+    enum mode mode;
+    bool known = world && world->destination;
+    return mode_check(known ? world_driver(world, world->destination) : NULL,
+                      known ? world->type : SYNC_TYPES, f, final, &mode, c);
+}
+
+static enum text_verdict
 check_mappings(const struct text_file *f, bool final, struct complaint *c)
 {
     AUTO_ARENA struct arena arena = ARENA_INIT;
@@ -86,7 +96,6 @@ text_check(enum text_kind kind, const struct world *world, const char *file, str
         complain(complaint, &f, AT_FILE, NULL, "larger than %zu bytes", text_max(kind));
         return TEXT_BROKEN;
     }
-    enum mode mode;
     switch (kind) {
     case TEXT_PLAIN:
         return TEXT_OK;
@@ -95,8 +104,7 @@ text_check(enum text_kind kind, const struct world *world, const char *file, str
     case TEXT_MAPPINGS:
         return check_mappings(&f, final, complaint);
     case TEXT_MODE:
-        return mode_check(world_driver(world, world ? world->destination : NULL), &f, final,
-                          &mode, complaint);
+        return check_mode(world, &f, final, complaint);
     case TEXT_CONNECTION:
         return connection_check(&f, final, complaint);
     case TEXT_SCHEDULE:

@@ -27,6 +27,9 @@ run_count(struct run *run, const struct entry *e)
         else
             run->record.deletes++;
         return;
+    case ENTRY_RECORDED:
+        run->record.recorded++;
+        break;
     default:
         return;
     }
@@ -54,13 +57,14 @@ take_change(void *arg, const struct entry *e, struct error *err)
 {
     struct run *run = arg;
     run_count(run, e);
-    if (e->op != ENTRY_PRESENT)
+    if (e->op != ENTRY_PRESENT && e->op != ENTRY_RECORDED)
         atomic_fetch_add_explicit(&run->progress.changes, 1, memory_order_relaxed);
     struct entry told = *e;
     if (e->op != ENTRY_PRESENT)
         told.note = plan_reason(e, str_of(run->resent));
     int rc = chg_add(run->writer, &told, err);
-    if (rc < 0 || !(run->live || run->survey) || e->op == ENTRY_DELETE)
+    if (rc < 0 || !(run->live || run->survey) || e->op == ENTRY_DELETE ||
+        e->op == ENTRY_RECORDED)
         return rc;
     if (!run->session) {
         rc = begin_sending(run, err);
@@ -103,6 +107,14 @@ merge(struct run *run, const struct diff_settings *settings, const bool *shared,
     return rc;
 }
 
+/* A baseline takes the model as delivered, so what it holds is known as that. */
+static enum mode
+compared_as(const struct run *run)
+{
+    bool records = run->def->mode == MODE_REMOVE;
+    return records && run->verb == VERB_BASELINE ? MODE_ADD : run->def->mode;
+}
+
 bool
 run_rekeys(const struct run *run)
 {
@@ -138,7 +150,7 @@ diff(struct run *run, struct error *err)
     if (rc < 0)
         return rc;
     const struct diff_settings settings = {
-        .mode = run->def->mode,
+        .mode = compared_as(run),
         .full = run->why_full != NULL || run->verb == VERB_BASELINE,
         .duplicates_last = run->def->duplicates_last,
         .present = run->survey,

@@ -24,7 +24,7 @@ run_begin_session(struct run *run, struct error *err)
     return rc;
 }
 
-/* Sends the deletes of the change file, or all but them. */
+/* Sends the deletes of the change file, or all but them; never what is only recorded. */
 static int
 send_file(struct run *run, bool deletes, struct error *err)
 {
@@ -33,7 +33,7 @@ send_file(struct run *run, bool deletes, struct error *err)
     struct entry e;
     while (rc == 0 && (rc = chg_next(cursor, &e, err)) == 1) {
         rc = run_go_on(run, err);
-        if (rc == 0 && (e.op == ENTRY_DELETE) == deletes)
+        if (rc == 0 && (e.op == ENTRY_DELETE) == deletes && e.op != ENTRY_RECORDED)
             rc = sender_add(run->sender, &e, err);
     }
     chg_cursor_close(cursor);
@@ -189,7 +189,8 @@ offer(struct run *run, struct error *err)
 int
 run_deliver(struct run *run, struct error *err)
 {
-    bool nothing = chg_get_totals(run->changes).entries == 0;
+    struct chg_totals totals = chg_get_totals(run->changes);
+    bool nothing = totals.entries == totals.by_op[ENTRY_RECORDED];
     if (!run->survey && (nothing || !run->live)) {
         if (run->verb != VERB_BASELINE && run->verb != VERB_APPROVE && !run->held)
             run->held =

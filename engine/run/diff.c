@@ -100,9 +100,11 @@ emit(struct diff *d, enum entry_op op, struct str key, struct str after, struct 
             d->counts->held_back++;
             return 0;
         }
-        if (again) {
+        if (again && op != ENTRY_RECORDED) {
             d->counts->retried++;
             e.note = STR("tried again: the run before did not deliver it");
+        } else if (op == ENTRY_INSERT && before.n && d->delivered.op == ENTRY_RECORDED) {
+            e.note = STR("new: it was only recorded before");
         }
     }
     if (again && d->set->meta->nkey == 0) { /* of equal records, one for each rejected one */
@@ -139,30 +141,48 @@ static int
 gone(struct diff *d, struct error *err)
 {
     d->counts->gone++;
-    if (d->set->mode != MODE_MIRROR)
+    if (!mode_deletes(d->set->mode))
         return 0;
     return emit(d, ENTRY_DELETE, d->delivered.key, (struct str){0}, d->delivered.after, err);
 }
 
 static int
-compare(struct diff *d, struct str key, struct str record, bool was_delivered,
-        struct error *err)
+leave(struct diff *d, bool differs)
 {
-    struct str nothing = {0};
+    if (differs)
+        d->counts->held_back++;
+    else
+        d->counts->unchanged++;
+    return 0;
+}
+
+/* A row whose identifier the state does not have. */
+static int
+compare_new(struct diff *d, struct str key, struct str record, struct error *err)
+{
+    static const enum entry_op ops[MODE_COUNT] = {
+        [MODE_UPSERT] = ENTRY_INSERT,   [MODE_INSERT] = ENTRY_INSERT,
+        [MODE_UPDATE] = ENTRY_UPDATE,   [MODE_MIRROR] = ENTRY_INSERT,
+        [MODE_FULL] = ENTRY_INSERT,     [MODE_ADD] = ENTRY_INSERT,
+        [MODE_REMOVE] = ENTRY_RECORDED,
+    };
+    return emit(d, ops[d->set->mode], key, record, (struct str){0}, err);
+}
+
+static int
+compare(struct diff *d, struct str key, struct str record, struct error *err)
+{
     enum mode mode = d->set->mode;
-    if (!was_delivered)
-        return emit(d, mode == MODE_UPDATE ? ENTRY_UPDATE : ENTRY_INSERT, key, record, nothing,
-                    err);
     struct str before = d->delivered.after;
     bool differs = mode != MODE_INSERT && !str_equal(record, before);
-    if (!differs && !d->set->full) {
+    if (mode == MODE_REMOVE) /* whoever is known is in, until he leaves */
+        return leave(d, differs);
+    if (d->delivered.op == ENTRY_RECORDED)
+        return emit(d, ENTRY_INSERT, key, record, before, err);
+    if (!d->set->full && (!differs || mode == MODE_ADD)) {
         int due = is_still_due(d, key, err);
-        if (due < 0)
-            return due;
-        if (!due) {
-            d->counts->unchanged++;
-            return 0;
-        }
+        if (due <= 0)
+            return due < 0 ? due : leave(d, differs);
     }
     return emit(d, mode == MODE_INSERT ? ENTRY_INSERT : ENTRY_UPDATE, key, record, before, err);
 }
@@ -216,7 +236,7 @@ settle(struct diff *d, struct error *err)
         if (d->set->present)
             rc = emit(d, ENTRY_PRESENT, key, record, (struct str){0}, err);
     } else if (rc == 0) {
-        rc = compare(d, key, record, was_delivered, err);
+        rc = was_delivered ? compare(d, key, record, err) : compare_new(d, key, record, err);
     }
     if (rc == 0 && was_delivered)
         rc = next_delivered(d, err);

@@ -36,6 +36,7 @@ struct sync_view {
     const char *mode;                 /* as written; "" */
     const char *source, *destination; /* "shop", "crm contacts"; "" */
     const struct driver *dest_driver; /* NULL: unknown */
+    enum sync_type type;              /* as far as config.json says it */
     const char *why_full;        /* of the next run, as far as can be told; NULL: incremental */
     const char *schedule;        /* as written; "off" */
     bool schedule_new;           /* the record is of another one */

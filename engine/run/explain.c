@@ -187,8 +187,8 @@ look_at_run(struct explanation *x, uint64_t number)
     struct run_record run;
     struct chg *changes = NULL;
     int rc = ledger_load_run(x->engine->catalog, x->record.uid, number, &x->arena, &run);
-    if (rc == 0 &&
-        (run.outcome == RUN_HELD || run.inserts + run.updates + run.deletes + run.foreign == 0))
+    if (rc == 0 && (run.outcome == RUN_HELD ||
+                    run.inserts + run.updates + run.deletes + run.foreign + run.recorded == 0))
         return 0;
     if (rc == 0)
         rc = files_run_changes(x->engine, x->record.uid, &run, &changes);
@@ -247,7 +247,10 @@ say_words(struct explanation *x, const char *key, const char *words)
 static const char *
 op_word(enum entry_op op)
 {
-    return op == ENTRY_INSERT ? "insert" : op == ENTRY_UPDATE ? "update" : "delete";
+    return op == ENTRY_INSERT   ? "insert"
+           : op == ENTRY_UPDATE ? "update"
+           : op == ENTRY_DELETE ? "delete"
+                                : "record";
 }
 
 /* "column town", "expression first || last". */
@@ -332,10 +335,14 @@ why_not(const struct explanation *x)
         return "not in the model";
     if (strcmp(by->mode, mode_name(MODE_MIRROR)) == 0)
         return "delivered, and unchanged";
+    if (strcmp(by->mode, mode_name(MODE_REMOVE)) == 0)
+        return "known, and still in the model: this mode sends only what left it";
     if (by->why_full || by->counts->unchanged + by->counts->held_back == 0)
         return "delivered, and no longer in the model: this mode deletes nothing";
     if (strcmp(by->mode, mode_name(MODE_INSERT)) == 0)
         return "delivered: this mode sends a record once";
+    if (strcmp(by->mode, mode_name(MODE_ADD)) == 0)
+        return "delivered: this mode adds a member once";
     if (by->counts->gone == 0)
         return "delivered, and unchanged";
     return "delivered, and unchanged or no longer in the model: as this mode deletes nothing, "
@@ -455,7 +462,9 @@ add_deliverer(struct explanation *x)
     struct run_record run;
     uint64_t number = 0;
     const struct run_record *sent = &x->sent;
-    if (sent->number && strcmp(buf_z(&x->outcome), "delivered") == 0) {
+    const char *outcome = buf_z(&x->outcome);
+    if (sent->number &&
+        (strcmp(outcome, "delivered") == 0 || strcmp(outcome, "recorded") == 0)) {
         number = sent->number;
     } else if (!run_file_number(x->segment_name, "state-", &number, NULL)) {
         run_file_number(x->segment_name, "run-", &number, NULL);
@@ -479,6 +488,8 @@ say_delivered(struct explanation *x)
     bool deleted = x->delivered.op == ENTRY_DELETE;
     if (deleted)
         buf_adds(out, "no; deleted by ");
+    else if (x->delivered.op == ENTRY_RECORDED)
+        buf_adds(out, "no; recorded by ");
     add_deliverer(x);
     if (!deleted && x->by.plan && x->by.plan->fresh)
         buf_adds(out, ", which does not count any more");

@@ -80,7 +80,7 @@ replaces_state(const struct run *run, const struct refused_counts *refused)
     return run->fresh || run->verb == VERB_BASELINE ||
            (run->why_full && !run->record.cut && refused->rejected == 0 &&
             run->record.left_out == 0 && c->unchanged == 0 && c->held_back == 0 &&
-            (c->gone == 0 || run->def->mode == MODE_MIRROR));
+            (c->gone == 0 || mode_deletes(run->def->mode)));
 }
 
 static int
@@ -146,7 +146,7 @@ describe_after(struct run *run, const struct refused_counts *refused, struct syn
     after->live_rows = kept + run->new_keys - refused->never_delivered - r->deletes +
                        (refused->deletes - refused->foreign);
     if (run->verb == VERB_BASELINE)
-        after->live_rows = r->inserts + r->updates;
+        after->live_rows = r->inserts + r->updates + r->recorded;
     if (!r->cut)
         after->model_rows = (int64_t)r->counts.rows;
     after->rejected_run = refused->rejected ? r->number : 0;
@@ -336,6 +336,7 @@ run_keep_plan(struct run *run, struct error *err)
         .updates = run->record.updates,
         .deletes = run->record.deletes,
         .foreign = run->record.foreign,
+        .recorded = run->record.recorded,
     };
     run->record.plan = arena_strdup(&run->arena, id);
     if (!record.segments || !run->record.plan)

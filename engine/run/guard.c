@@ -29,7 +29,7 @@ const char *
 run_guard(const struct definition *def, const struct diff_counts *counts, uint64_t deletes,
           uint64_t foreign, struct arena *arena)
 {
-    if (def->mode != MODE_MIRROR)
+    if (!mode_deletes(def->mode))
         return NULL;
     /* Rows without a usable identifier are no model either. */
     if (counts->rows == counts->refused && deletes + foreign > 0)

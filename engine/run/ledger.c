@@ -179,6 +179,7 @@ add_to_totals(struct sync_totals *t, const struct run_record *run)
     t->held_back += run->counts.held_back;
     t->rejected += run->rejected;
     t->dropped += run->dropped;
+    t->recorded += run->recorded;
     if (strcmp(run->verb, "baseline") == 0)
         return; /* it takes rows as delivered and offers none */
     t->delivered += run->delivered;

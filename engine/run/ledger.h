@@ -28,6 +28,7 @@ struct plan_record {
     bool rekeyed;         /* plan-rekeyed holds the delivered state under new keys */
     struct diff_counts counts;
     uint64_t inserts, updates, deletes, foreign;
+    uint64_t recorded; /* that the sync takes note of, and nothing is sent */
 };
 
 enum run_outcome {
@@ -47,7 +48,7 @@ const char *run_outcome_name(enum run_outcome outcome);
 struct sync_totals {
     uint64_t runs[RUN_OUTCOMES];
     uint64_t inserts, updates, deletes, foreign; /* offered to the destination */
-    uint64_t delivered, rejected, dropped, unchanged, held_back, retried;
+    uint64_t delivered, rejected, dropped, unchanged, held_back, retried, recorded;
 };
 
 /* How far a sync's schedule was followed: see scheduler.h. Stored beside the rest of the
@@ -92,6 +93,7 @@ struct run_record {
     const char *why_full; /* NULL: incremental */
     struct diff_counts counts;
     uint64_t inserts, updates, deletes, foreign; /* offered to the destination */
+    uint64_t recorded; /* of the model, and not offered: see ENTRY_RECORDED */
     uint64_t delivered, rejected, dropped;
     bool cut;              /* it ended before the model was read to its end, but had sent */
     uint64_t left_out;     /* of the plan that was approved, by hand */

@@ -36,6 +36,7 @@ static const struct number run_numbers[] = {
     NUMBER(struct run_record, "updates", updates),
     NUMBER(struct run_record, "deletes", deletes),
     NUMBER(struct run_record, "foreign_deletes", foreign),
+    NUMBER(struct run_record, "recorded", recorded),
     NUMBER(struct run_record, "delivered", delivered),
     NUMBER(struct run_record, "rejected", rejected),
     NUMBER(struct run_record, "dropped", dropped),
@@ -49,6 +50,7 @@ static const struct number plan_numbers[] = {
     NUMBER(struct plan_record, "updates", updates),
     NUMBER(struct plan_record, "deletes", deletes),
     NUMBER(struct plan_record, "foreign_deletes", foreign),
+    NUMBER(struct plan_record, "recorded", recorded),
     {NULL, 0},
 };
 
@@ -74,6 +76,7 @@ static const struct number total_numbers[] = {
     NUMBER(struct sync_totals, "updates", updates),
     NUMBER(struct sync_totals, "deletes", deletes),
     NUMBER(struct sync_totals, "foreign_deletes", foreign),
+    NUMBER(struct sync_totals, "recorded", recorded),
     NUMBER(struct sync_totals, "delivered", delivered),
     NUMBER(struct sync_totals, "rejected", rejected),
     NUMBER(struct sync_totals, "dropped", dropped),

@@ -29,7 +29,7 @@ struct family {
     const char *name, *type, *help;
     const char *label; /* besides `sync` */
     bool seconds;      /* shown as such; left out while 0 */
-    struct series series[6];
+    struct series series[7];
 };
 
 #define AT(member) offsetof(struct sample, member)
@@ -63,7 +63,8 @@ static const struct family families[] = {
       {"rejected", AT(totals.rejected)},
       {"dropped", AT(totals.dropped)},
       {"unchanged", AT(totals.unchanged)},
-      {"held_back", AT(totals.held_back)}}},
+      {"held_back", AT(totals.held_back)},
+      {"recorded", AT(totals.recorded)}}},
     {"retlfs_retried_rows_total",
      "counter",
      "Rows offered again that the run before had rejected.",

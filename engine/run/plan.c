@@ -76,6 +76,8 @@ plan_reason(const struct entry *e, struct str resent)
         return str_equal(e->after, e->before) ? resent : STR("changed");
     case ENTRY_DELETE:
         return STR("left the model");
+    case ENTRY_RECORDED:
+        return STR("entered: only what leaves is sent");
     default:
         return STR("");
     }

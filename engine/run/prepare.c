@@ -59,6 +59,8 @@ run_signature(const struct definition *def, const char *place, struct arena *are
         {"destination", json_string_nocheck(def->dest_connection)},
         {"place", ledger_text_to_json(place)},
         {"object", def->object ? json_string_nocheck(def->object) : json_null()},
+        {"part", ledger_text_to_json(def->dest_part)},
+        {"type", json_string(sync_type_name(def->type))},
         {"identifier", json_names(def->identifier, def->nidentifier)},
         {"key", fields ? json_names(fields, def->nidentifier) : NULL},
     };
@@ -108,12 +110,31 @@ other_place(const json_t *was, const json_t *is)
     return json_is_string(a) && json_is_string(b) && !json_equal(a, b);
 }
 
+/* What was written down before there was such a member is of records, in the whole object. */
+static json_t *
+member_of(const json_t *signature, const char *member)
+{
+    static const char records[] = "records";
+    json_t *value = json_object_get(signature, member);
+    if (value)
+        return json_incref(value);
+    return strcmp(member, "type") == 0 ? json_string(records) : json_null();
+}
+
+static bool
+same_member(const json_t *a, const json_t *b, const char *member)
+{
+    json_auto_t *x = member_of(a, member), *y = member_of(b, member);
+    return json_equal(x, y);
+}
+
 static void
 describe_change(const json_t *was, const json_t *is, const char *member, struct buf *out)
 {
-    describe_json(json_object_get(was, member), out);
+    json_auto_t *x = member_of(was, member), *y = member_of(is, member);
+    describe_json(x, out);
     buf_adds(out, " → ");
-    describe_json(json_object_get(is, member), out);
+    describe_json(y, out);
 }
 
 const char *
@@ -142,6 +163,8 @@ compare_signatures(const char *before, const char *now, struct buf *out)
         {"destination", "destination changed"},
         {"place", "destination changed"}, /* under the same name */
         {"object", "object changed"},
+        {"part", "destination changed"}, /* within the object */
+        {"type", "type changed"},
     };
     json_auto_t *a = NULL, *b = NULL;
     int differ = 0, rc = ledger_parse(before, &a);
@@ -153,8 +176,7 @@ compare_signatures(const char *before, const char *now, struct buf *out)
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         const char *member = parts[i].member;
         bool place = strcmp(member, "place") == 0;
-        if (place ? renamed || !other_place(a, b)
-                  : json_equal(json_object_get(a, member), json_object_get(b, member)))
+        if (place ? renamed || !other_place(a, b) : same_member(a, b, member))
             continue;
         differ = 1;
         renamed = renamed || strcmp(member, "destination") == 0;
@@ -173,8 +195,8 @@ run_same_object(const char *signature, const char *other)
         return true; /* rather held than created twice */
     bool renamed =
         !json_equal(json_object_get(a, "destination"), json_object_get(b, "destination"));
-    return !(renamed && other_place(a, b)) &&
-           json_equal(json_object_get(a, "object"), json_object_get(b, "object"));
+    return !(renamed && other_place(a, b)) && same_member(a, b, "object") &&
+           same_member(a, b, "part") && same_member(a, b, "type");
 }
 
 /* ---- mapping changes ---- */
@@ -246,7 +268,7 @@ find_reasons(const struct sync_record *before, const struct definition *def, con
         rc = signature ? compare_signatures(before->signature, signature, why) : -ENOMEM;
         if (def->mode == MODE_FULL)
             add_reason(why, "mode full");
-        if (def->mode != MODE_INSERT && before->meta)
+        if (mode_updates(def->mode) && before->meta)
             compare_mappings(before->meta, def, why);
     }
     return rc < 0 ? rc : 0;
@@ -306,7 +328,7 @@ decide_full(struct run *run, struct error *err)
         return rc;
     if (rc == 0 && run->fresh)
         add_reason(&why, "type of the identifier changed");
-    else if (!run->fresh && before->meta && run->def->mode != MODE_INSERT)
+    else if (!run->fresh && before->meta && mode_updates(run->def->mode))
         compare_types(before->meta, run->meta, &why);
     if (run->rows == VERB_FULL)
         add_reason(&why, "asked for");
@@ -495,6 +517,7 @@ run_open_destination(struct run *run, struct error *err)
         .sync_uid = run->before.uid,
         .object = def->object,
         .options = def->dest_options,
+        .type = def->type,
         .mode = def->mode,
         .create = def->create,
         .cancelled = &run->cancelled,

@@ -241,7 +241,10 @@ join_changes(struct join *j, struct error *err)
             return 0;
         uint32_t tries;
         rc = write_early_before(j, e.key, err);
-        if (rc == 0 && j->more_refused && e.seq == j->refused_seq)
+        bool refused = rc == 0 && j->more_refused && e.seq == j->refused_seq;
+        if (refused && e.op == ENTRY_RECORDED) /* it was not sent, nor was it to be */
+            rc = next_refused(j, err);
+        if (refused && e.op != ENTRY_RECORDED)
             rc = write_refused(j, &e, err);
         else if (rc == 0)
             rc = look_up_previous(j, e.key, &tries, err);

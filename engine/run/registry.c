@@ -161,10 +161,11 @@ describe_definition(struct engine *e, node_id id, struct sync_view *v)
                                       def->object ? " " : "", def->object ? def->object : "");
         v->why_full = run_why_full(&v->record, def,
                                    place_of(e, def->dest_connection, &v->arena), &v->arena);
+        v->type = def->type;
         v->dest_driver = world.driver_of(world.arg, def->dest_connection);
         v->keep = (struct keep_runs){def->keep_runs, def->keep_days};
     } else if (texts.config.p) {
-        const char *connection = config_destination(texts.config, &v->arena);
+        const char *connection = config_destination(texts.config, &v->arena, &v->type);
         v->dest_driver = connection ? world.driver_of(world.arg, connection) : NULL;
     }
     definition_free(def);

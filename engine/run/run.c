@@ -368,7 +368,7 @@ static bool
 waits_for_the_end(const struct run *run)
 {
     bool insert = run->def->mode == MODE_INSERT;
-    return run->def->mode == MODE_MIRROR || run->def->mode == MODE_FULL || run->guessed ||
+    return mode_deletes(run->def->mode) || run->def->mode == MODE_FULL || run->guessed ||
            (insert && (!run->dest_connection->driver->dest_call || run_rekeys(run)));
 }
 
@@ -474,7 +474,7 @@ attempt(struct run *run, struct error *err)
         forget_journal(run); /* its numbers are those of another change file */
         struct run_record *r = &run->record;
         r->counts = (struct diff_counts){0};
-        r->inserts = r->updates = r->deletes = r->foreign = 0;
+        r->inserts = r->updates = r->deletes = r->foreign = r->recorded = 0;
         atomic_store(&run->progress.rows_read, 0);
         atomic_store(&run->progress.bytes_read, 0);
         atomic_store(&run->progress.changes, 0);
@@ -576,7 +576,7 @@ run_count_changes(struct run *run, struct error *err)
     struct run_record *r = &run->record;
     struct chg_cursor *cursor = NULL;
     struct entry e;
-    r->inserts = r->updates = r->deletes = r->foreign = run->new_keys = 0;
+    r->inserts = r->updates = r->deletes = r->foreign = r->recorded = run->new_keys = 0;
     int rc = chg_cursor_open(run->changes, &cursor, err);
     while (rc == 0 && (rc = run_go_on(run, err)) == 0 &&
            (rc = chg_next(cursor, &e, err)) == 1) {
@@ -596,7 +596,8 @@ count_plan(struct run *run, struct error *err)
     const struct run_record *r = &run->record;
     int rc = run_count_changes(run, err);
     if (rc == 0 && (r->inserts != plan->inserts || r->updates != plan->updates ||
-                    r->deletes != plan->deletes || r->foreign != plan->foreign))
+                    r->deletes != plan->deletes || r->foreign != plan->foreign ||
+                    r->recorded != plan->recorded))
         return error_set(err, ERR_CONFIG, ESTALE,
                          "pending/ does not hold what plan %s was: write \"plan\"", plan->id);
     return rc;
@@ -726,6 +727,9 @@ run_execute(struct run *run, struct error *err)
     if (rc < 0 && !(ended && run->record.ended))
         end_failed(run, err);
     const struct run_record *r = &run->record;
+    if (run->numbered && r->recorded)
+        run_log(run, "%" PRIu64 " rows recorded, which is all this mode does with them",
+                r->recorded);
     if (run->numbered)
         run_log(run,
                 "%s: %" PRIu64 " inserts, %" PRIu64 " updates, %" PRIu64

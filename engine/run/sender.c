@@ -317,8 +317,10 @@ sender_add(struct sender *s, const struct entry *e, struct error *err)
     buf_add_varint(out, e->seq);
     buf_add_varint(out, e->after.n);
     buf_add(out, e->after.p, e->after.n);
-    buf_add_varint(out, e->before.n);
-    buf_add(out, e->before.p, e->before.n);
+    /* What is created has nothing before it at the destination, whatever was known of it. */
+    struct str before = e->op == ENTRY_INSERT ? (struct str){0} : e->before;
+    buf_add_varint(out, before.n);
+    buf_add(out, before.p, before.n);
     if (out->failed)
         return no_memory(err);
     s->filling->rows++;

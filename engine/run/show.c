@@ -128,6 +128,8 @@ add_last_run(struct buf *out, const struct run_record *r)
              "\nlast_sent: %" PRIu64 " inserts, %" PRIu64 " updates, %" PRIu64
              " deletes, %" PRIu64 " rejected\n",
              r->inserts, r->updates, r->deletes + r->foreign, r->rejected);
+    if (r->recorded)
+        buf_addf(out, "last_recorded: %" PRIu64 "\n", r->recorded);
     if (r->why_full)
         buf_addf(out, "last_full: %s\n", r->why_full);
 }
@@ -345,6 +347,8 @@ show_summary(const struct sync_view *v, uint64_t left_out, struct buf *out)
              p->counts.rows, p->inserts, p->updates, p->deletes);
     if (p->foreign)
         buf_addf(out, "foreign_deletes: %" PRIu64 "\n", p->foreign);
+    if (p->recorded)
+        buf_addf(out, "recorded: %" PRIu64 "\n", p->recorded);
     if (left_out)
         buf_addf(out, "left_out: %" PRIu64 "\n", left_out);
     buf_addf(out, "unchanged: %" PRIu64 "\nrefused: %" PRIu64 "\n", p->counts.unchanged,
@@ -417,7 +421,7 @@ sync_show(struct engine *e, node_id sync, enum sync_text which, struct buf *out,
         break;
     case SYNC_MODES:
         if (v->dest_driver)
-            driver_modes_text(v->dest_driver, mode_parse(str_of(v->mode)), out);
+            sync_modes_text(v->dest_driver, v->type, mode_parse(str_of(v->mode)), out);
         else
             buf_adds(out, "# no destination yet: config.json names none that exists\n");
         break;

@@ -29,10 +29,12 @@ check_source(const struct driver *d)
 static void
 check_destination(const struct driver *d)
 {
-    bool any = d->modes || d->dest_open || d->dest_options;
+    bool any = driver_is_destination(d) || d->dest_open || d->dest_options;
     if (!any)
         return;
-    check(d->modes != 0 && d->modes < MODE_BIT(MODE_COUNT), d, "its modes exist");
+    check(driver_is_destination(d), d, "it has modes");
+    for (enum sync_type type = 0; type < SYNC_TYPES; type++)
+        check(!(driver_modes(d, type) & ~sync_type_modes(type)), d, "its modes exist");
     check(d->place && d->dest_open && !d->dest_write == (d->dest_call && d->dest_answer) &&
               d->dest_close,
           d, "a destination has the hooks it must have");

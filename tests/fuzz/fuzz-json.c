@@ -62,7 +62,7 @@ check_definition(struct str text)
         MUST(out.n > 0 && utf8_check(out.p, out.n) == out.n);
     }
     definition_free(d);
-    config_destination(text, &arena);
+    config_destination(text, &arena, &(enum sync_type){0});
 }
 
 static void

@@ -76,8 +76,9 @@ make_composed(struct str rest, struct buf *file)
     AUTO_BUF struct buf index = BUF_INIT(BUF_NO_MAX), blocks = BUF_INIT(BUF_NO_MAX);
     char head[CHG_HEADER_BYTES] = CHG_MAGIC, foot[CHG_FOOTER_BYTES];
     struct str meta = take_part(&rest), totals = take_part(&rest);
-    put_u32(head + CHG_MAGIC_BYTES, CHG_VERSION);
-    put_u32(head + CHG_MAGIC_BYTES + 4, totals.n ? (uint8_t)totals.p[0] : 0);
+    unsigned first = totals.n ? (uint8_t)totals.p[0] : 0;
+    put_u32(head + CHG_MAGIC_BYTES, first & 0x80 ? CHG_VERSION : CHG_VERSION_UNRECORDED);
+    put_u32(head + CHG_MAGIC_BYTES + 4, first & 0x7f);
     put_u32(head + CHG_MAGIC_BYTES + 8, (uint32_t)meta.n);
     buf_add(file, head, sizeof head);
     buf_add(file, meta.p, meta.n);

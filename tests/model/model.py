@@ -25,6 +25,7 @@ from retlfs import Mount, Postgres, Sqlite, errno_name
 FIELDS = {"fa": ["a", "c", "upper(coalesce(a, 'none'))"], "fb": ["b", "b + 1"], "fc": ["c", "a"]}
 TEXTS = [None, "", "x", "y", "z", "naïve €", 'q"u,o\'te', "bad", "a\nb", " "]
 COLUMNS = "id", "a", "b", "c", "ok"
+MEMBERS = ["add", "remove", "mirror", "upsert"]  # the modes of an audience
 
 
 class Mismatch(Exception):
@@ -39,11 +40,15 @@ class Scenario:
         r = rng.random
         self.source = rng.choice(["postgres", "sqlite", "csv"])
         self.to = rng.choice(["postgres", "sqlite"])
-        kind = rng.choice(["upsert", "insert", "bag", "update", "mirror", "mirror", "full"])
-        mode = "insert" if kind == "bag" else kind
+        kind = rng.choice(["upsert", "insert", "bag", "update", "mirror", "mirror", "full", "audience", "audience"])
+        mode = "insert" if kind == "bag" else rng.choice(MEMBERS) if kind == "audience" else kind
+        if kind == "audience":
+            self.to = "postgres"
+        self.of_many = kind == "audience" and r() < 0.6  # one list among others in the table
         self.oracle = oracle.Sync(
             mode=mode,
             identifier=kind != "bag",
+            audience=kind == "audience",
             unique=kind != "bag" and r() < 0.6,
             foreign=rng.choice(["hold", "hold", "keep", "delete"]),
             max_deletes=rng.choice([None, None, 0, 3, "30%", "50%", "100%"]),
@@ -67,11 +72,16 @@ class Scenario:
     # ---- the outside world ----
 
     def prepare(self):
-        unique = " UNIQUE" if self.oracle.unique else ""
+        lists = "of_list, " if self.of_many else ""
+        unique = "UNIQUE (%skey), " % lists if self.oracle.unique else ""
         check = "CHECK (fa <> 'bad'), CHECK (fb <> 13)"
-        ddl = "CREATE TABLE %s (key integer%s, fa text, fb integer, fc text, %s)" % (self.dest_table, unique, check)
+        ddl = "CREATE TABLE %s (key integer, fa text, fb integer, fc text, %s%s%s)" % (
+            self.dest_table, "of_list text NOT NULL, " if self.of_many else "", unique, check)
         self.dest_db = self.world.pg if self.to == "postgres" else self.world.lite
         self.dest_db.sql(ddl)
+        if self.of_many:
+            for key in 1, 2, 501:
+                self.dest_db.sql("INSERT INTO %s VALUES (%d, 'other', 1, 'list', 'other')" % (self.dest_table, key))
         if self.oracle.identifier:
             for _ in range(self.rng.choice([0, 0, 3])):
                 self.foreign_row()
@@ -94,6 +104,10 @@ class Scenario:
         config = {"source": source,
                   "destination": {"connection": "pg" if self.to == "postgres" else "lite", "object": self.dest_table},
                   "foreign": o.foreign}
+        if o.audience:
+            config["type"] = "audience"
+        if self.of_many:
+            config["destination"].update(list="it's mine", list_column="of_list")
         if o.identifier:
             config["identifier"] = "id"
         if o.max_deletes is not None:
@@ -145,11 +159,15 @@ class Scenario:
             self.world.pg.fill(self.src_table, rows)
 
     def dest_rows(self):
-        rows = self.dest_db.sql("SELECT key, fa, fb, fc FROM " + self.dest_table)
+        rows = self.dest_db.sql("SELECT key, fa, fb, fc FROM %s WHERE %s" % (self.dest_table, self.mine()))
         if self.to == "postgres":
             number = lambda v: None if v is None else int(v)
             rows = [[number(k), a, number(b), c] for k, a, b, c in rows]
         return Counter(map(tuple, rows))
+
+    def mine(self):
+        """Of the destination's rows."""
+        return "of_list = 'it''s mine'" if self.of_many else "true"
 
     # ---- what happens to the model and around it ----
 
@@ -174,7 +192,8 @@ class Scenario:
             return
         row = {"key": key, "fa": "theirs", "fb": 7, "fc": None}
         self.oracle.dest.append(row)
-        self.dest_db.sql("INSERT INTO %s VALUES (%d, 'theirs', 7, NULL)" % (self.dest_table, key))
+        mine = ", 'it''s mine'" if self.of_many else ""
+        self.dest_db.sql("INSERT INTO %s VALUES (%d, 'theirs', 7, NULL%s)" % (self.dest_table, key, mine))
         self.say("somebody inserts %d at the destination", key)
 
     def change_rows(self):
@@ -229,6 +248,8 @@ class Scenario:
         modes = ["upsert", "update", "mirror", "full"]
         if self.oracle.mode == "insert" or not self.oracle.identifier:
             modes = ["insert"]
+        if self.oracle.audience:
+            modes = MEMBERS
         mode = self.rng.choice(modes)
         if mode != self.oracle.mode:
             self.say("mode %s", mode)
@@ -248,13 +269,13 @@ class Scenario:
         key = self.rng.choice(o.dest)["key"]
         if what < 0.7:
             o.dest = [r for r in o.dest if r["key"] != key]
-            self.dest_db.sql("DELETE FROM %s WHERE key = %d" % (self.dest_table, key))
+            self.dest_db.sql("DELETE FROM %s WHERE key = %d AND %s" % (self.dest_table, key, self.mine()))
             self.say("somebody deletes %d at the destination", key)
         else:
             for row in o.dest:
                 if row["key"] == key:
                     row["fc"] = "theirs"
-            self.dest_db.sql("UPDATE %s SET fc = 'theirs' WHERE key = %d" % (self.dest_table, key))
+            self.dest_db.sql("UPDATE %s SET fc = 'theirs' WHERE key = %d AND %s" % (self.dest_table, key, self.mine()))
             self.say("somebody updates %d at the destination", key)
 
     # ---- runs ----
@@ -362,6 +383,10 @@ class Scenario:
         o = self.oracle
         want = Counter((r["key"], r["fa"], r["fb"], r["fc"]) for r in o.dest)
         self.equal(self.dest_rows(), want, "the destination's rows")
+        if self.of_many:
+            other = self.dest_db.value("SELECT count(*) FROM %s WHERE of_list = 'other' AND fa = 'other' AND fb = 1"
+                                       " AND fc = 'list'" % self.dest_table)
+            self.expect(other, "3", "the rows of the other list")
         rejected = Counter()
         for line in self.sync.read("rejected.jsonl").splitlines():
             r = json.loads(line)
@@ -414,7 +439,7 @@ def main():
                 scenario.prepare()
                 for _ in range(args.steps):
                     runs += 1
-                    kinds[scenario.oracle.mode, scenario.to] += 1
+                    kinds[scenario.oracle.mode, "members" if scenario.oracle.audience else scenario.to] += 1
                     scenario.step()
                 scenario.finish()
             except (Mismatch, OSError, AssertionError, KeyError) as e:

@@ -41,6 +41,7 @@ class Sync:
 
     mode: str
     identifier: bool = True  # False: insert without identifier
+    audience: bool = False
     unique: bool = True  # the destination has a unique index on the key
     foreign: str = "hold"
     max_deletes: object = None  # None, a number, or "30%"
@@ -49,6 +50,7 @@ class Sync:
     known: dict = None  # the mapping of the last run that ended; None: none has
     first: bool = True
     state: dict = field(default_factory=dict)  # key → delivered record
+    recorded: set = field(default_factory=set)  # keys of it that nobody delivered
     bag: Counter = field(default_factory=Counter)  # delivered records, without identifier
     rejected: list = field(default_factory=list)  # of the last run: (key, frozen record or None)
     unsent: set = field(default_factory=set)  # keys of them that the destination refused
@@ -86,7 +88,7 @@ def key_rows(sync, rows):
 
 
 def mapping_wants_full(sync):
-    if sync.known is None or sync.mode == "insert":
+    if sync.known is None or sync.mode in ("insert", "add", "remove"):
         return False
     return any(sync.known.get(f) != s for f, s in sync.mapping.items())
 
@@ -107,21 +109,26 @@ def plan(sync, rows, verb="run"):
         delivered = sync.state.get(key)
         if only is not None and key not in only:
             continue
-        if delivered is None:
+        if sync.mode == "remove":
+            if delivered is None:
+                changes.append(("record", key, record))
+        elif key in sync.recorded:
+            changes.append(("insert", key, record))
+        elif delivered is None:
             changes.append(("update" if sync.mode == "update" else "insert", key, record))
         elif sync.mode == "insert":
             if full or key in sync.unsent:
                 changes.append(("insert", key, record))
-        elif full or differs(record, delivered) or key in sync.unsent:
+        elif full or key in sync.unsent or sync.mode != "add" and differs(record, delivered):
             changes.append(("update", key, record))
     held = False
-    if sync.mode == "mirror":
+    if sync.mode in ("mirror", "remove"):
         gone = [k for k in sync.state if k not in present]
         if only is not None:
             gone = [k for k in gone if k in only]
         changes += [("delete", k, None) for k in gone]
         foreign = []
-        if full and sync.foreign != "keep":
+        if full and sync.mode == "mirror" and sync.foreign != "keep":
             foreign = sorted({r[KEY] for r in sync.dest if r[KEY] not in present and r[KEY] not in sync.state})
         changes += [("delete", k, None) for k in foreign]
         held = guard(sync, len(rows), len(gone), len(foreign))
@@ -185,6 +192,11 @@ def deliver(sync, p, rows):
         if op == "delete":
             sync.dest = [r for r in sync.dest if r[KEY] != key]
             sync.state.pop(key, None)
+            sync.recorded.discard(key)
+            continue
+        if op == "record":
+            sync.state[key] = record
+            sync.recorded.add(key)
             continue
         matches = with_key.get(record[KEY], []) if sync.identifier else []
         if sync.mode == "insert":
@@ -209,6 +221,7 @@ def deliver(sync, p, rows):
     for key, record in delivered:
         if sync.identifier:
             sync.state[key] = record
+            sync.recorded.discard(key)
     if not sync.identifier:
         remember_bag(sync, p, delivered)
     sync.rejected, sync.unsent = rejected, unsent
@@ -229,7 +242,7 @@ def remember_bag(sync, p, delivered):
 def baseline(sync, rows):
     if sync.identifier:
         _, single, _ = key_rows(sync, rows)
-        sync.state = dict(single)
+        sync.state, sync.recorded = dict(single), set()
     else:
         sync.bag = Counter(freeze(record_of(sync.mapping, row)) for row in rows)
     sync.rejected, sync.unsent = [], set()
@@ -237,6 +250,6 @@ def baseline(sync, rows):
 
 
 def reset(sync):
-    sync.state, sync.bag = {}, Counter()
+    sync.state, sync.bag, sync.recorded = {}, Counter(), set()
     sync.rejected, sync.unsent = [], set()
     sync.first, sync.known, sync.plan = True, None, None

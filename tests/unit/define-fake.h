@@ -31,12 +31,14 @@ static const struct option fake_table[] = {
 };
 
 struct fake_dest_options {
-    char *schema;
+    char *schema, *list;
 };
 
 static const struct option fake_dest_table[] = {
     {"schema", OPT_STRING, 0, offsetof(struct fake_dest_options, schema), "public", NULL,
      "where the object lives"},
+    {"list", OPT_STRING, OPTION_PLACE, offsetof(struct fake_dest_options, list), NULL, NULL,
+     "which list of the object"},
     {NULL},
 };
 
@@ -52,11 +54,22 @@ fake_describe(void *handle, struct schema *ret, struct error *err)
     return 0;
 }
 
+static int
+fake_dest_check(const void *options, enum sync_type type, struct error *err)
+{
+    const struct fake_dest_options *o = options;
+    if (type == TYPE_AUDIENCE || !o->list)
+        return 0;
+    return error_set(err, ERR_CONFIG, EINVAL, "\"list\" is for an audience");
+}
+
 /* Source and destination, with everything. */
 static const struct driver fake_db = {
     .name = "db",
     .summary = "a database",
     .modes = MODE_BIT(MODE_UPSERT) | MODE_BIT(MODE_INSERT) | MODE_BIT(MODE_FULL),
+    .audience_modes = MODE_BIT(MODE_ADD) | MODE_BIT(MODE_REMOVE) | MODE_BIT(MODE_MIRROR),
+    .dest_check = fake_dest_check,
     .takes_table = true,
     .takes_query = true,
     .options = fake_table,

@@ -685,7 +685,7 @@ driver_options_json(const struct driver *d, struct buf *out)
 }
 
 void
-driver_modes_text(const struct driver *d, int current, struct buf *out)
+driver_modes_text(const struct driver *d, struct buf *out)
 {
     buf_adds(out, "upsert\n");
 }

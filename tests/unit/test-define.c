@@ -561,18 +561,39 @@ test_names(void)
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
         CHECK_MSG(text_kind_in_connections(plain[i]) == TEXT_PLAIN, plain[i]);
     AUTO_ARENA struct arena arena = ARENA_INIT;
-    CHECK_TEXT(config_destination(STR("{\"destination\":{\"connection\":\"crm\"}}"), &arena),
+    enum sync_type type = SYNC_TYPES;
+    CHECK_TEXT(
+        config_destination(STR("{\"destination\":{\"connection\":\"crm\"}}"), &arena, &type),
+        "crm");
+    CHECK(type == TYPE_RECORDS);
+    CHECK(!config_destination(STR("{\"destination\":"), &arena, &type));
+    CHECK(!config_destination((struct str){NULL, 0}, &arena, &type));
+    CHECK_TEXT(config_destination(STR("{\"type\":\"audience\",\"destination\":{\"connection\":"
+                                      "\"crm\"}}"),
+                                  &arena, &type),
                "crm");
-    CHECK(!config_destination(STR("{\"destination\":"), &arena));
-    CHECK(!config_destination((struct str){NULL, 0}, &arena));
+    CHECK(type == TYPE_AUDIENCE);
 }
 
 static void
 test_driver_texts(void)
 {
     AUTO_BUF struct buf out = BUF_INIT(0);
-    driver_modes_text(&fake_db, MODE_INSERT, &out);
+    sync_modes_text(&fake_db, TYPE_RECORDS, MODE_INSERT, &out);
     CHECK_TEXT(buf_z(&out), "upsert\n[insert]\nfull\n");
+    buf_clear(&out);
+    sync_modes_text(&fake_db, TYPE_AUDIENCE, MODE_ADD, &out);
+    CHECK_TEXT(buf_z(&out), "mirror\n[add]\nremove\n");
+    buf_clear(&out);
+    sync_modes_text(&fake_stream, TYPE_AUDIENCE, -1, &out);
+    CHECK_TEXT(buf_z(&out), "# stream is no destination of \"type\": \"audience\"\n");
+    buf_clear(&out);
+    driver_modes_text(&fake_db, &out);
+    CHECK_TEXT(buf_z(&out), "upsert\ninsert\nfull\n# with \"type\": \"audience\"\n"
+                            "mirror\nadd\nremove\n");
+    buf_clear(&out);
+    driver_modes_text(&fake_file, &out);
+    CHECK_TEXT(buf_z(&out), "# file is a source only\n");
     buf_clear(&out);
     driver_options_json(&fake_db, &out);
     json_t *root = json_loadb(buf_z(&out), out.n, JSON_REJECT_DUPLICATES, NULL);

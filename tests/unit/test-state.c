@@ -49,7 +49,7 @@ make_metas(void)
 
 /* What the state must hold: for each key the text it was written with, by which field set. */
 struct cell {
-    bool live;
+    bool live, recorded;
     int set;
     char text[32];
 };
@@ -102,7 +102,8 @@ state_is(const struct state *s, const struct cell *cells, int want, int from)
             continue;
         make_key(&key, k);
         make_record(&record, &cells[k], want);
-        same = state_next(cur, &e, &err) == 1 && e.op == ENTRY_INSERT && e.before.n == 0 &&
+        same = state_next(cur, &e, &err) == 1 &&
+               e.op == (cells[k].recorded ? ENTRY_RECORDED : ENTRY_INSERT) && e.before.n == 0 &&
                str_equal(e.key, buf_str(&key)) && str_equal(e.after, buf_str(&record));
     }
     same = same && state_next(cur, &e, &err) == 0 && state_next(cur, &e, &err) == 0;
@@ -143,6 +144,9 @@ run(struct cell *cells, int number, int set, const char *segment)
             e.before = buf_str(&before);
         if (next.live)
             e.after = buf_str(&record);
+        next.recorded = e.op == ENTRY_INSERT && random_below(3) == 0;
+        if (next.recorded)
+            e.op = ENTRY_RECORDED;
         if (random_below(10) == 0)
             e.op = ENTRY_PRESENT; /* nothing was sent: nothing may come of it */
         chg_add(sent, &e, &err);
@@ -207,7 +211,8 @@ test_runs(void)
         if (!cells[k].live)
             continue;
         make_record(&record, &cells[k], 1);
-        same = state_next(cur, &e, &err) == 1 && str_equal(e.after, buf_str(&record));
+        same = state_next(cur, &e, &err) == 1 && str_equal(e.after, buf_str(&record)) &&
+               (e.op == ENTRY_RECORDED) == cells[k].recorded;
     }
     CHECK_MSG(same && state_next(cur, &e, &err) == 0, "the merged state");
     state_cursor_close(cur);
