@@ -36,14 +36,18 @@ enum option_type {
     OPT_CHAR,   /* char, written as a string of one ASCII character          */
     OPT_SECRET, /* char *; in the file {"env"|"file"|"command": …}, never plain */
     OPT_TYPES,  /* struct option_types: {"column": "integer", …}             */
+    OPT_JSON,   /* char *: any JSON value, as compact text; NULL: unset      */
+    OPT_FIELDS, /* struct option_fields *: {"field": one of `choices`, …}; NULL: unset */
     OPT_FIXED,  /* const char *: the default; nobody writes it, its name is unknown */
 };
 
 enum option_flags {
     OPTION_REQUIRED = 1,
-    OPTION_PATH = 2,  /* names a file or a glob on this machine */
-    OPTION_PLACE = 4, /* of a destination: part of where rows go, as the object is; another
-                         value is another destination */
+    OPTION_PATH = 2,   /* names a file or a glob on this machine */
+    OPTION_PLACE = 4,  /* of a destination: part of where rows go, as the object is; another
+                          value is another destination */
+    OPTION_PHRASE = 8, /* OPT_STRING, OPT_JSON of a destination: its texts name mapped fields in
+                          braces, see base/phrase.h */
 };
 
 struct option {
@@ -52,7 +56,7 @@ struct option {
     unsigned flags;
     size_t offset;            /* of the member in the driver's struct */
     const char *default_text; /* as it would be written in JSON without quotes; NULL: unset */
-    const char *choices;      /* OPT_ENUM only */
+    const char *choices;      /* OPT_ENUM and OPT_FIELDS only */
     const char *help;         /* one sentence, lower case, no period */
 };
 
@@ -60,6 +64,11 @@ struct option_types {
     size_t n;
     const char **columns;
     enum value_type *types;
+};
+
+struct option_fields { /* mapped fields, each once */
+    size_t n;
+    const char **fields, **words;
 };
 
 /* ---- what a table, query or file holds ---- */
@@ -278,6 +287,8 @@ enum driver_traits {
      * it the engine sends a mirror only when the whole model was read and no guard holds it;
      * an insert too, unless it is made by calls. */
     TRAIT_ATOMIC = 1,
+    /* A dot in a field's name goes down: "address.city" is a member of the object "address". */
+    TRAIT_NESTED = 2,
 };
 
 struct driver {

@@ -14,8 +14,10 @@ struct compiler {
     struct body *body;
     const struct body_settings *set;
     struct error *err;
-    bool in_rows, in_row_array;
-    char where[256]; /* JSON pointer */
+    bool in_rows, in_row_array, in_json;
+    bool phrases;       /* strings are texts with fields in braces */
+    const char *member; /* within which we are */
+    char where[256];    /* JSON pointer */
 };
 
 static int
@@ -192,9 +194,10 @@ add_members(struct compiler *c, struct path *paths, size_t n, struct place at)
                               "is an element out of turn: they are 0, 1, 2 …");
         int rc = at.array ? 0 : add_name(c, part.p, part.n);
         if (rc == 0 && same == 1 && paths[0].rest[part.n] == '\0')
-            rc = add(c, (struct step){.kind = STEP_FIELD,
-                                      .field = paths[0].field,
-                                      .in_record = !at.within});
+            rc = add(c,
+                     (struct step){.kind = STEP_FIELD,
+                                   .field = paths[0].field,
+                                   .in_record = !at.within && !is_key(c->set, paths[0].field)});
         else if (rc == 0)
             rc = add_below(c, paths, same, at);
         if (rc < 0)
@@ -307,9 +310,52 @@ add_plain(struct compiler *c, enum step_kind kind, const json_t *value)
                                : wrong(c, "an action that takes nothing is true");
 }
 
+static bool
+is_markup(const struct compiler *c)
+{
+    bool found = false;
+    for (size_t i = 0; i < json_array_size(c->set->markup); i++) {
+        const char *name = json_string_value(json_array_get(c->set->markup, i));
+        found = found || (name && c->member && strcmp(name, c->member) == 0);
+    }
+    return found;
+}
+
+/* In a template of the user's every string is a phrase, and there are no actions: it could name
+ * a secret. */
+static int
+add_phrases(struct compiler *c, const json_t *value, int depth)
+{
+    const char *name = json_string_value(json_object_get(value, "@option"));
+    const json_t *template = name && c->set->option ? c->set->option(c->set->arg, name) : value;
+    if (!json_is_string(value) && !name)
+        return wrong(c, "\"@text\" wants a text or an option");
+    if (!template)
+        return add(c, (struct step){.kind = STEP_NOTHING});
+    c->phrases = true;
+    int rc = add_value(c, template, depth + 1);
+    c->phrases = false;
+    return rc < 0 && name ? error_wrap(c->err, "%s", name) : rc;
+}
+
+static int
+add_json(struct compiler *c, const json_t *value, int depth)
+{
+    if (c->in_json)
+        return wrong(c, "\"@json\" stands within \"@json\"");
+    c->in_json = true;
+    int rc = add(c, (struct step){.kind = STEP_JSON});
+    if (rc == 0)
+        rc = add_value(c, value, depth + 1);
+    c->in_json = false;
+    return rc == 0 ? add(c, (struct step){.kind = STEP_JSON_END}) : rc;
+}
+
 static int
 add_action(struct compiler *c, const char *name, const json_t *value, int depth)
 {
+    if (strcmp(name, "@json") == 0)
+        return add_json(c, value, depth);
     if (strcmp(name, "@rows") == 0)
         return add_rows(c, value, depth);
     if (strcmp(name, "@option") == 0)
@@ -322,6 +368,8 @@ add_action(struct compiler *c, const char *name, const json_t *value, int depth)
         return wrong(c, "no row here");
     if (strcmp(name, "@field") == 0)
         return add_field(c, value);
+    if (strcmp(name, "@text") == 0)
+        return add_phrases(c, value, depth);
     if (strcmp(name, "@identity") == 0)
         return add_identity(c, value);
     static const struct {
@@ -332,7 +380,7 @@ add_action(struct compiler *c, const char *name, const json_t *value, int depth)
         if (strcmp(name, plain[i].name) == 0)
             return add_plain(c, plain[i].kind, value);
     return wrong(c, "no such action; known: @rows @field @key @key_text @identity @index "
-                    "@option @object @now, and the member @record");
+                    "@option @object @now @text @json, and the member @record");
 }
 
 /* ---- JSON of the template ---- */
@@ -344,12 +392,14 @@ add_object(struct compiler *c, const json_t *object, int depth)
     const char *name;
     json_t *value;
     /* json_object_foreach wants a writable object, and does not write. */
+    const char *member = c->member;
     json_object_foreach((json_t *)(uintptr_t)object, name, value)
     {
         size_t before = go_down(c, name);
-        if (rc == 0 && strcmp(name, "@record") == 0) {
+        c->member = name;
+        if (rc == 0 && strcmp(name, "@record") == 0 && !c->phrases) {
             rc = add_record(c, value);
-        } else if (rc == 0 && name[0] == '@') {
+        } else if (rc == 0 && name[0] == '@' && !c->phrases) {
             rc = wrong(c, "an action stands alone in its object, but for @record");
         } else if (rc == 0) {
             rc = add_name(c, name, strlen(name));
@@ -360,6 +410,7 @@ add_object(struct compiler *c, const json_t *object, int depth)
             return rc;
         c->where[before] = '\0';
     }
+    c->member = member;
     return rc == 0 ? add_close(c) : rc;
 }
 
@@ -385,8 +436,14 @@ add_value(struct compiler *c, const json_t *value, int depth)
         return wrong(c, "nested too deep");
     if (json_is_array(value))
         return add_array(c, value, depth);
+    if (c->phrases && json_is_string(value))
+        return body_phrase(c->body, c->set,
+                           (struct str){json_string_value(value), json_string_length(value)},
+                           is_markup(c), c->err);
     if (!json_is_object(value))
         return add_literal(c, value);
+    if (c->phrases)
+        return add_object(c, value, depth);
     json_t *object = (json_t *)(uintptr_t)value;
     const char *name = json_object_iter_key(json_object_iter(object));
     if (name && json_object_size(object) == 1 && name[0] == '@' &&
@@ -424,16 +481,22 @@ body_compile(const json_t *template, const struct body_settings *settings, struc
     b->set = *settings;
     b->before = arena_alloc(&b->arena, (settings->nfields + 1) * sizeof *b->before);
     b->key = arena_alloc(&b->arena, (settings->nkey + 1) * sizeof *b->key);
+    b->nulls = arena_alloc(&b->arena, settings->nfields + 1);
+    b->phrase = b->json = (struct buf)BUF_INIT(BUF_NO_MAX);
     struct compiler c = {.body = b, .set = settings, .err = err};
     c.in_rows = !has_rows(template);
-    int rc = b->before && b->key ? add_value(&c, template, 0) : no_memory(err);
+    int rc = b->before && b->key && b->nulls ? add_value(&c, template, 0) : no_memory(err);
     if (rc < 0) {
         body_free(b);
         return rc;
     }
     if (settings->nkey)
         memcpy(b->key, settings->key, settings->nkey * sizeof *b->key);
+    for (size_t i = 0; i < settings->nfields; i++)
+        b->nulls[i] = settings->field_nulls ? settings->field_nulls[i] : settings->nulls;
     b->set.key = b->key;
+    b->set.field_nulls = NULL;
+    b->set.markup = NULL;
     b->set.fields = NULL;
     b->set.option = NULL;
     b->set.object = NULL;
@@ -447,6 +510,8 @@ body_free(struct body *b)
     if (!b)
         return NULL;
     VEC_DONE(&b->steps);
+    buf_done(&b->phrase);
+    buf_done(&b->json);
     arena_done(&b->arena);
     free(b);
     return NULL;

@@ -16,6 +16,10 @@
  *   {"@object": true}       the object that the destination names
  *   {"@now": "iso"}         the time of this attempt: "seconds" or "milliseconds" since 1970 as
  *                           numbers, or "iso", as in "2026-11-21T04:33:52Z"
+ *   {"@text": "Hello {x}"}  a text with fields in braces, see base/phrase.h; {"@text":
+ *                           {"@option": "blocks"}}: the option's JSON, in which each string is
+ *                           such a text; no member if it is unset
+ *   {"@json": T}            T as JSON in a string
  *   "@record": "all"        as a member: the row's mapped fields are members here; "rest": but
  *                           for those of the identifier
  *
@@ -42,8 +46,11 @@ struct body_settings {
     size_t nkey;
     const char *object; /* NULL: it names none */
     enum body_nulls nulls;
-    bool strings;      /* numbers and booleans as strings */
-    bool changed_only; /* "@record" leaves out what stands at the destination already */
+    const unsigned char *field_nulls; /* of each field instead; MAY be NULL */
+    const json_t *markup; /* names of members whose "@text" is markup: values are escaped */
+    bool strings;         /* numbers and booleans as strings */
+    bool changed_only;    /* "@record" leaves out what stands at the destination already, but
+                             for the identifier */
     /* The option as JSON (borrowed), NULL: no such option or unset. */
     const json_t *(*option)(void *arg, const char *name);
     void *arg;

@@ -14,7 +14,7 @@ struct level {
 
 struct writer {
     struct body *body;
-    struct buf *out;
+    struct buf *out, *outside; /* outside: of the JSON in a string that is being written */
     const struct change *change;
     const unsigned char *identity;
     size_t index;
@@ -94,15 +94,16 @@ write_field(struct writer *w, const struct step *s)
     static const struct value null = {.type = V_NULL};
     const struct value *v = w->change->after ? &w->change->after[s->field] : &null;
     const struct body_settings *set = &w->body->set;
+    enum body_nulls nulls = w->body->nulls[s->field];
     bool in_object = w->levels[w->depth].bracket == '{';
     bool same = s->in_record && set->changed_only && w->compares &&
                 value_equal(v, &w->body->before[s->field]);
-    if ((v->type == V_NULL && set->nulls == NULLS_OMIT && in_object) || same) {
+    if ((v->type == V_NULL && nulls == NULLS_OMIT && in_object) || same) {
         drop_name(w);
         return;
     }
     begin_value(w);
-    if (v->type == V_NULL && set->nulls == NULLS_EMPTY)
+    if (v->type == V_NULL && nulls == NULLS_EMPTY)
         buf_add(w->out, "\"\"", 2);
     else
         write_json(w, v);
@@ -172,6 +173,37 @@ write_now(struct writer *w, enum body_now unit)
 }
 
 static void
+write_piece(struct writer *w, const struct step *s)
+{
+    static const struct value null = {.type = V_NULL};
+    const struct change *change = w->change;
+    if (s->kind == STEP_PIECE)
+        buf_add(w->out, s->text.p, s->text.n);
+    else
+        body_phrase_field(w->body, s, change->after ? &change->after[s->field] : &null, w->out);
+}
+
+/* What follows goes elsewhere, as a value by itself. */
+static void
+open_json(struct writer *w)
+{
+    begin_value(w);
+    w->outside = w->out;
+    w->out = &w->body->json;
+    buf_clear(w->out);
+    w->levels[++w->depth] = (struct level){.written = true};
+}
+
+static void
+close_json(struct writer *w)
+{
+    w->depth--;
+    json_quote(w->outside, buf_z(w->out), w->out->n);
+    w->outside->failed |= w->out->failed;
+    w->out = w->outside;
+}
+
+static void
 do_step(struct writer *w, const struct step *s)
 {
     switch (s->kind) {
@@ -206,6 +238,26 @@ do_step(struct writer *w, const struct step *s)
         return;
     case STEP_NOW:
         write_now(w, (enum body_now)s->field);
+        return;
+    case STEP_QUOTE:
+        begin_value(w);
+        buf_addc(w->out, '"');
+        return;
+    case STEP_PIECE:
+    case STEP_PIECE_FIELD:
+        write_piece(w, s);
+        return;
+    case STEP_UNQUOTE:
+        buf_addc(w->out, '"');
+        return;
+    case STEP_NOTHING:
+        drop_name(w);
+        return;
+    case STEP_JSON:
+        open_json(w);
+        return;
+    case STEP_JSON_END:
+        close_json(w);
         return;
     case STEP_ROWS:
         return; /* body_write's */

@@ -36,14 +36,13 @@ static int
 take_option(struct connector *c, const json_t *object, const char *where, struct option *o,
             struct error *err)
 {
-    static const char *const known[] = {"type", "required", "default", "choices", "help", NULL};
-    static const char *const types[] = {[OPT_STRING] = "string",
-                                        [OPT_BOOL] = "boolean",
-                                        [OPT_INT] = "integer",
-                                        [OPT_ENUM] = "enum",
-                                        [OPT_SECRET] = "secret"};
+    static const char *const known[] = {"type", "required", "default", "choices",
+                                        "help", "phrase",   NULL};
+    static const char *const types[] = {
+        [OPT_STRING] = "string", [OPT_BOOL] = "boolean",  [OPT_INT] = "integer",
+        [OPT_ENUM] = "enum",     [OPT_SECRET] = "secret", [OPT_JSON] = "json"};
     int type = OPT_STRING;
-    bool required = false;
+    bool required = false, phrase = false;
     int rc = manifest_members(object, where, known, err);
     if (rc == 0)
         rc = manifest_word(object, where, "type", types, sizeof types / sizeof *types, &type,
@@ -51,13 +50,17 @@ take_option(struct connector *c, const json_t *object, const char *where, struct
     if (rc == 0)
         rc = manifest_bool(object, where, "required", &required, err);
     if (rc == 0)
+        rc = manifest_bool(object, where, "phrase", &phrase, err);
+    if (rc == 0)
         rc = manifest_text(object, where, "default", &o->default_text, err);
     if (rc == 0)
         rc = manifest_text(object, where, "help", &o->help, err);
     if (rc < 0)
         return rc;
     o->type = (enum option_type)type;
-    o->flags = required ? OPTION_REQUIRED : 0;
+    o->flags = (required ? OPTION_REQUIRED : 0) | (phrase ? OPTION_PHRASE : 0);
+    if (phrase && type != OPT_STRING && type != OPT_JSON)
+        return manifest_wrong(err, where, "only a string or json is a \"phrase\"");
     if (!o->help)
         return manifest_wrong(err, where, "wants \"help\"");
     if (type == OPT_ENUM) {
@@ -79,7 +82,8 @@ take_options(struct connector *c, const char *member, const struct option **ret,
     snprintf(where, sizeof where, "/%s", member);
     if (object && (!json_is_object(object) || json_object_size(object) > OPTIONS_MAX))
         return manifest_wrong(err, where, "must be an object of at most 64 options");
-    size_t all = json_object_size(object) + 2;
+    bool destination = strcmp(member, "destination") == 0;
+    size_t all = json_object_size(object) + 3;
     struct option *table = arena_alloc(&c->arena, all * sizeof *table);
     if (!table)
         return no_memory(err);
@@ -99,6 +103,15 @@ take_options(struct connector *c, const char *member, const struct option **ret,
         int rc = take_option(c, value, where, &table[n], err);
         if (rc < 0)
             return rc;
+        n++;
+    }
+    if (destination) {
+        table[n] = (struct option){.name = "nulls",
+                                   .type = OPT_FIELDS,
+                                   .choices = "null|omit|empty",
+                                   .offset = offsetof(struct connector_options, values[n - 1]),
+                                   .help = "how a field's NULL is sent, where it is not as the "
+                                           "connector sends them"};
         n++;
     }
     *ret = table;
@@ -121,6 +134,10 @@ option_json(const void *options, const struct option *o)
         return json_boolean(v->flag);
     case OPT_INT:
         return json_integer(v->number);
+    case OPT_JSON:
+        return v->text ? json_loads(v->text, JSON_DECODE_ANY, NULL) : NULL;
+    case OPT_FIELDS:
+        return NULL;
     default:
         return v->text ? json_string(v->text) : NULL;
     }
@@ -136,6 +153,15 @@ connector_option(const struct connector *c, const void *connection, const void *
         for (const struct option *o = tables[i]; filled[i] && o && o->name; o++)
             if (o->type != OPT_FIXED && strcmp(o->name, name) == 0)
                 return option_json(filled[i], o);
+    return NULL;
+}
+
+const struct option_fields *
+connector_nulls(const struct connector *c, const void *destination)
+{
+    for (const struct option *o = c->driver.dest_options; destination && o->name; o++)
+        if (o->type == OPT_FIELDS)
+            return value_at(destination, o)->fields;
     return NULL;
 }
 
@@ -176,6 +202,9 @@ take_objects(const json_t *object, const char *where, struct connector_call *cal
     call->when = json_object_get(object, "when");
     call->headers = json_object_get(object, "headers");
     call->body = json_object_get(object, "body");
+    call->markup = json_object_get(object, "markup");
+    if (call->markup && !json_is_array(call->markup))
+        return manifest_wrong(err, where, "\"markup\" must be an array of members' names");
     if (call->when && !json_is_object(call->when))
         return manifest_wrong(err, where, "\"when\" must be an object");
     if (call->headers && !json_is_object(call->headers))
@@ -193,6 +222,8 @@ take_texts(const json_t *object, const char *where, struct connector_call *call,
     int rc = manifest_text(object, where, "method", &call->method, err);
     if (rc == 0)
         rc = manifest_text(object, where, "path", &call->path, err);
+    if (rc == 0)
+        rc = manifest_text(object, where, "url", &call->url, err);
     if (rc == 0)
         rc = manifest_text(object, where, "type", &call->type, err);
     if (rc == 0 &&
@@ -240,8 +271,9 @@ take_call(const json_t *object, const char *where, struct connector_call *call,
           struct error *err)
 {
     static const char *const known[] = {
-        "for",   "when",  "method",  "path", "headers", "answer",       "type",       "body",
-        "lines", "nulls", "strings", "rows", "bytes",   "changed_only", "repeatable", NULL};
+        "for",   "when",         "method",     "path",  "headers", "answer",
+        "type",  "body",         "lines",      "nulls", "strings", "rows",
+        "bytes", "changed_only", "repeatable", "url",   "markup",  NULL};
     int rc = manifest_members(object, where, known, err);
     if (rc == 0)
         rc = take_operations(json_object_get(object, "for"), where, &call->operations, err);
@@ -289,7 +321,7 @@ fits(const struct connector *c, const struct connector_call *call, const void *c
     json_object_foreach((json_t *)(uintptr_t)call->when, name, wanted)
     {
         json_t *is = connector_option(c, connection, destination, name);
-        bool same = is && json_equal(is, wanted);
+        bool same = is ? json_equal(is, wanted) : json_is_null(wanted);
         json_decref(is);
         if (!same)
             return false;

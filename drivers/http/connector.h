@@ -4,8 +4,9 @@
  * - "name": the driver's; a-z, 0-9, "_" and "-"
  * - "summary": one line; "readme": lines of Markdown; "sources": where its facts come from
  * - "connection": options of connections/NAME.json, "destination": those of "destination" in
- *   config.json: {"token": {"type": "string|integer|boolean|enum|secret", "required": true,
- *   "default": "text", "choices": ["a"], "help": "…"}}
+ *   config.json: {"token": {"type": "string|integer|boolean|enum|secret|json", "required":
+ * true, "default": "text", "choices": ["a"], "help": "…"}}; with "phrase": true its texts name
+ *   mapped fields in braces, see base/phrase.h. "nulls" is an option of every destination
  * - "url": template, begins every call's address: "{base_url}/v2"
  * - "place": template, names the account; "url" when it is missing
  * - "headers": {"Authorization": "Bearer {token}"}; a header that names an option that is not
@@ -21,14 +22,15 @@
  * A call:
  *
  * - "for": ["insert", "upsert", "update", "delete"]
- * - "when": {"format": "array"}, options as they must be
+ * - "when": {"format": "array"}, options as they must be; null: unset
+ * - "url": template, instead of that above
  * - "method": POST when it is missing; "path": template, "" when it is missing
  * - "headers": beside those above; "answer": instead of that above
  * - "type": Content-Type, "application/json" when it is missing
  * - "body": template, see body.h; none: an empty body
  * - "lines": true: the body is written for each row alone, a line each
  * - "nulls": "null" (the default), "omit", "empty"
- * - "strings", "changed_only": see body.h
+ * - "strings", "changed_only", "markup": see body.h
  * - "repeatable": the peer knows a change again by what the body or a header says of it; true
  *   for upsert, update and delete unless it says false
  * - "rows", "bytes": of a call, at most (1 row; 1 MiB)
@@ -49,8 +51,8 @@
 
 struct connector_call {
     unsigned operations; /* 1 << enum operation */
-    const json_t *when, *headers, *body;
-    const char *method, *path, *type;
+    const json_t *when, *headers, *body, *markup;
+    const char *method, *url, *path, *type;
     bool lines, strings, changed_only, repeatable;
     enum body_nulls nulls;
     size_t rows, bytes;
@@ -76,6 +78,7 @@ union connector_value {
     char *text;
     int64_t number;
     bool flag;
+    const struct option_fields *fields;
 };
 struct connector_options {
     const char *connector; /* its name */
@@ -91,6 +94,8 @@ struct connector *connector_free(struct connector *c); /* NULL-safe, returns NUL
  * connection and destination are the filled structs; destination MAY be NULL. */
 json_t *connector_option(const struct connector *c, const void *connection,
                          const void *destination, const char *name);
+/* The option "nulls"; NULL: unset. */
+const struct option_fields *connector_nulls(const struct connector *c, const void *destination);
 /* The call for an operation with these options; NULL: none. */
 const struct connector_call *connector_call_for(const struct connector *c, enum operation op,
                                                 const void *connection,

@@ -175,14 +175,15 @@ make_url(struct http_dest *d, struct way *w, struct error *err)
 {
     struct lookup l = {d->connector, d->connection, d->options, false};
     AUTO_BUF struct buf url = BUF_INIT(URL_MAX);
-    int rc = expand_plain(d->connector->url, &l, &url, err);
+    const char *start = w->call->url ? w->call->url : d->connector->url;
+    int rc = expand_plain(start, &l, &url, err);
     if (rc == 0)
         rc = form_expand(w->call->path, "path", option_text, &l, &url, err);
     if (rc == 0 && l.missing)
         rc = error_set(err, ERR_CONFIG, EINVAL,
                        "the address \"%s%s\" wants an option that is "
                        "not set",
-                       d->connector->url, w->call->path);
+                       start, w->call->path);
     w->url = rc == 0 ? arena_strdup(&d->arena, buf_z(&url)) : NULL;
     return rc < 0 || w->url ? rc : no_memory(err);
 }
@@ -201,14 +202,40 @@ body_option(void *arg, const char *name)
     return value && json_array_append_new(o->kept, value) == 0 ? value : NULL;
 }
 
+static enum body_nulls
+null_policy(const char *word)
+{
+    return strcmp(word, "omit") == 0    ? NULLS_OMIT
+           : strcmp(word, "empty") == 0 ? NULLS_EMPTY
+                                        : NULLS_NULL;
+}
+
+/* Of each field, as the call and the user's "nulls" say. NULL: memory is out. */
+static unsigned char *
+field_nulls(struct http_dest *d, const struct connector_call *call, const struct target *t)
+{
+    const struct option_fields *set = connector_nulls(d->connector, d->options);
+    unsigned char *nulls = arena_alloc(&d->arena, t->nfields + 1);
+    for (size_t i = 0; nulls && i < t->nfields; i++) {
+        nulls[i] = (unsigned char)call->nulls;
+        for (size_t j = 0; set && j < set->n; j++)
+            if (strcmp(set->fields[j], t->fields[i].name) == 0)
+                nulls[i] = (unsigned char)null_policy(set->words[j]);
+    }
+    return nulls;
+}
+
 static int
 make_body(struct http_dest *d, struct way *w, const struct target *t, struct error *err)
 {
     if (!w->call->body)
         return 0;
     struct body_options o = {d, json_array()};
-    if (!o.kept)
+    const unsigned char *nulls = field_nulls(d, w->call, t);
+    if (!o.kept || !nulls) {
+        json_decref(o.kept);
         return no_memory(err);
+    }
     const struct body_settings settings = {
         .fields = t->fields,
         .nfields = t->nfields,
@@ -216,6 +243,8 @@ make_body(struct http_dest *d, struct way *w, const struct target *t, struct err
         .nkey = t->nkey,
         .object = t->object,
         .nulls = w->call->nulls,
+        .field_nulls = nulls,
+        .markup = w->call->markup,
         .strings = w->call->strings,
         .changed_only = w->call->changed_only,
         .option = body_option,
@@ -465,6 +494,7 @@ dest_cancel(void *handle)
 static void
 set_hooks(struct driver *d)
 {
+    d->traits = TRAIT_NESTED;
     d->place = place;
     d->dest_open = dest_open;
     d->dest_limits = dest_limits;

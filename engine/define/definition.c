@@ -4,6 +4,7 @@
  */
 #include "define/json_text.h"
 #include "define/parse.h"
+#include "define/phrases.h"
 #include "define/words.h"
 
 #include <stdio.h>
@@ -214,6 +215,21 @@ find_key(struct whole *w)
     return 0;
 }
 
+/* The fields that options of the destination name. */
+static void
+check_fields(struct whole *w)
+{
+    const struct driver *driver = world_driver(w->world, w->d->dest_connection);
+    struct json_node destination = json_get(&w->root, "destination");
+    struct complaint c;
+    for (const struct option *o = driver ? driver->dest_options : NULL; o && o->name; o++) {
+        struct json_node v = json_get(&destination, o->name);
+        if (v.json && (o->type == OPT_FIELDS || o->flags & OPTION_PHRASE) &&
+            phrases_check_fields(o, &v, w->d, &c))
+            *next(w) = c;
+    }
+}
+
 /* ---- the whole ---- */
 
 static bool
@@ -246,8 +262,10 @@ definition_parse(const struct world *world, const struct sync_texts *texts,
     if (w.have_config) {
         check_source(&w);
         check_destination(&w);
-        if (w.have_mappings)
+        if (w.have_mappings) {
             rc = find_key(&w);
+            check_fields(&w);
+        }
     }
     json_decref(w.root.json);
     if (lacked_memory(&w, before))

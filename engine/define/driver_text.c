@@ -55,6 +55,13 @@ option_schema(const struct option *o)
     case OPT_TYPES:
         schema = types_schema();
         break;
+    case OPT_JSON:
+        schema = json_object();
+        break;
+    case OPT_FIELDS:
+        schema =
+            json_pack("{s:s, s:o}", "type", "object", "additionalProperties", enum_schema(o));
+        break;
     case OPT_FIXED: /* skipped */
         break;
     }

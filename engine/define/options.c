@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/reach.h"
 #include "define/json_parse.h"
+#include "define/phrases.h"
 #include "define/words.h"
 
 #define ALLOWED_SECRET                                                                         \
@@ -32,7 +33,8 @@ option_default(const struct option *o)
 {
     if (!o->default_text)
         return NULL;
-    bool bare = o->type == OPT_BOOL || o->type == OPT_INT || o->type == OPT_TYPES;
+    bool bare = o->type == OPT_BOOL || o->type == OPT_INT || o->type == OPT_TYPES ||
+                o->type == OPT_JSON || o->type == OPT_FIELDS;
     struct buf text = BUF_INIT(0);
     buf_addf(&text, bare ? "%s" : "\"%s\"", o->default_text);
     bool no_memory = text.failed;
@@ -152,6 +154,52 @@ set_types(const struct filling *f, const struct option *o, const struct json_nod
     return 0;
 }
 
+static int
+set_json(const struct filling *f, const struct option *o, const struct json_node *v)
+{
+    AUTO_FREE char *text = json_write(v->json, JSON_COMPACT | JSON_ENCODE_ANY);
+    char *copy = text ? arena_strdup(f->arena, text) : NULL;
+    if (!copy)
+        return complain_memory(f->c, v->file);
+    *(char **)member(f, o) = copy;
+    return 0;
+}
+
+static int
+set_fields(const struct filling *f, const struct option *o, const struct json_node *v)
+{
+    if (!json_is_object(v->json))
+        return wrong_kind(f, o, v, "an object of \"field\": \"word\"");
+    size_t n = json_object_size(v->json);
+    struct words choices = {.n = 0};
+    struct option_fields *set = arena_alloc(f->arena, sizeof *set);
+    const char **texts = arena_alloc(f->arena, (2 * n + 1) * sizeof *texts);
+    if (!set || !texts || !option_choices(o, f->arena, &choices))
+        return complain_memory(f->c, v->file);
+    *set = (struct option_fields){.fields = texts, .words = texts + n};
+    const char *field;
+    json_t *word;
+    json_object_foreach(v->json, field, word)
+    {
+        size_t i = 0;
+        while (i < choices.n && (!json_is_string(word) ||
+                                 strcmp(choices.items[i], json_string_value(word)) != 0))
+            i++;
+        if (i == choices.n) {
+            char hint[ERROR_TEXT_MAX];
+            words_hint(&choices, "", "allowed", hint, sizeof hint);
+            return complain(f->c, v->file, json_get(v, field).at, hint,
+                            "\"%s\" of \"%s\" cannot be this", field, o->name);
+        }
+        set->fields[set->n] = arena_strdup(f->arena, field);
+        set->words[set->n] = choices.items[i];
+        if (!set->fields[set->n++])
+            return complain_memory(f->c, v->file);
+    }
+    *(struct option_fields **)member(f, o) = set;
+    return 0;
+}
+
 /* ---- secrets ---- */
 
 static int
@@ -228,6 +276,8 @@ set_secret(const struct filling *f, const struct option *o, const struct json_no
 static int
 set_option(const struct filling *f, const struct option *o, const struct json_node *v)
 {
+    if (o->flags & OPTION_PHRASE && phrases_check(v, f->c))
+        return -EINVAL;
     switch (o->type) {
     case OPT_STRING:
         return set_string(f, o, v);
@@ -249,6 +299,10 @@ set_option(const struct filling *f, const struct option *o, const struct json_no
         return set_secret(f, o, v);
     case OPT_TYPES:
         return set_types(f, o, v);
+    case OPT_JSON:
+        return set_json(f, o, v);
+    case OPT_FIELDS:
+        return set_fields(f, o, v);
     case OPT_FIXED:
         *(const char **)member(f, o) = o->default_text;
         return 0;

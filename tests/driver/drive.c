@@ -50,7 +50,11 @@ set_option(const struct option *o, void *base, const char *text, struct arena *a
     case OPT_STRING:
     case OPT_ENUM:
     case OPT_SECRET:
+    case OPT_JSON:
         *(const char **)at = text;
+        break;
+    case OPT_FIELDS:
+        *(const struct option_fields **)at = NULL;
         break;
     case OPT_BOOL:
         *(bool *)at = text && strcmp(text, "true") == 0;
