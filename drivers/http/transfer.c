@@ -1,11 +1,19 @@
-/* Requests and answers: see transfer.h. */
+/*
+ * Requests and answers: see transfer.h. libcurl is driven by its socket interface: where it is
+ * left to look itself, it asks the kernel about every connection each time one is ready.
+ */
 #include "http/transfer.h"
 
 #include <curl/curl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/vec.h"
 
 enum { HEAD_MAX = 256 * 1024 };
 
@@ -15,10 +23,10 @@ struct exchange_state {
     struct exchange *x;
     CURL *easy;
     struct curl_slist *headers;
-    size_t sent; /* bytes of the body that libcurl has taken */
+    char *url, *method; /* as the easy handle has them */
     size_t answer_max;
-    bool left;  /* some of the body has */
-    bool began; /* the answer has */
+    unsigned times; /* a connection stood, and the request was about to be sent */
+    bool began;     /* the answer has */
     char why[CURL_ERROR_SIZE];
 };
 
@@ -26,7 +34,10 @@ struct transfer {
     struct transfer_settings set;
     CURLM *multi;
     struct exchange_state *idle, *active;
-    unsigned n; /* active */
+    unsigned n;                 /* active */
+    VEC(struct pollfd) sockets; /* the first is `wake` */
+    usec_t timer;               /* when libcurl wants to be called; -1: not */
+    int wake;                   /* an eventfd */
     atomic_bool cancelled, woken;
 };
 
@@ -42,6 +53,54 @@ init_curl(void)
     curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
+/* ---- what libcurl waits for ---- */
+
+/* Waits for these `events` of the socket; 0: for none. */
+static bool
+watch(struct transfer *t, int fd, short events)
+{
+    for (size_t i = 0; i < t->sockets.n; i++) {
+        if (t->sockets.p[i].fd != fd)
+            continue;
+        t->sockets.p[i].events = events;
+        if (events == 0)
+            t->sockets.p[i] = t->sockets.p[--t->sockets.n];
+        return true;
+    }
+    return events == 0 || VEC_PUSH(&t->sockets, ((struct pollfd){.fd = fd, .events = events}));
+}
+
+static int
+take_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket)
+{
+    static const short events[] = {[CURL_POLL_IN] = POLLIN,
+                                   [CURL_POLL_OUT] = POLLOUT,
+                                   [CURL_POLL_INOUT] = POLLIN | POLLOUT,
+                                   [CURL_POLL_REMOVE] = 0};
+    return watch(arg, fd, events[what]) ? 0 : -1;
+}
+
+static int
+take_timer(CURLM *multi, long ms, void *arg)
+{
+    struct transfer *t = arg;
+    t->timer = ms < 0 ? -1 : clock_monotonic() + ms * 1000;
+    return 0;
+}
+
+static bool
+set_multi(struct transfer *t)
+{
+    CURLM *m = t->multi;
+    long parallel = (long)t->set.parallel;
+    return curl_multi_setopt(m, CURLMOPT_MAX_HOST_CONNECTIONS, parallel) == CURLM_OK &&
+           curl_multi_setopt(m, CURLMOPT_MAXCONNECTS, parallel) == CURLM_OK &&
+           curl_multi_setopt(m, CURLMOPT_SOCKETFUNCTION, take_socket) == CURLM_OK &&
+           curl_multi_setopt(m, CURLMOPT_SOCKETDATA, t) == CURLM_OK &&
+           curl_multi_setopt(m, CURLMOPT_TIMERFUNCTION, take_timer) == CURLM_OK &&
+           curl_multi_setopt(m, CURLMOPT_TIMERDATA, t) == CURLM_OK;
+}
+
 int
 transfer_create(const struct transfer_settings *settings, struct transfer **ret,
                 struct error *err)
@@ -52,40 +111,64 @@ transfer_create(const struct transfer_settings *settings, struct transfer **ret,
     if (!t)
         return no_memory(err);
     t->set = *settings;
+    t->timer = -1;
+    t->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int rc =
+        t->wake < 0 ? error_set_errno(err, ERR_INTERNAL, errno, "cannot make an eventfd") : 0;
     t->multi = curl_multi_init();
-    if (!t->multi) {
-        free(t);
-        return no_memory(err);
+    if (rc == 0 && (!t->multi || !watch(t, t->wake, POLLIN) || !set_multi(t)))
+        rc = no_memory(err);
+    if (rc < 0) {
+        transfer_free(t);
+        return rc;
     }
-    curl_multi_setopt(t->multi, CURLMOPT_MAX_HOST_CONNECTIONS, (long)settings->parallel);
-    curl_multi_setopt(t->multi, CURLMOPT_MAXCONNECTS, (long)settings->parallel);
     *ret = t;
     return 0;
 }
 
-/* ---- what libcurl calls ---- */
-
-static size_t
-give_body(char *to, size_t size, size_t n, void *arg)
+/* Does what is due, and what can be done without waiting longer than that. */
+static void
+go_on(struct transfer *t, usec_t wait)
 {
-    struct exchange_state *s = arg;
-    size_t left = s->x->body.n - s->sent, room = size * n;
-    size_t some = left < room ? left : room;
-    memcpy(to, s->x->body.p + s->sent, some);
-    s->sent += some;
-    return some;
+    int running;
+    usec_t now = clock_monotonic();
+    if (t->timer >= 0 && t->timer <= now) {
+        t->timer = -1;
+        curl_multi_socket_action(t->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+        return;
+    }
+    if (t->timer >= 0 && t->timer - now < wait)
+        wait = t->timer - now;
+    int n = poll(t->sockets.p, t->sockets.n, (int)((wait + 999) / 1000));
+    /* From behind: what is dealt with may take its socket, and the last one's place, away. */
+    for (size_t i = t->sockets.n; n > 0 && i-- > 0;) {
+        if (i >= t->sockets.n || t->sockets.p[i].revents == 0)
+            continue;
+        const struct pollfd ready = t->sockets.p[i];
+        t->sockets.p[i].revents = 0;
+        n--;
+        uint64_t woken;
+        if (ready.fd == t->wake) {
+            if (read(t->wake, &woken, sizeof woken) < 0)
+                continue;
+        } else {
+            int what = (ready.revents & POLLIN ? CURL_CSELECT_IN : 0) |
+                       (ready.revents & POLLOUT ? CURL_CSELECT_OUT : 0) |
+                       (ready.revents & ~(POLLIN | POLLOUT) ? CURL_CSELECT_ERR : 0);
+            curl_multi_socket_action(t->multi, ready.fd, what, &running);
+        }
+    }
 }
 
-/* Only what may come twice is given twice. */
+/* ---- what libcurl calls ---- */
+
+/* Only what may come twice is sent twice. libcurl replaces a kept connection that broke before
+ * an answer began, and cannot know whether the request had come to the peer. */
 static int
-rewind_body(void *arg, curl_off_t offset, int origin)
+about_to_send(void *arg, char *to, char *from, int to_port, int from_port)
 {
     struct exchange_state *s = arg;
-    s->left = true; /* else there were nothing to give again */
-    if (!s->x->repeatable || origin != SEEK_SET || offset < 0 || (size_t)offset > s->x->body.n)
-        return CURL_SEEKFUNC_FAIL;
-    s->sent = (size_t)offset;
-    return CURL_SEEKFUNC_OK;
+    return s->times++ == 0 || s->x->repeatable ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
 }
 
 static size_t
@@ -134,47 +217,14 @@ take_head(char *p, size_t size, size_t n, void *arg)
 
 /* ---- a request ---- */
 
-static struct exchange_state *
-take_idle(struct transfer *t)
-{
-    struct exchange_state *s = t->idle;
-    if (s) {
-        t->idle = s->following;
-        curl_easy_reset(s->easy); /* its connections stay */
-        return s;
-    }
-    s = calloc(1, sizeof *s);
-    if (s && !(s->easy = curl_easy_init())) {
-        free(s);
-        return NULL;
-    }
-    return s;
-}
-
 static void
-put_idle(struct transfer *t, struct exchange_state *s)
+state_free(struct exchange_state *s)
 {
+    curl_easy_cleanup(s->easy);
     curl_slist_free_all(s->headers);
-    s->headers = NULL;
-    s->x = NULL;
-    s->following = t->idle;
-    t->idle = s;
-}
-
-static bool
-set_headers(struct exchange_state *s)
-{
-    /* Waiting for leave to send a body costs a second wherever nobody gives it. */
-    static const char *const ours[] = {"Expect:", NULL};
-    const char *const *lists[] = {ours, s->x->headers};
-    for (size_t i = 0; i < 2; i++)
-        for (const char *const *h = lists[i]; h && *h; h++) {
-            struct curl_slist *longer = curl_slist_append(s->headers, *h);
-            if (!longer)
-                return false;
-            s->headers = longer;
-        }
-    return curl_easy_setopt(s->easy, CURLOPT_HTTPHEADER, s->headers) == CURLE_OK;
+    free(s->url);
+    free(s->method);
+    free(s);
 }
 
 static CURLcode
@@ -191,15 +241,15 @@ set_certificates(CURL *easy)
     return rc;
 }
 
-static CURLcode
-set_request(const struct transfer *t, struct exchange_state *s)
-{
-    CURL *e = s->easy;
-    CURLcode rc = CURLE_OK;
 #define SET(option, value)                                                                     \
     if (rc == CURLE_OK)                                                                        \
-    rc = curl_easy_setopt(e, CURLOPT_##option, value)
-    SET(URL, s->x->url);
+    rc = curl_easy_setopt(s->easy, CURLOPT_##option, value)
+
+/* What is the same for every request. */
+static CURLcode
+set_all(const struct transfer *t, struct exchange_state *s)
+{
+    CURLcode rc = CURLE_OK;
     SET(PROTOCOLS_STR, "http,https");
     SET(HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
     SET(PIPEWAIT, 0L);
@@ -211,22 +261,95 @@ set_request(const struct transfer *t, struct exchange_state *s)
     SET(CONNECTTIMEOUT_MS, (long)(t->set.connect / 1000));
     SET(TIMEOUT_MS, (long)(t->set.whole / 1000));
     SET(TCP_KEEPALIVE, 1L);
+    SET(PREREQFUNCTION, about_to_send);
+    SET(PREREQDATA, s);
     SET(HEADERFUNCTION, take_head);
     SET(HEADERDATA, s);
     SET(WRITEFUNCTION, take_body);
     SET(WRITEDATA, s);
-    if (s->x->body.n > 0) {
-        SET(POST, 1L);
-        SET(READFUNCTION, give_body);
-        SET(READDATA, s);
-        SET(SEEKFUNCTION, rewind_body);
-        SET(SEEKDATA, s);
-        SET(POSTFIELDSIZE_LARGE, (curl_off_t)s->x->body.n);
-    }
-    SET(CUSTOMREQUEST, s->x->method);
-#undef SET
-    return rc == CURLE_OK ? set_certificates(e) : rc;
+    return rc == CURLE_OK ? set_certificates(s->easy) : rc;
 }
+
+static struct exchange_state *
+take_idle(struct transfer *t)
+{
+    struct exchange_state *s = t->idle;
+    if (s) {
+        t->idle = s->following;
+        return s;
+    }
+    s = calloc(1, sizeof *s);
+    if (s && (!(s->easy = curl_easy_init()) || set_all(t, s) != CURLE_OK)) {
+        state_free(s);
+        return NULL;
+    }
+    return s;
+}
+
+static void
+put_idle(struct transfer *t, struct exchange_state *s)
+{
+    s->x = NULL;
+    s->following = t->idle;
+    t->idle = s;
+}
+
+/* Waiting for leave to send a body costs a second wherever nobody gives it. */
+static const char no_expect[] = "Expect:";
+
+static bool
+has_headers(const struct curl_slist *list, const char *const *headers)
+{
+    if (!list || strcmp(list->data, no_expect) != 0)
+        return false;
+    for (list = list->next; list && headers && *headers; list = list->next, headers++)
+        if (strcmp(list->data, *headers) != 0)
+            return false;
+    return !list && !(headers && *headers);
+}
+
+static CURLcode
+set_headers(struct exchange_state *s)
+{
+    const char *const *h = s->x->headers;
+    if (has_headers(s->headers, h))
+        return CURLE_OK;
+    curl_slist_free_all(s->headers);
+    struct curl_slist *list = s->headers = curl_slist_append(NULL, no_expect);
+    for (; list && h && *h; h++)
+        list = curl_slist_append(s->headers, *h);
+    return list ? curl_easy_setopt(s->easy, CURLOPT_HTTPHEADER, s->headers)
+                : CURLE_OUT_OF_MEMORY;
+}
+
+/* Gives the handle a text unless it has it. */
+static CURLcode
+set_text(struct exchange_state *s, CURLoption option, char **has, const char *text)
+{
+    if (*has && strcmp(*has, text) == 0)
+        return CURLE_OK;
+    free(*has);
+    *has = strdup(text);
+    return *has ? curl_easy_setopt(s->easy, option, text) : CURLE_OUT_OF_MEMORY;
+}
+
+static CURLcode
+set_request(struct exchange_state *s)
+{
+    CURLcode rc = CURLE_OK;
+    if (s->x->body.n > 0) {
+        SET(POSTFIELDS, s->x->body.p);
+        SET(POSTFIELDSIZE_LARGE, (curl_off_t)s->x->body.n);
+    } else {
+        SET(HTTPGET, 1L);
+    }
+    if (rc == CURLE_OK)
+        rc = set_text(s, CURLOPT_URL, &s->url, s->x->url);
+    if (rc == CURLE_OK)
+        rc = set_text(s, CURLOPT_CUSTOMREQUEST, &s->method, s->x->method);
+    return rc == CURLE_OK ? set_headers(s) : rc;
+}
+#undef SET
 
 int
 transfer_start(struct transfer *t, struct exchange *x, struct error *err)
@@ -237,8 +360,8 @@ transfer_start(struct transfer *t, struct exchange *x, struct error *err)
     if (!s)
         return no_memory(err);
     s->x = x;
-    s->sent = 0;
-    s->began = s->left = false;
+    s->times = 0;
+    s->began = false;
     s->why[0] = '\0';
     s->answer_max = t->set.answer_max;
     x->state = s;
@@ -250,9 +373,7 @@ transfer_start(struct transfer *t, struct exchange *x, struct error *err)
     buf_clear(&x->head);
     buf_clear(&x->body_back);
     x->began = clock_monotonic();
-    CURLcode rc = set_request(t, s);
-    if (rc == CURLE_OK && !set_headers(s))
-        rc = CURLE_OUT_OF_MEMORY;
+    CURLcode rc = set_request(s);
     if (rc == CURLE_OK && curl_multi_add_handle(t->multi, s->easy) != CURLM_OK)
         rc = CURLE_OUT_OF_MEMORY;
     if (rc != CURLE_OK) {
@@ -277,15 +398,18 @@ transfer_active(const struct transfer *t)
 
 /* ---- its end ---- */
 
-/* A head that announces a body says nothing that could be acted on. */
+/* A head that announces a body says nothing that could be acted on. Of what was sent before a
+ * connection was replaced nobody tells: then something has. */
 static bool
 has_left(const struct exchange_state *s)
 {
     curl_off_t body = 0;
     long head = 0;
+    if (s->times != 1)
+        return s->times > 1;
     curl_easy_getinfo(s->easy, CURLINFO_SIZE_UPLOAD_T, &body);
     curl_easy_getinfo(s->easy, CURLINFO_REQUEST_SIZE, &head);
-    return s->left || (s->x->body.n > 0 ? body > 0 : head > 0);
+    return s->x->body.n > 0 ? body > 0 : head > 0;
 }
 
 static void
@@ -369,13 +493,11 @@ find_ended(struct transfer *t)
 static struct exchange *
 next_ended(struct transfer *t, usec_t *timeout)
 {
-    int running;
     if (atomic_load(&t->cancelled) && t->active) {
         struct exchange *x = break_off(t, t->active, "cancelled");
         x->cancelled = true;
         return x;
     }
-    curl_multi_perform(t->multi, &running);
     struct exchange *x = find_ended(t);
     return x ? x : find_late(t, clock_monotonic(), timeout);
 }
@@ -384,27 +506,37 @@ struct exchange *
 transfer_wait(struct transfer *t, usec_t timeout)
 {
     usec_t until = clock_monotonic() + timeout;
+    bool looked = false;
     for (;;) {
         usec_t left = until - clock_monotonic(), wait = left > 0 ? left : 0;
         struct exchange *x = next_ended(t, &wait);
-        if (x || left <= 0 || atomic_exchange(&t->woken, false))
+        if (x || (looked && left <= 0) || atomic_exchange(&t->woken, false))
             return x;
-        curl_multi_poll(t->multi, NULL, 0, (int)((wait + 999) / 1000), NULL);
+        looked = t->timer < 0 || t->timer > clock_monotonic();
+        go_on(t, wait);
     }
+}
+
+static void
+poke(struct transfer *t)
+{
+    uint64_t one = 1;
+    while (write(t->wake, &one, sizeof one) < 0 && errno == EINTR)
+        ;
 }
 
 void
 transfer_wake(struct transfer *t)
 {
     atomic_store(&t->woken, true);
-    curl_multi_wakeup(t->multi);
+    poke(t);
 }
 
 void
 transfer_cancel(struct transfer *t)
 {
     atomic_store(&t->cancelled, true);
-    curl_multi_wakeup(t->multi);
+    poke(t);
 }
 
 struct transfer *
@@ -417,10 +549,12 @@ transfer_free(struct transfer *t)
     while (t->idle) {
         struct exchange_state *s = t->idle;
         t->idle = s->following;
-        curl_easy_cleanup(s->easy);
-        free(s);
+        state_free(s);
     }
     curl_multi_cleanup(t->multi);
+    VEC_DONE(&t->sockets);
+    if (t->wake >= 0)
+        close(t->wake);
     free(t);
     return NULL;
 }

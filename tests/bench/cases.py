@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Callable
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
+import calls
 from retlfs import Mount
 
 TYPES = [("id", "bigint"), ("uid", "uuid"), ("name", "text"), ("email", "text"), ("amount", "numeric(12,2)"),
@@ -51,12 +52,15 @@ class Bench:
     def __init__(self, case, rows, pg):
         self.case, self.rows, self.pg = case, rows, pg
         self.samples, self.notes = {"floor": [], "retlfs": []}, {}
+        self.closing = []
         self.mount = Mount()
         self.mount.connect("pg", pg.connection)
         self.mount.connect("two", {**pg.connection, "readers": 2})
 
     def close(self):
         self.mount.close()
+        for close in self.closing:
+            close()
         self.pg.sql("DROP TABLE IF EXISTS unordered, target, copied, staging")
         self.pg.sql("VACUUM ANALYZE model")
         quiet(self.pg)
@@ -249,6 +253,8 @@ class Case:
     floor: str
     work: Callable
     check: Callable
+    skip: Callable = lambda: None  # why it cannot be measured here
+    rows: int = 0  # at most
 
 
 CASES = [
@@ -262,4 +268,10 @@ CASES = [
     Case("SQLite to SQLite, unchanged", "sqlite3 SELECT to /dev/null", sqlite_to_sqlite, nothing),
     Case("CSV to SQLite, unchanged", "sqlite3 :memory: .import", csv_to_sqlite("id"), nothing),
     Case("CSV in no order, unchanged", "sqlite3 :memory: .import", csv_to_sqlite("uid"), nothing),
+    Case("HTTP, first run, 100 a call", "psql COPY to /dev/null", calls.first_run, nothing),
+    Case("HTTP, 1 % new", "psql COPY to /dev/null", calls.one_percent_new, calls.put_back),
+    Case("HTTP, 100 a call", "h2load, same bodies", calls.beside_h2load(100), nothing, calls.skip_reason),
+    Case("HTTP, one a call", "h2load, same bodies", calls.beside_h2load(1, format="object"), nothing, calls.skip_reason, 100000),
+    Case("HTTP, 1,000 a call, 50 ms each", "h2load, same bodies", calls.beside_h2load(1000, 50, format="ndjson"), nothing,
+         calls.skip_reason, 100000),
 ]
