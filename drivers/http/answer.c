@@ -12,7 +12,14 @@
 #include "http/manifest.h"
 #include "http/pointer.h"
 
-enum { WORDS_MAX = 500, STATUSES_MAX = 8, CODES_MAX = 16, LISTS_MAX = 4, WAIT_MAX = 3600 };
+enum {
+    WORDS_MAX = 500,
+    CODE_MAX = 64,
+    STATUSES_MAX = 8,
+    CODES_MAX = 16,
+    LISTS_MAX = 4,
+    WAIT_MAX = 3600,
+};
 
 /* Of which answers a rule speaks. */
 struct condition {
@@ -20,7 +27,9 @@ struct condition {
     size_t nstatuses;
     const char *pointer; /* NULL: the body does not matter */
     json_t *is, *is_not;
-    const char *contains;
+    json_t *in;           /* what it is one of */
+    const char *contains; /* NULL: anything */
+    const char *text;     /* what the whole body is, but for blanks around it; NULL: anything */
     bool some;
 };
 
@@ -100,11 +109,17 @@ take_condition(const json_t *object, const char *where, struct condition *c, str
     if (rc == 0)
         rc = manifest_text(object, where, "contains", &c->contains, err);
     if (rc == 0)
+        rc = manifest_text(object, where, "text", &c->text, err);
+    if (rc == 0)
         rc = manifest_bool(object, where, "some", &c->some, err);
     c->is = json_object_get(object, "is");
     c->is_not = json_object_get(object, "not");
-    if (rc == 0 && !c->pointer && (c->is || c->is_not || c->some))
-        return manifest_wrong(err, where, "\"is\", \"not\" and \"some\" want a \"pointer\"");
+    c->in = json_object_get(object, "in");
+    if (rc == 0 && !c->pointer && (c->is || c->is_not || c->in || c->some))
+        return manifest_wrong(err, where,
+                              "\"is\", \"in\", \"not\" and \"some\" want a \"pointer\"");
+    if (rc == 0 && c->in && !json_is_array(c->in))
+        return manifest_wrong(err, where, "\"in\" must be an array");
     return rc;
 }
 
@@ -117,8 +132,8 @@ static const char *const fates[] = {
 static int
 take_rules(const json_t *list, struct answer_rules *r, struct error *err)
 {
-    static const char *const known[] = {"status", "pointer", "is",   "not", "contains",
-                                        "some",   "fate",    "wait", NULL};
+    static const char *const known[] = {"status", "pointer", "is",   "in",   "not", "contains",
+                                        "text",   "some",    "fate", "wait", NULL};
     if (list && !json_is_array(list))
         return manifest_wrong(err, "/answer/when", "must be an array");
     for (size_t i = 0; i < json_array_size(list); i++) {
@@ -307,12 +322,38 @@ struct judge {
 };
 
 static bool
+is_among(const json_t *list, const json_t *value)
+{
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (json_equal(json_array_get(list, i), value))
+            return true;
+    return false;
+}
+
+/* The body without the blanks around it. */
+static struct str
+trimmed(const struct buf *body)
+{
+    static const char blanks[] = " \t\r\n";
+    struct str text = {buf_z(body), body->n};
+    while (text.n && strchr(blanks, text.p[0])) {
+        text.p++;
+        text.n--;
+    }
+    while (text.n && strchr(blanks, text.p[text.n - 1]))
+        text.n--;
+    return text;
+}
+
+static bool
 fits(const struct judge *j, const struct condition *c, const json_t *root)
 {
     bool status = c->nstatuses == 0;
     for (size_t i = 0; i < c->nstatuses; i++)
         status |= c->statuses[i] == j->x->status || c->statuses[i] == j->x->status / 100;
     if (!status)
+        return false;
+    if (c->text && !str_is(trimmed(&j->x->body_back), c->text))
         return false;
     if (c->contains && !c->pointer)
         return memmem(buf_z(&j->x->body_back), j->x->body_back.n, c->contains,
@@ -324,6 +365,8 @@ fits(const struct judge *j, const struct condition *c, const json_t *root)
         return json_array_size(found) + json_object_size(found) > 0;
     if (c->is)
         return found && json_equal(found, c->is);
+    if (c->in)
+        return found && is_among(c->in, found);
     if (c->is_not)
         return !found || !json_equal(found, c->is_not);
     if (c->contains)
@@ -616,6 +659,21 @@ read_rows(const struct judge *j)
     return read_list(j, list) && count_fits(j);
 }
 
+/* A row that stood alone is the one for whose sake the call was refused. */
+static void
+blame(const struct judge *j, const struct error *why)
+{
+    struct outcome *out = &j->call->out[0];
+    const char *code = words_at(j, j->body, j->rules->code);
+    struct str text = trimmed(&j->x->body_back);
+    if (!code && !j->body && j->rules->code && !*j->rules->code && text.n <= CODE_MAX &&
+        utf8_check(text.p, text.n) == text.n)
+        code = arena_strndup(j->arena, text.p, text.n); /* the whole answer is the code */
+    if (out->kind != ROW_REJECTED && code)
+        *out = (struct outcome){
+            .kind = ROW_REJECTED, .code = code, .why = arena_strdup(j->arena, why->text)};
+}
+
 /* ---- pace ---- */
 
 int64_t
@@ -695,11 +753,14 @@ answer_judge(const struct answer_rules *r, const struct exchange *x, struct call
                   "HTTP %d, but the answer does not tell of the rows: %s", x->status,
                   words ? words : "it is empty");
     } else if (ret->fate != CALL_ANSWERED) {
-        if (ret->fate == CALL_REFUSED && r->rows.by == BY_POINTER && body)
+        bool named = r->rows.by == BY_POINTER || (r->rows.by == BY_INDEX && r->rows.index);
+        if (ret->fate == CALL_REFUSED && named && body)
             read_list(&j, pointer_get(body, r->rows.list));
         if (ret->fate == CALL_REFUSED && r->rows.by == BY_FIELDS)
             read_fields(&j);
         tell(&j, ret->fate, ret);
+        if (ret->fate == CALL_REFUSED && call->batch.n == 1)
+            blame(&j, &ret->error);
     }
     json_decref(body);
 }

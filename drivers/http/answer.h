@@ -25,10 +25,12 @@ struct answer_rules;
  * JSON pointer in *err, -ENOMEM.
  *
  * - "when": [{"status": 400 | [400, 409] | "4xx", "pointer": "/ok", "is": JSON, "not": JSON,
- *   "contains": "text", "some": true, "fate": "answered|failed|refused|too_large|denied|
- *   hopeless|unknown", "wait": 15}, …]: the first that fits; "pointer" alone: something is
- *   there; "some": an array or object that is not empty; "wait": no call for so many seconds
- * - "error": {"code": "/pointer", "words": "/pointer"} of the answer as a whole
+ *   "in": [JSON, …], "contains": "text", "text": "the whole body", "some": true, "fate":
+ *   "answered|failed|refused|too_large|denied|hopeless|unknown", "wait": 15}, …]: the first
+ *   that fits; "pointer" alone: something is there; "some": an array or object that is not
+ *   empty; "wait": no call for so many seconds
+ * - "error": {"code": "/pointer", "words": "/pointer"} of the answer as a whole; the code "" is
+ *   a whole body that is no JSON
  * - "rows": {"by": …}, with "code" and "words" (pointers within an entry) and "retry": [codes
  *   that are to be tried again]:
  *   - "all": answered, every row is done

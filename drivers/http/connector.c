@@ -195,6 +195,24 @@ take_answer(const json_t *object, const char *where, struct answer_rules **ret,
     return rc < 0 && *where ? error_wrap(err, "%s", where) : rc;
 }
 
+/* The rules above with the call's own before them. */
+static int
+take_exceptions(const json_t *above, const json_t *exceptions, const char *where,
+                struct answer_rules **ret, struct error *err)
+{
+    json_t *all = above ? json_copy((json_t *)(uintptr_t)above) : json_object();
+    json_t *when = json_array();
+    bool good = all && when && json_array_extend(when, (json_t *)(uintptr_t)exceptions) == 0;
+    const json_t *rest = json_object_get(above, "when");
+    if (good && rest)
+        good = json_array_extend(when, (json_t *)(uintptr_t)rest) == 0;
+    good = good && json_object_set(all, "when", when) == 0;
+    json_decref(when);
+    int rc = good ? answer_compile(all, ret, err) : no_memory(err);
+    json_decref(all);
+    return rc < 0 ? error_wrap(err, "%s", where) : rc;
+}
+
 static int
 take_objects(const json_t *object, const char *where, struct connector_call *call,
              struct error *err)
@@ -267,13 +285,13 @@ take_sizes(const json_t *object, const char *where, struct connector_call *call,
 }
 
 static int
-take_call(const json_t *object, const char *where, struct connector_call *call,
-          struct error *err)
+take_call(const struct connector *c, const json_t *object, const char *where,
+          struct connector_call *call, struct error *err)
 {
     static const char *const known[] = {
-        "for",   "when",         "method",     "path",  "headers", "answer",
-        "type",  "body",         "lines",      "nulls", "strings", "rows",
-        "bytes", "changed_only", "repeatable", "url",   "markup",  NULL};
+        "for",        "when",  "method", "path",       "headers", "answer", "type",
+        "body",       "lines", "nulls",  "strings",    "rows",    "bytes",  "changed_only",
+        "repeatable", "url",   "markup", "exceptions", NULL};
     int rc = manifest_members(object, where, known, err);
     if (rc == 0)
         rc = take_operations(json_object_get(object, "for"), where, &call->operations, err);
@@ -285,7 +303,14 @@ take_call(const json_t *object, const char *where, struct connector_call *call,
         rc = take_flags(object, where, call, err);
     if (rc == 0)
         rc = take_sizes(object, where, call, err);
-    if (rc == 0 && json_object_get(object, "answer"))
+    const json_t *exceptions = json_object_get(object, "exceptions");
+    if (rc == 0 && exceptions &&
+        (json_object_get(object, "answer") || !json_is_array(exceptions)))
+        return manifest_wrong(err, where, "\"exceptions\" is an array, beside no \"answer\"");
+    if (rc == 0 && exceptions)
+        rc = take_exceptions(json_object_get(c->manifest, "answer"), exceptions, where,
+                             &call->answer, err);
+    else if (rc == 0 && json_object_get(object, "answer"))
         rc = take_answer(object, where, &call->answer, err);
     return rc;
 }
@@ -305,7 +330,7 @@ take_calls(struct connector *c, struct error *err)
         char where[WHERE_MAX];
         snprintf(where, sizeof where, "/calls/%zu", i);
         c->ncalls = i + 1;
-        int rc = take_call(json_array_get(list, i), where, &c->calls[i], err);
+        int rc = take_call(c, json_array_get(list, i), where, &c->calls[i], err);
         if (rc < 0)
             return rc;
     }

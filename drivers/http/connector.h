@@ -25,7 +25,8 @@
  * - "when": {"format": "array"}, options as they must be; null: unset
  * - "url": template, instead of that above
  * - "method": POST when it is missing; "path": template, "" when it is missing
- * - "headers": beside those above; "answer": instead of that above
+ * - "headers": beside those above; "answer": instead of that above; or "exceptions": rules
+ *   before those of its "when"
  * - "type": Content-Type, "application/json" when it is missing
  * - "body": template, see body.h; none: an empty body
  * - "lines": true: the body is written for each row alone, a line each

@@ -361,8 +361,13 @@ static void
 dest_limits(void *handle, struct limits *ret)
 {
     const struct http_dest *d = handle;
-    *ret = (struct limits){
-        .rows = SIZE_MAX, .bytes = SIZE_MAX, .parallel = d->connector->transfer.parallel};
+    const struct connector *c = d->connector;
+    *ret = (struct limits){.rows = SIZE_MAX,
+                           .bytes = SIZE_MAX,
+                           .parallel = c->transfer.parallel,
+                           .nwindows = c->nwindows,
+                           .repeatable = true};
+    memcpy(ret->windows, c->windows, sizeof ret->windows);
     for (size_t i = 0; i < OPERATIONS; i++) {
         const struct connector_call *call = d->ways[i].call;
         if (call && call->rows < ret->rows)

@@ -68,7 +68,8 @@ check_options(const struct driver *d, const struct option *table, size_t size)
     for (const struct option *o = table; o && o->name; o++) {
         fits = fits && o->offset + size_of(o) <= size;
         told = told && o->help && *o->help && o->help[strlen(o->help) - 1] != '.';
-        choices = choices && (o->type == OPT_ENUM || o->type == OPT_FIELDS) == (o->choices != NULL);
+        choices =
+            choices && (o->type == OPT_ENUM || o->type == OPT_FIELDS) == (o->choices != NULL);
         for (const struct option *before = table; before < o; before++)
             twice = twice || strcmp(before->name, o->name) == 0;
     }

@@ -299,7 +299,7 @@ test_wait(void)
     CHECK(got.wait_us == 0);
     CHECK_TEXT(
         judge("{\"when\": [{\"some\": true, \"fate\": \"failed\"}]}", answer(200, "", "")),
-        "/answer/when/0: \"is\", \"not\" and \"some\" want a \"pointer\"");
+        "/answer/when/0: \"is\", \"in\", \"not\" and \"some\" want a \"pointer\"");
 }
 
 static void

@@ -46,7 +46,8 @@ write_with(const char *template, const struct body_settings *set, const struct c
     static struct error err;
     json_t *json = json_loads(template, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, NULL);
     struct body_settings with = *set;
-    with.arg = json_pack("{s:s, s:i}", "token", "s3\"cret", "group", 7);
+    with.arg = json_pack("{s:s, s:i, s:[{s:s, s:[b, s]}]}", "token", "s3\"cret", "group", 7,
+                         "blocks", "text", "*{address.city}* & {id}", "{id}", 1, "{id}");
     struct body *b = NULL;
     error_clear(&err);
     buf_clear(&out);
@@ -176,12 +177,59 @@ test_surroundings(const struct change *rows)
 }
 
 static void
+test_texts(const struct change *rows)
+{
+    struct body_settings set = settings();
+    CHECK_TEXT(write_rows("{\"@rows\": {\"@text\": \"<{name|nobody}> {{x} {extra} \\n{id}\"}}",
+                          rows, 2),
+               "[\"<A \\\"b\\\"> {x} {\\\"x\\\": [1]} \\n1\",\"<nobody> {x}  \\n2\"]");
+    CHECK_TEXT(write_rows("{\"a\": {\"@text\": {\"@option\": \"none\"}}, \"b\": {\"@text\": "
+                          "{\"@option\": \"blocks\"}}}",
+                          rows, 1),
+               "{\"b\":[{\"text\":\"*Ulm* & 1\",\"{id}\":[true,\"1\"]}]}");
+    const struct value markup[FIELDS] = {typed(V_INT, "1"), text("<!channel> & \"co\"")};
+    const struct change row = {.op = OP_INSERT, .after = markup, .key = markup};
+    json_t *members = json_pack("[s]", "text");
+    set.markup = members;
+    CHECK_TEXT(write_with("{\"text\": {\"@text\": \"<{name}>\"}, \"url\": {\"@text\": "
+                          "\"{name}\"}}",
+                          &set, &row, 1),
+               "{\"text\":\"<&lt;!channel&gt; &amp; \\\"co\\\">\",\"url\":\"<!channel> & "
+               "\\\"co\\\"\"}");
+    json_decref(members);
+    CHECK_TEXT(write_rows("{\"j\": {\"@json\": {\"@rows\": {\"n\": {\"@field\": \"name\"}}}}, "
+                          "\"k\": 1}",
+                          rows, 2),
+               "{\"j\":\"[{\\\"n\\\":\\\"A \\\\\\\"b\\\\\\\"\\\"},{\\\"n\\\":null}]\","
+               "\"k\":1}");
+}
+
+static void
+test_nulls_by_field(const struct change *rows)
+{
+    static const unsigned char nulls[FIELDS] = {[1] = NULLS_OMIT, [2] = NULLS_EMPTY};
+    struct body_settings set = settings();
+    set.field_nulls = nulls;
+    CHECK_TEXT(write_with("{\"@record\": \"all\"}", &set, rows + 1, 1),
+               "{\"id\":2,\"address\":{\"city\":\"\",\"zip\":null},\"phones\":[null,null],"
+               "\"extra\":null}");
+}
+
+static void
 test_refused(void)
 {
+    CHECK_TEXT(write_rows("{\"a\": {\"@text\": \"{nam}\"}}", NULL, 0),
+               "no mapping gives field \"nam\"");
+    CHECK_TEXT(write_rows("{\"a\": {\"@text\": \"{name\"}}", NULL, 0),
+               "a brace that is not closed, or names nothing");
+    CHECK_TEXT(write_rows("{\"a\": {\"@text\": 1}}", NULL, 0),
+               "/a/@text: \"@text\" wants a text or an option");
+    CHECK_TEXT(write_rows("{\"a\": {\"@json\": {\"@json\": 1}}}", NULL, 0),
+               "/a/@json/@json: \"@json\" stands within \"@json\"");
     CHECK_TEXT(
         write_rows("{\"a\": {\"@rows\": {\"@rwo\": true}}}", NULL, 0),
         "/a/@rows/@rwo: no such action; known: @rows @field @key @key_text @identity @index "
-        "@option @object @now, and the member @record");
+        "@option @object @now @text @json, and the member @record");
     CHECK_TEXT(write_rows("{\"@rows\": {\"x\": {\"@field\": \"nmae\"}}}", NULL, 0),
                "no mapping gives field \"nmae\"");
     CHECK_TEXT(write_rows("{\"x\": {\"@option\": \"tokn\"}}", NULL, 0),
@@ -236,6 +284,8 @@ main(void)
     test_changed_only(rows);
     test_deletes();
     test_surroundings(rows);
+    test_texts(rows);
+    test_nulls_by_field(rows);
     test_refused();
     return tap_done();
 }

@@ -73,6 +73,20 @@ config_text(const struct run *r)
     return text;
 }
 
+/* A secret may hold an address. */
+static void
+expand_secrets(const struct run *r)
+{
+    for (size_t i = 0; i < r->connection->nsecrets; i++) {
+        const char *name = r->connection->secrets[i].env;
+        AUTO_BUF struct buf out = BUF_INIT(REPORT_MAX);
+        if (!name || !getenv(name))
+            continue;
+        case_expand(&r->world, getenv(name), &out);
+        setenv(name, buf_z(&out), 1);
+    }
+}
+
 static bool
 make_connection(struct run *r, struct buf *refusal)
 {
@@ -84,7 +98,9 @@ make_connection(struct run *r, struct buf *refusal)
     struct error err = ERROR_INIT;
     if (connection_parse("peer", str_of(text), &r->connection, &complaint) < 0)
         complaint_render(&complaint, refusal);
-    else if (connection_resolve(r->connection, NULL, &err) < 0)
+    else
+        expand_secrets(r);
+    if (r->connection && connection_resolve(r->connection, NULL, &err) < 0)
         buf_adds(refusal, err.text);
     return refusal->n == 0;
 }

@@ -32,6 +32,8 @@ static const struct option fake_table[] = {
 
 struct fake_dest_options {
     char *schema, *list;
+    char *text, *blocks;
+    struct option_fields *nulls;
 };
 
 static const struct option fake_dest_table[] = {
@@ -39,6 +41,12 @@ static const struct option fake_dest_table[] = {
      "where the object lives"},
     {"list", OPT_STRING, OPTION_PLACE, offsetof(struct fake_dest_options, list), NULL, NULL,
      "which list of the object"},
+    {"text", OPT_STRING, OPTION_PHRASE, offsetof(struct fake_dest_options, text), NULL, NULL,
+     "a text with fields"},
+    {"blocks", OPT_JSON, OPTION_PHRASE, offsetof(struct fake_dest_options, blocks), NULL, NULL,
+     "texts with fields"},
+    {"nulls", OPT_FIELDS, 0, offsetof(struct fake_dest_options, nulls), NULL, "null|omit|empty",
+     "how NULL is sent"},
     {NULL},
 };
 

@@ -434,6 +434,56 @@ test_definition(void)
     definition_free(d);
 }
 
+#define NAMING(options)                                                                        \
+    "{ \"source\": { \"connection\": \"shop\", \"table\": \"t\" },\n"                          \
+    "  \"destination\": { \"connection\": \"crm\", \"object\": \"o\",\n" options " } }\n"
+
+/* Refused at line:column of config.json, in these words. */
+static bool
+unmapped(const char *config, unsigned line, unsigned column, const char *why)
+{
+    static struct complaints all;
+    struct definition *d =
+        parse(config, "column,field,expression\nemail,e.mail\n,x,email\n", "insert", &all);
+    const struct complaint *c = &all.items[0];
+    bool ok =
+        !d && all.n == 1 && c->line == line && c->column == column && strstr(c->text, why);
+    for (size_t i = 0; !ok && i < all.n; i++)
+        printf("# %u:%u: %s\n", all.items[i].line, all.items[i].column, all.items[i].text);
+    definition_free(d);
+    return ok;
+}
+
+static void
+test_fields_named(void)
+{
+    static struct complaints all;
+    static const char config[] =
+        NAMING("\"text\": \"Hi {e.mail|you}{{x}\", \"nulls\": {\"x\": \"omit\"},\n"
+               "\"blocks\": [ {\"{nobody}\": [1.50, \"{x}\"]} ]");
+    enum text_kind k = TEXT_CONFIG;
+    struct definition *d =
+        parse(config, "column,field,expression\nemail,e.mail\n,x,email\n", "insert", &all);
+    CHECK(d && all.n == 0);
+    const struct fake_dest_options *o = d ? d->dest_options : NULL;
+    CHECK_TEXT(o ? o->text : NULL, "Hi {e.mail|you}{{x}");
+    CHECK_TEXT(o ? o->blocks : NULL, "[{\"{nobody}\":[1.5,\"{x}\"]}]");
+    CHECK(o && o->nulls && o->nulls->n == 1 && strcmp(o->nulls->fields[0], "x") == 0 &&
+          strcmp(o->nulls->words[0], "omit") == 0);
+    definition_free(d);
+    CHECK(unmapped(NAMING("\"text\": \"{y}\""), 3, 9, "no mapping gives field \"y\""));
+    CHECK(unmapped(NAMING("\"blocks\": {\"a\": [1, \"{x}\",\n \"{x}{e}\"]}"), 4, 2,
+                   "no mapping gives field \"e\""));
+    CHECK(unmapped(NAMING("\"nulls\": {\"x\": \"null\",\n\"X\": \"omit\"}"), 4, 1,
+                   "no mapping gives field \"X\""));
+    CHECK(refused(k, NAMING("\"text\": \"{x\""), 3, 9, "a brace that is not closed"));
+    CHECK(refused(k, NAMING("\"text\": \"{}\""), 3, 9, "names nothing"));
+    CHECK(refused(k, NAMING("\"text\": \"{a{b}\""), 3, 9, "not closed"));
+    CHECK(refused(k, NAMING("\"blocks\": [[\"\"], \"{|x}\"]"), 3, 18, "names nothing"));
+    CHECK(refused(k, NAMING("\"nulls\": {\"x\": \"none\"}"), 3, 16, "cannot be this"));
+    CHECK(refused(k, NAMING("\"nulls\": \"omit\""), 3, 10, "must be an object"));
+}
+
 static void
 test_not_ready(void)
 {
@@ -696,6 +746,7 @@ main(void)
     test_secrets();
     test_definition();
     test_not_ready();
+    test_fields_named();
     test_growing();
     test_names();
     test_driver_texts();
