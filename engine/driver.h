@@ -44,10 +44,10 @@ enum option_type {
 enum option_flags {
     OPTION_REQUIRED = 1,
     OPTION_PATH = 2,   /* names a file or a glob on this machine */
-    OPTION_PLACE = 4,  /* of a destination: part of where rows go, as the object is; another
-                          value is another destination */
-    OPTION_PHRASE = 8, /* OPT_STRING, OPT_JSON of a destination: its texts name mapped fields in
+    OPTION_PHRASE = 4, /* OPT_STRING, OPT_JSON of a destination: its texts name mapped fields in
                           braces, see base/phrase.h */
+    OPTION_PLACE = 8,  /* of a destination: part of where rows go, as the object is; another
+                          value is another destination */
 };
 
 struct option {

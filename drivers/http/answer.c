@@ -412,8 +412,10 @@ rule_of(const struct judge *j)
 static void
 find_fate(const struct judge *j, struct call_answer *ret)
 {
+    static const enum call_fate without[] = {
+        [END_UNSENT] = CALL_FAILED, [END_BARRED] = CALL_HOPELESS, [END_LOST] = CALL_UNKNOWN};
     if (j->x->end != END_ANSWERED) {
-        ret->fate = j->x->end == END_UNSENT ? CALL_FAILED : CALL_UNKNOWN;
+        ret->fate = without[j->x->end];
         return;
     }
     const struct rule *rule = rule_of(j);

@@ -525,8 +525,8 @@ read_answer(struct fetch *f, struct error *err)
 {
     const struct exchange *x = &f->x;
     if (x->end != END_ANSWERED)
-        return error_set(err, ERR_UNREACHABLE, EIO, "no answer from the token server: %s",
-                         x->why);
+        return error_set(err, x->end == END_BARRED ? ERR_CONFIG : ERR_UNREACHABLE, EIO,
+                         "no answer from the token server: %s", x->why);
     if (!x->cut)
         f->answer = json_loadb(buf_z(&x->body_back), x->body_back.n, 0, NULL);
     if (x->status < 200 || x->status > 299)

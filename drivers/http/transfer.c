@@ -412,6 +412,25 @@ has_left(const struct exchange_state *s)
     return s->x->body.n > 0 ? body > 0 : head > 0;
 }
 
+/* The same whenever it is tried. */
+static bool
+is_barred(CURLcode rc)
+{
+    switch (rc) {
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_ISSUER_ERROR:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_CRL_BADFILE:
+    case CURLE_SSL_INVALIDCERTSTATUS:
+    case CURLE_SSL_PINNEDPUBKEYNOTMATCH:
+    case CURLE_URL_MALFORMAT:
+    case CURLE_UNSUPPORTED_PROTOCOL:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static void
 judge(struct exchange_state *s, CURLcode rc)
 {
@@ -423,7 +442,7 @@ judge(struct exchange_state *s, CURLcode rc)
         x->status = (int)status;
         return;
     }
-    x->end = s->began || has_left(s) ? END_LOST : END_UNSENT;
+    x->end = s->began || has_left(s) ? END_LOST : is_barred(rc) ? END_BARRED : END_UNSENT;
     x->timed_out = rc == CURLE_OPERATION_TIMEDOUT;
     x->why = s->why[0] ? s->why : curl_easy_strerror(rc);
     if (x->head.failed || x->body_back.failed)

@@ -22,6 +22,8 @@ enum exchange_end {
     END_ANSWERED, /* status, head and body are there */
     END_UNSENT,   /* nothing that could be acted on has left: no connection, or it broke before
                      the first byte of the body */
+    END_BARRED,   /* nothing has left, nor would it another time: the peer's certificate is not
+                     to be trusted, or no such place can be */
     END_LOST,     /* sent, at least in part, and no whole answer */
 };
 

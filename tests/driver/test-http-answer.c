@@ -81,6 +81,9 @@ test_http(void)
     x = (struct exchange){.end = END_UNSENT, .why = "no route"};
     CHECK_TEXT(judge(NULL, x), "failed: ? ? ? ?");
     CHECK(got.error.kind == ERR_UNREACHABLE);
+    x = (struct exchange){.end = END_BARRED, .why = "a stranger"};
+    CHECK_TEXT(judge(NULL, x), "hopeless: ? ? ? ?");
+    CHECK(got.error.kind == ERR_CONFIG);
 }
 
 /* As Braze tells: those listed failed, by their number. */

@@ -12,17 +12,24 @@
 #define AUDIENCE ", \"type\": \"audience\""
 #define CRM "\"connection\": \"crm\", \"object\": \"o\""
 
+/* A text is good, or (words) refused at once with these words and this hint. */
 static bool
-config_says(const char *text, const char *words, const char *hint)
+says(enum text_kind kind, const struct world *world, const char *text, const char *words,
+     const char *hint)
 {
     struct complaint c;
-    enum text_verdict v =
-        text_check(TEXT_CONFIG, &fake_world, "config.json", str_of(text), true, &c);
+    enum text_verdict v = text_check(kind, world, "f", str_of(text), true, &c);
     bool ok = words ? v == TEXT_BROKEN && strstr(c.text, words) && strstr(c.hint, hint)
                     : v == TEXT_OK;
     if (!ok)
         printf("# verdict %d: %s (%s)\n", v, c.text, c.hint);
     return ok;
+}
+
+static bool
+config_says(const char *text, const char *words, const char *hint)
+{
+    return says(TEXT_CONFIG, &fake_world, text, words, hint);
 }
 
 static void
@@ -49,15 +56,9 @@ mode_says(enum sync_type type, const char *destination, const char *mode, const 
           const char *hint)
 {
     struct world world = fake_world;
-    struct complaint c;
     world.destination = destination;
     world.type = type;
-    enum text_verdict v = text_check(TEXT_MODE, &world, "mode", str_of(mode), true, &c);
-    bool ok = words ? v == TEXT_BROKEN && strstr(c.text, words) && strstr(c.hint, hint)
-                    : v == TEXT_OK;
-    if (!ok)
-        printf("# verdict %d: %s (%s)\n", v, c.text, c.hint);
-    return ok;
+    return says(TEXT_MODE, &world, mode, words, hint);
 }
 
 static void

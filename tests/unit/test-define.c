@@ -73,8 +73,9 @@ test_config(void)
     CHECK(refused(k, CONFIG(", \"identifier\": []"), 2, 72, "1 to 64"));
     CHECK(refused(k, CONFIG(", \"identifier\": [\"a\",\n\"a\"]"), 3, 1, "stands twice"));
     CHECK(refused(k, CONFIG(", \"identifier\": [\"a\", 7]"), 2, 78, "list of columns"));
+    CHECK(refused(k, CONFIG(", \"type\": \"event\""), 2, 66, "did you mean \"events\"?"));
     CHECK(refused(k, CONFIG(", \"type\": \"events\", \"event\": {}"), 2, 66,
-                  "possible: records"));
+                  "possible: audience, records"));
     CHECK(refused(k, CONFIG(", \"source\": {}"), 2, 58, "duplicate key"));
     CHECK(refused(k, CONFIG(", \"x\\\"\": 1,\n\"x\\\"\": 2"), 3, 1, "duplicate key"));
     CHECK(refused(k, "{}", 1, 1, "\"source\" is missing"));
@@ -529,6 +530,57 @@ test_not_ready(void)
     CHECK(definition_parse(&fake_world, &none, &d, &all) == 0 && !d && all.n == COMPLAINTS_MAX);
 }
 
+#define EVENTS(event)                                                                          \
+    "{\"source\":{\"connection\":\"shop\",\"table\":\"t\"},"                                   \
+    "\"destination\":{\"connection\":\"bus\"},\"identifier\":\"id\",\n"                        \
+    "\"type\":\"events\",\"event\":" event "}"
+#define TRACK(name) EVENTS("{\"type\":\"track\",\"name\":" name "}")
+
+static void
+test_events(void)
+{
+    static struct complaints all;
+    static const char mappings[] = "column,field\nid,id\nkind,what\nkind,again\n";
+    enum text_kind k = TEXT_CONFIG;
+    CHECK(accepted(k, EVENTS("{}")) && accepted(k, EVENTS("{\"type\":\"identify\"}")));
+    CHECK(refused(k, EVENTS("{\"type\":\"page\"}"), 2, 34, "allowed: identify, track"));
+    CHECK(refused(k, EVENTS("{\"name\":\"x\"}"), 2, 27, "only events of the type \"track\""));
+    CHECK(
+        refused(k, EVENTS("{\"type\":\"track\"}"), 2, 26, "\"name\" of the event is missing"));
+    CHECK(refused(k, TRACK("7"), 2, 49, "\"name\" must be a string"));
+    CHECK(refused(k, TRACK("\"\""), 2, 49, "\"name\" is empty"));
+    CHECK(refused(k, TRACK("{}"), 2, 49, "\"column\" is missing"));
+    CHECK(refused(k, TRACK("{\"colum\":\"a\"}"), 2, 50, "did you mean \"column\"?"));
+    CHECK(refused(k, EVENTS("{\"typ\":\"track\"}"), 2, 27, "did you mean \"type\"?"));
+    CHECK(refused(k, EVENTS("[]"), 2, 26, "must be an object, not an array"));
+    CHECK(refused(k, CONFIG(", \"event\": {\"type\": \"track\"}"), 2, 58,
+                  "\"event\" wants \"type\": \"events\""));
+
+    struct definition *d = parse(TRACK("\"Order paid\""), mappings, "upsert", &all);
+    CHECK(d && d->type == TYPE_EVENTS && strcmp(d->event, "Order paid") == 0 &&
+          !d->event_column);
+    definition_free(d);
+    d = parse(TRACK("{\"column\":\"kind\"}"), mappings, "insert", &all);
+    CHECK(d && !d->event && d->event_field == 1);
+    definition_free(d);
+    d = parse(EVENTS("{\"type\":\"identify\"}"), mappings, "mirror", &all);
+    CHECK(d && d->type == TYPE_RECORDS);
+    definition_free(d);
+    CHECK(not_ready(TRACK("{\"column\":\"kin\"}"), mappings, "upsert",
+                    "column \"kin\", which names the event, is not mapped"));
+    CHECK(not_ready(TRACK("\"x\""), mappings, "mirror",
+                    "mode \"mirror\" is not possible with events of the type \"track\""));
+
+    struct world world = fake_world;
+    struct complaint c;
+    world.destination = "bus";
+    world.type = TYPE_EVENTS;
+    CHECK(text_check(TEXT_MODE, &world, "mode", STR("mirror\n"), false, &c) == TEXT_BROKEN);
+    CHECK_TEXT(c.text, "mode \"mirror\" is not possible with events of the type \"track\"");
+    CHECK_TEXT(c.hint, "possible: insert, upsert");
+    CHECK(text_check(TEXT_MODE, &world, "mode", STR("upsert\n"), false, &c) == TEXT_OK);
+}
+
 /* ---- verdicts of growing texts ---- */
 
 static bool
@@ -623,6 +675,10 @@ test_names(void)
                                   &arena, &type),
                "crm");
     CHECK(type == TYPE_AUDIENCE);
+    CHECK_TEXT(config_destination(STR(EVENTS("{\"type\": \"track\"}")), &arena, &type), "bus");
+    CHECK(type == TYPE_EVENTS);
+    CHECK_TEXT(config_destination(STR(EVENTS("{\"type\": 1}")), &arena, &type), "bus");
+    CHECK(type == TYPE_RECORDS);
 }
 
 static void
@@ -747,6 +803,7 @@ main(void)
     test_definition();
     test_not_ready();
     test_fields_named();
+    test_events();
     test_growing();
     test_names();
     test_driver_texts();
