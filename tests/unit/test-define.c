@@ -75,7 +75,7 @@ test_config(void)
     CHECK(refused(k, CONFIG(", \"identifier\": [\"a\", 7]"), 2, 78, "list of columns"));
     CHECK(refused(k, CONFIG(", \"type\": \"event\""), 2, 66, "did you mean \"events\"?"));
     CHECK(refused(k, CONFIG(", \"type\": \"events\", \"event\": {}"), 2, 66,
-                  "possible: audience, records"));
+                  "possible: records, audience"));
     CHECK(refused(k, CONFIG(", \"source\": {}"), 2, 58, "duplicate key"));
     CHECK(refused(k, CONFIG(", \"x\\\"\": 1,\n\"x\\\"\": 2"), 3, 1, "duplicate key"));
     CHECK(refused(k, "{}", 1, 1, "\"source\" is missing"));
@@ -543,16 +543,16 @@ test_events(void)
     static const char mappings[] = "column,field\nid,id\nkind,what\nkind,again\n";
     enum text_kind k = TEXT_CONFIG;
     CHECK(accepted(k, EVENTS("{}")) && accepted(k, EVENTS("{\"type\":\"identify\"}")));
-    CHECK(refused(k, EVENTS("{\"type\":\"page\"}"), 2, 34, "allowed: identify, track"));
-    CHECK(refused(k, EVENTS("{\"name\":\"x\"}"), 2, 27, "only events of the type \"track\""));
+    CHECK(refused(k, EVENTS("{\"type\":\"page\"}"), 2, 33, "allowed: identify, track"));
+    CHECK(refused(k, EVENTS("{\"name\":\"x\"}"), 2, 26, "only events of the type \"track\""));
     CHECK(
-        refused(k, EVENTS("{\"type\":\"track\"}"), 2, 26, "\"name\" of the event is missing"));
-    CHECK(refused(k, TRACK("7"), 2, 49, "\"name\" must be a string"));
-    CHECK(refused(k, TRACK("\"\""), 2, 49, "\"name\" is empty"));
-    CHECK(refused(k, TRACK("{}"), 2, 49, "\"column\" is missing"));
-    CHECK(refused(k, TRACK("{\"colum\":\"a\"}"), 2, 50, "did you mean \"column\"?"));
-    CHECK(refused(k, EVENTS("{\"typ\":\"track\"}"), 2, 27, "did you mean \"type\"?"));
-    CHECK(refused(k, EVENTS("[]"), 2, 26, "must be an object, not an array"));
+        refused(k, EVENTS("{\"type\":\"track\"}"), 2, 25, "\"name\" of the event is missing"));
+    CHECK(refused(k, TRACK("7"), 2, 48, "\"name\" must be a string"));
+    CHECK(refused(k, TRACK("\"\""), 2, 48, "\"name\" is empty"));
+    CHECK(refused(k, TRACK("{}"), 2, 48, "\"column\" is missing"));
+    CHECK(refused(k, TRACK("{\"colum\":\"a\"}"), 2, 49, "did you mean \"column\"?"));
+    CHECK(refused(k, EVENTS("{\"typ\":\"track\"}"), 2, 26, "did you mean \"type\"?"));
+    CHECK(refused(k, EVENTS("[]"), 2, 25, "must be an object, not an array"));
     CHECK(refused(k, CONFIG(", \"event\": {\"type\": \"track\"}"), 2, 58,
                   "\"event\" wants \"type\": \"events\""));
 
@@ -577,7 +577,7 @@ test_events(void)
     world.type = TYPE_EVENTS;
     CHECK(text_check(TEXT_MODE, &world, "mode", STR("mirror\n"), false, &c) == TEXT_BROKEN);
     CHECK_TEXT(c.text, "mode \"mirror\" is not possible with events of the type \"track\"");
-    CHECK_TEXT(c.hint, "possible: insert, upsert");
+    CHECK_TEXT(c.hint, "possible: upsert, insert");
     CHECK(text_check(TEXT_MODE, &world, "mode", STR("upsert\n"), false, &c) == TEXT_OK);
 }
 
