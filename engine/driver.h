@@ -315,7 +315,7 @@ struct driver {
     /* MAY: what the tables cannot say about a connection (a DSN that holds a password, …). */
     int (*check)(const void *connection, struct error *err);
     /* MAY: what the tables cannot say about a destination's options in config.json. */
-    int (*dest_check)(const void *options, enum sync_type type, struct error *err);
+    int (*dest_options_check)(const void *options, enum sync_type type, struct error *err);
     /* A destination MUST: a text for the place that a connection points to (server and
      * database, file, account), never a secret, nor how it is reached or by whom. Where it
      * changes, what was delivered stands somewhere else: every row is due again. Asks nobody.

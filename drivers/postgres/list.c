@@ -10,7 +10,7 @@ const struct option pg_dest_option_table[] = {
 };
 
 int
-pg_dest_check(const void *options, enum sync_type type, struct error *err)
+pg_dest_options_check(const void *options, enum sync_type type, struct error *err)
 {
     const struct pg_dest_options *o = options;
     if (!o->list && !o->column)

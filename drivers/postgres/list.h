@@ -13,7 +13,7 @@ struct pg_dest_options {
 };
 
 extern const struct option pg_dest_option_table[];
-int pg_dest_check(const void *options, enum sync_type type, struct error *err);
+int pg_dest_options_check(const void *options, enum sync_type type, struct error *err);
 
 struct pg_list {
     const char *column; /* NULL: the table is the list */

@@ -98,6 +98,8 @@ static const char readme[] =
     "same value that way are not both written: the second is rejected. Booleans are 0 and 1,\n"
     "dates and timestamps ISO 8601 text. NaN cannot be stored and is rejected.\n"
     "\n"
+    "Of an audience (\"type\": \"audience\") the table is the list and its rows the members.\n"
+    "\n"
     "Limits: views and virtual tables cannot be written; a trigger that calls RAISE(ROLLBACK)\n"
     "ends the run.\n";
 
@@ -106,6 +108,7 @@ const struct driver driver_sqlite = {
     .summary = "SQLite database files (source and destination)",
     .readme = readme,
     .modes = MODES_OF_TABLES,
+    .audience_modes = MODES_OF_AUDIENCES,
     .traits = TRAIT_ATOMIC,
     .takes_table = true,
     .takes_query = true,

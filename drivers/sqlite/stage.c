@@ -102,7 +102,7 @@ check_target(struct dest *d, struct error *err)
     rc = check_doubles(t, err);
     if (!rc && d->table.exists)
         rc = find_columns(d, err);
-    if (!rc && d->table.exists && t->mode != MODE_UPDATE)
+    if (!rc && d->table.exists && t->mode != MODE_UPDATE && t->mode != MODE_REMOVE)
         rc = check_left_out(d, err);
     if (!rc && d->table.exists && !d->table.rowid && !d->table.without_rowid)
         rc = error_set(err, ERR_CONFIG, EINVAL, "the columns of \"%s\" hide its rowid",

@@ -410,7 +410,8 @@ take_dest_options(const struct config *k, const struct json_node *destination,
     if (!options_part(driver->dest_options, options, &d->arena, &d->dest_part))
         return complain_memory(k->c, destination->file);
     struct error err = ERROR_INIT;
-    if (options && driver->dest_check && driver->dest_check(options, d->type, &err) < 0)
+    if (options && driver->dest_options_check &&
+        driver->dest_options_check(options, d->type, &err) < 0)
         return complain(k->c, destination->file, destination->at, NULL, "%s", err.text);
     return 0;
 }

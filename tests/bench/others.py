@@ -11,15 +11,13 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
+import python_env
 from cases import COLUMNS, TABLE, shell
+from python_env import Missing
 from retlfs import ROOT, Mount, command
 
 KEPT = ROOT / "build-peers"
 COPIED, REST = ", ".join(COLUMNS), ", ".join(COLUMNS[1:])
-
-
-class Missing(Exception):
-    """This peer cannot be installed here; the text says why."""
 
 
 class Peer:
@@ -135,17 +133,7 @@ class Python(Peer):
     """Installed by pip into a virtual environment of its own."""
 
     def install(self):
-        place = KEPT / self.name
-        self.python = place / "bin/python"
-        wanted, said = " ".join(self.packages), place / "installed"
-        try:
-            if not said.exists() or said.read_text() != wanted:
-                shutil.rmtree(place, ignore_errors=True)
-                command(sys.executable, "-m", "venv", str(place))
-                command(str(self.python), "-m", "pip", "install", "--quiet", *self.packages)
-                said.write_text(wanted)
-        except (AssertionError, OSError) as e:
-            raise Missing("pip: " + str(e).strip().splitlines()[-1]) from e
+        self.python = python_env.install(KEPT / self.name, *self.packages) / "python"
         self.version = self.packages[0].rpartition("==")[2]
 
 

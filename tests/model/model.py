@@ -42,9 +42,7 @@ class Scenario:
         self.to = rng.choice(["postgres", "sqlite"])
         kind = rng.choice(["upsert", "insert", "bag", "update", "mirror", "mirror", "full", "audience", "audience"])
         mode = "insert" if kind == "bag" else rng.choice(MEMBERS) if kind == "audience" else kind
-        if kind == "audience":
-            self.to = "postgres"
-        self.of_many = kind == "audience" and r() < 0.6  # one list among others in the table
+        self.of_many = kind == "audience" and self.to == "postgres" and r() < 0.6  # one list among others in the table
         self.oracle = oracle.Sync(
             mode=mode,
             identifier=kind != "bag",
@@ -439,7 +437,7 @@ def main():
                 scenario.prepare()
                 for _ in range(args.steps):
                     runs += 1
-                    kinds[scenario.oracle.mode, "members" if scenario.oracle.audience else scenario.to] += 1
+                    kinds[scenario.oracle.mode, scenario.to + (" members" if scenario.oracle.audience else "")] += 1
                     scenario.step()
                 scenario.finish()
             except (Mismatch, OSError, AssertionError, KeyError) as e:
@@ -459,7 +457,7 @@ def main():
     finally:
         world.close()
     for (mode, to), n in sorted(kinds.items()):
-        print("%-8s → %-8s %5d runs" % (mode, to, n))
+        print("%-8s → %-16s %5d runs" % (mode, to, n))
     print("%d runs in %d scenarios, seed %s, %d failed" % (runs, number, seed, failed))
     sys.exit(1 if failed else 0)
 

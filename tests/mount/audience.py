@@ -237,7 +237,8 @@ class Refusals(Members):
         self.expect_errno(errno.EINVAL, sync.write, "mode", "insert\n")
         self.assertIn("possible: upsert, mirror, add, remove", sync.read("error"))
         sync.write("mode", "add\n")
-        for destination, words in ({"connection": "lite"}, "possible: records"), ({"list_column": "c"}, "which of the lists"):
+        self.mount.connect("hook", {"driver": "webhook", "url": "http://127.0.0.1:9/"})
+        for destination, words in ({"connection": "hook"}, "possible: records"), ({"list_column": "c"}, "which of the lists"):
             config = {**self.config, "destination": {**self.config["destination"], **destination}}
             self.expect_errno(errno.EINVAL, sync.define, config)
             self.assertIn(words, sync.read("error"))

@@ -12,8 +12,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
+import python_env
 from retlfs import MountTest, main, skip
 
 CONFIG = json.dumps({"source": {"connection": "in"}, "identifier": "id", "destination": {"connection": "lite", "object": "p"}})
@@ -58,15 +60,10 @@ def ansible(folder):
     found = os.environ.get("RETLFS_TEST_ANSIBLE") or shutil.which("ansible-playbook")
     if found:
         return found
-    steps = [[sys.executable, "-m", "venv", folder], [folder + "/bin/pip", "install", "-q", "ansible-core"]]
-    for step in steps:
-        try:
-            done = subprocess.run(step, capture_output=True, text=True, timeout=120)
-        except subprocess.TimeoutExpired:
-            skip("ansible-core did not install within two minutes")
-        if done.returncode:
-            skip("ansible-core cannot be installed: " + (done.stderr.strip() or done.stdout.strip())[-200:].replace("\n", " "))
-    return folder + "/bin/ansible-playbook"
+    try:
+        return str(python_env.install(folder, "ansible-core", timeout=120) / "ansible-playbook")
+    except python_env.Missing as e:
+        return skip(str(e))
 
 
 class Ansible(MountTest):
@@ -74,7 +71,7 @@ class Ansible(MountTest):
     def setUpClass(cls):
         cls.folder = tempfile.mkdtemp(prefix="retlfs-ansible.")
         cls.addClassCleanup(shutil.rmtree, cls.folder, ignore_errors=True)
-        cls.playbook = ansible(cls.folder + "/env")
+        cls.playbook = ansible(Path(cls.folder) / "env")
         super().setUpClass()
 
     def play(self, text, sync):

@@ -10,10 +10,13 @@ import hashlib
 import hmac
 import json
 import os
+import subprocess
 import sys
 import threading
+from pathlib import Path
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
+import python_env
 from endpoint import Endpoint
 from retlfs import Mount, MountTest, Sqlite, main, wait_for
 
@@ -90,14 +93,43 @@ class Webhook(MountTest):
         _, sync = self.make(self.mount, endpoint, 150, connection={"secret": {"file": str(secret)},
                                                                   "authorization": {"file": str(bearer)}})
         sync.run()
-        key = base64.b64decode(SECRET.removeprefix("whsec_"))
         for headers, body in zip(endpoint.headers, endpoint.bodies):
-            signed = "%s.%s." % (headers["webhook-id"], headers["webhook-timestamp"])
-            sum = base64.b64encode(hmac.new(key, signed.encode() + body, hashlib.sha256).digest()).decode()
-            self.assertEqual(headers["webhook-signature"], "v1," + sum)
+            self.assertEqual(headers["webhook-signature"], "v1," + self.sign(headers, body))
             self.assertEqual(headers["Authorization"], "Bearer abc")
         self.assertEqual(len({h["webhook-id"] for h in endpoint.headers}), 2)
         self.assertNotIn("abc", sync.read("log"))
+
+    def sign(self, headers, body):
+        key = base64.b64decode(SECRET.removeprefix("whsec_"))
+        signed = "%s.%s." % (headers["webhook-id"], headers["webhook-timestamp"])
+        return base64.b64encode(hmac.new(key, signed.encode() + body, hashlib.sha256).digest()).decode()
+
+    def test_signature_judged(self):
+        """By the library of those who made the standard, in whatever version it is there."""
+        try:
+            python = python_env.install(Path(__file__).resolve().parents[2] / "build-standardwebhooks", "standardwebhooks", timeout=120)
+        except python_env.Missing as e:
+            self.skipTest(str(e))
+        endpoint = self.endpoint()
+        secret = self.mount.data / (self.name + ".secret")
+        secret.write_text(SECRET)
+        _, sync = self.make(self.mount, endpoint, 150, connection={"secret": {"file": str(secret)}})
+        sync.run()
+        calls = [[body.decode(), {name.lower(): value for name, value in headers.items()}]
+                 for headers, body in zip(endpoint.headers, endpoint.bodies)]
+        calls += [[body + " ", headers] for body, headers in calls]  # and what was changed on its way
+        judge = """if True:
+            import json, sys
+            from standardwebhooks import Webhook, WebhookVerificationError
+            def good(body, headers):
+                try:
+                    Webhook(sys.argv[1]).verify(body, headers)
+                    return True
+                except WebhookVerificationError:
+                    return False
+            print(json.dumps([good(*call) for call in json.load(sys.stdin)]))"""
+        done = subprocess.run([python / "python", "-c", judge, SECRET], input=json.dumps(calls), capture_output=True, text=True)
+        self.assertEqual(done.stdout.strip(), "[true, true, false, false]", done.stderr)
 
     # ---- what is answered ----
 

@@ -63,7 +63,7 @@ fake_describe(void *handle, struct schema *ret, struct error *err)
 }
 
 static int
-fake_dest_check(const void *options, enum sync_type type, struct error *err)
+fake_dest_options_check(const void *options, enum sync_type type, struct error *err)
 {
     const struct fake_dest_options *o = options;
     if (type == TYPE_AUDIENCE || !o->list)
@@ -77,7 +77,7 @@ static const struct driver fake_db = {
     .summary = "a database",
     .modes = MODE_BIT(MODE_UPSERT) | MODE_BIT(MODE_INSERT) | MODE_BIT(MODE_FULL),
     .audience_modes = MODE_BIT(MODE_ADD) | MODE_BIT(MODE_REMOVE) | MODE_BIT(MODE_MIRROR),
-    .dest_check = fake_dest_check,
+    .dest_options_check = fake_dest_options_check,
     .takes_table = true,
     .takes_query = true,
     .options = fake_table,

@@ -122,6 +122,33 @@ add_many(void)
 }
 
 /* What such a destination was sent cannot be taken back. */
+/* `remove` to a destination that keeps what it was sent: nothing goes before the guard's word,
+ * and what is only recorded never does. */
+static void
+test_members(void)
+{
+    start_with_two();
+    put(NODE_CONNECTIONS, "f.json", "{\"driver\": \"calls\"}");
+    node_id s = make_sync("members", "\"id\"", THREE, "remove",
+                          ", \"type\": \"audience\", \"max_deletes\": 0");
+    CHECK(trigger(s, "run") == 0 && fake.begun == 0 && fake.ntarget == 0);
+    CHECK(lines(sent(s, 0)) == 2 && strstr(sent(s, 0), "\"outcome\":\"recorded\" }"));
+    CHECK(shows(s, SYNC_STATUS, "last_recorded: 2"));
+    fake_add("c", "Cy", "Cork");
+    fake.model[0] = fake.model[--fake.nmodel]; /* a leaves, c enters */
+    fake.target[fake.ntarget++] = (struct fake_row){{"a", "Al", "Aa"}};
+    CHECK(trigger(s, "run") == EIO && shows(s, SYNC_STATUS, "state: held"));
+    CHECK(fake.ntarget == 1);
+    CHECK(shows(s, SYNC_PENDING_SUMMARY, "deletes: 1\nrecorded: 1\n"));
+    CHECK(trigger(s, "approve") == 0 && fake.ntarget == 0 && fake.deletes == 1);
+    CHECK(fake.upserts == 0 && fake.inserts == 0);
+    CHECK(shows(s, SYNC_STATUS, "delivered: 2"));
+    /* now they are added, though nothing of them changed */
+    put(s, "mode", "upsert\n");
+    CHECK(trigger(s, "run") == 0 && fake.ntarget == 2 && fake.upserts == 2);
+    CHECK(shows(s, SYNC_STATUS, "delivered: 2"));
+}
+
 static void
 test_not_atomic(void)
 {
@@ -231,6 +258,7 @@ main(void)
     test_plan();
     test_insert();
     test_unresolved();
+    test_members();
     test_not_atomic();
     test_cancelled();
     test_cancelled_within();
