@@ -224,6 +224,14 @@ struct pace_window {
 
 enum { PACE_WINDOWS_MAX = 4 };
 
+/* Of calls of one operation. */
+struct call_limits {
+    size_t rows;     /* 0: what struct limits says holds */
+    size_t bytes;    /* of its body, about */
+    size_t overhead; /* bytes that each row has there beside its values, about */
+    bool repeatable;
+};
+
 struct limits {
     size_t rows;       /* in a batch, at most */
     size_t bytes;      /* of packed records in a batch, about */
@@ -232,6 +240,7 @@ struct limits {
     size_t nwindows;
     bool repeatable; /* a call may come to the peer twice without harm: by its operation, or
                         since the peer knows a change again by its identity */
+    struct call_limits of[OP_DELETE + 1]; /* of destinations of calls, by operation */
 };
 
 /* A row at the destination that the model does not hold: its key fields as the destination
@@ -316,6 +325,9 @@ struct driver {
     int (*check)(const void *connection, struct error *err);
     /* MAY: what the tables cannot say about a destination's options in config.json. */
     int (*dest_options_check)(const void *options, enum sync_type type, struct error *err);
+    /* MAY: what they cannot say about a sync as a whole: whether the mode can be carried out
+     * with this object, these fields (without types) and this identifier. */
+    int (*dest_judge)(const struct target *target, struct error *err);
     /* A destination MUST: a text for the place that a connection points to (server and
      * database, file, account), never a secret, nor how it is reached or by whom. Where it
      * changes, what was delivered stands somewhere else: every row is due again. Asks nobody.

@@ -1,7 +1,6 @@
 /* What an answer means: see answer.h. */
 #include "http/answer.h"
 
-#include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +38,7 @@ struct rule {
     json_int_t wait; /* seconds */
 };
 
-enum rows_by { BY_ALL, BY_INDEX, BY_POINTER, BY_IDENTITY, BY_FIELDS };
+enum rows_by { BY_ALL, BY_INDEX, BY_POINTER, BY_IDENTITY, BY_FIELDS, BY_KEY };
 
 struct rows_rule {
     enum rows_by by;
@@ -51,7 +50,7 @@ struct rows_rule {
     const char *lists[LISTS_MAX]; /* BY_FIELDS */
     size_t nlists;
     const char *count;
-    const char *code, *words;
+    const char *code, *words, *why;
     const char *retry[CODES_MAX];
     size_t nretry;
 };
@@ -195,15 +194,15 @@ take_lists(const json_t *lists, struct rows_rule *rows, struct error *err)
 static int
 take_rows(const json_t *object, struct rows_rule *rows, struct error *err)
 {
-    static const char *const known[] = {"by",    "list",   "index",    "pointer", "prefix",
-                                        "done",  "failed", "identity", "digits",  "code",
-                                        "words", "retry",  "lists",    "count",   NULL};
+    static const char *const known[] = {
+        "by",   "list",  "index", "pointer", "prefix", "done", "failed", "identity", "digits",
+        "code", "words", "retry", "lists",   "count",  "why",  "key",    NULL};
     static const char *const where = "/answer/rows";
     if (!object)
         return 0;
     const json_t *done = json_object_get(object, "done");
     bool each = json_is_object(done); /* the list has an entry a row */
-    static const char *const ways[] = {"all", "index", "pointer", "identity", "fields"};
+    static const char *const ways[] = {"all", "index", "pointer", "identity", "fields", "key"};
     int way = -1;
     int rc = manifest_members(object, where, known, err);
     if (rc == 0)
@@ -214,14 +213,16 @@ take_rows(const json_t *object, struct rows_rule *rows, struct error *err)
     const struct {
         const char *name;
         const char **to;
-    } pointers[] = {{"list", &rows->list},         {"failed", &rows->list},
-                    {"index", &rows->index},       {"pointer", &rows->pointer},
-                    {"identity", &rows->identity}, {"code", &rows->code},
-                    {"words", &rows->words},       {"count", &rows->count}};
+    } pointers[] = {
+        {"list", &rows->list},       {"failed", &rows->list},       {"index", &rows->index},
+        {"pointer", &rows->pointer}, {"identity", &rows->identity}, {"key", &rows->identity},
+        {"code", &rows->code},       {"words", &rows->words},       {"count", &rows->count}};
     for (size_t i = 0; rc == 0 && i < sizeof pointers / sizeof *pointers; i++)
         rc = manifest_pointer(object, where, pointers[i].name, pointers[i].to, err);
     if (rc == 0)
         rc = manifest_text(object, where, "prefix", &rows->prefix, err);
+    if (rc == 0)
+        rc = manifest_text(object, where, "why", &rows->why, err);
     if (rc == 0 && each)
         rc = take_condition(done, "/answer/rows/done", &rows->is_done, err);
     if (rc == 0 && !each)
@@ -240,6 +241,8 @@ take_rows(const json_t *object, struct rows_rule *rows, struct error *err)
     if (rows->by == BY_POINTER && (!rows->list || !rows->pointer || !rows->prefix))
         return manifest_wrong(err, where,
                               "by pointer wants \"list\", \"pointer\" and \"prefix\"");
+    if (rows->by == BY_KEY && !rows->list)
+        return manifest_wrong(err, where, "by key wants \"list\"");
     if (rows->by == BY_IDENTITY && (!rows->done || !rows->identity || !rows->digits))
         return manifest_wrong(err, where,
                               "by identity wants \"done\", \"identity\" and \"digits\"");
@@ -502,7 +505,8 @@ static void
 refuse(const struct judge *j, size_t row, const json_t *entry)
 {
     const struct rows_rule *rows = &j->rules->rows;
-    refuse_for(j, row, words_at(j, entry, rows->code), words_at(j, entry, rows->words));
+    const char *why = words_at(j, entry, rows->words);
+    refuse_for(j, row, words_at(j, entry, rows->code), why ? why : rows->why);
 }
 
 /* {"time": [3, 4]}: the numbers of the rows that are refused for the sake of that field. */
@@ -596,26 +600,58 @@ identity_text(const struct judge *j, size_t row, char text[65])
     text[j->rules->rows.digits] = '\0';
 }
 
+/* The rows' numbers by what names them: their identity, or their identifier. */
 static json_t *
-rows_by_identity(const struct judge *j)
+rows_by_name(const struct judge *j)
 {
     json_t *rows = json_object();
     char text[65];
-    for (size_t i = 0; rows && i < j->call->batch.n; i++) {
-        identity_text(j, i, text);
-        if (json_object_set_new(rows, text, json_integer((json_int_t)i)) < 0) {
-            json_decref(rows);
-            return NULL;
+    bool good = rows != NULL;
+    for (size_t i = 0; good && i < j->call->batch.n; i++) {
+        const struct value *key = j->call->batch.changes[i].key;
+        json_t *number = json_integer((json_int_t)i);
+        if (j->rules->rows.by == BY_KEY) {
+            good =
+                json_object_setn_new_nocheck(rows, key->p ? key->p : "", key->n, number) == 0;
+            continue;
         }
+        identity_text(j, i, text);
+        good = json_object_set_new(rows, text, number) == 0;
     }
-    return rows;
+    if (good)
+        return rows;
+    json_decref(rows);
+    return NULL;
 }
 
 static const json_t *
 row_named(const struct judge *j, const json_t *rows, const json_t *entry)
 {
-    const char *text = json_string_value(pointer_get(entry, j->rules->rows.identity));
-    return text ? json_object_get(rows, text) : NULL;
+    const char *at = j->rules->rows.identity;
+    const json_t *name = at ? pointer_get(entry, at) : entry;
+    char number[24];
+    if (json_is_string(name))
+        return json_object_get(rows, json_string_value(name));
+    snprintf(number, sizeof number, "%" JSON_INTEGER_FORMAT, json_integer_value(name));
+    return json_is_integer(name) ? json_object_get(rows, number) : NULL;
+}
+
+/* The identifiers of those that are not done. */
+static bool
+read_keys(const struct judge *j)
+{
+    const json_t *list = pointer_get(j->body, j->rules->rows.list);
+    json_t *rows = rows_by_name(j);
+    bool good = rows && (!list || json_is_array(list));
+    set_all(j, ROW_DONE);
+    for (size_t i = 0; good && i < json_array_size(list); i++) {
+        const json_t *entry = json_array_get(list, i), *row = row_named(j, rows, entry);
+        good = row != NULL;
+        if (good)
+            refuse(j, (size_t)json_integer_value(row), entry);
+    }
+    json_decref(rows);
+    return good;
 }
 
 /* Only a row that is named among the done ones is done. */
@@ -625,7 +661,7 @@ read_identities(const struct judge *j)
     const struct rows_rule *rule = &j->rules->rows;
     const json_t *done = pointer_get(j->body, rule->done);
     const json_t *failed = rule->list ? pointer_get(j->body, rule->list) : NULL;
-    json_t *rows = rows_by_identity(j);
+    json_t *rows = rows_by_name(j);
     if (!rows)
         return false;
     for (size_t i = 0; i < json_array_size(done); i++) {
@@ -654,6 +690,8 @@ read_rows(const struct judge *j)
         return false;
     if (rows->by == BY_IDENTITY)
         return read_identities(j);
+    if (rows->by == BY_KEY)
+        return read_keys(j);
     const json_t *list = pointer_get(j->body, rows->list);
     if (rows->by == BY_INDEX && !rows->index)
         return read_each(j, list);
@@ -677,20 +715,6 @@ blame(const struct judge *j, const struct error *why)
 }
 
 /* ---- pace ---- */
-
-int64_t
-answer_retry_after(struct str header, usec_t now)
-{
-    char text[64];
-    if (header.n == 0 || header.n >= sizeof text)
-        return 0;
-    memcpy(text, header.p, header.n);
-    text[header.n] = '\0';
-    if (text[strspn(text, "0123456789")] == '\0' && header.n < 10)
-        return (int64_t)strtoul(text, NULL, 10) * 1000000;
-    time_t then = curl_getdate(text, NULL);
-    return then > 0 && then > now / 1000000 ? (int64_t)then * 1000000 - now : 0;
-}
 
 static bool
 header_number(const struct exchange *x, const char *name, uint64_t *ret)

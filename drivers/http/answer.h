@@ -39,6 +39,8 @@ struct answer_rules;
  * a row, in their order
  *   - "pointer", "list": "/errors", "pointer": "/source/pointer", "prefix": "/data/": the row's
  *     number follows the prefix
+ *   - "key", "list": "/skipped", "key": "/id": those whose identifier is listed (without "key"
+ * a list of identifiers) are refused, with "why" as the words if the answer has none
  *   - "identity", "done": "/results", "failed": "/errors", "identity": "/objectWriteTraceId",
  *     "digits": 32: rows in neither are unknown
  * - "pace": {"remaining": "header", "reset": "header", "reset_is":

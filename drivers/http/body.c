@@ -126,16 +126,23 @@ add_identity(struct compiler *c, const json_t *value)
     return body_add(c, (struct step){.kind = STEP_IDENTITY, .field = (size_t)digits});
 }
 
+/* A name that the sync gives; NULL: it gives none, which is wrong. */
 static int
-add_object_name(struct compiler *c, const json_t *value)
+add_given(struct compiler *c, const json_t *value, const char *name, const char *none)
 {
     if (!json_is_true(value))
         return body_wrong(c, "an action that takes nothing is true");
-    if (!c->set->object)
-        return body_wrong(c, "the destination names no object");
+    if (!name)
+        return body_wrong(c, none);
     AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
-    json_quote(&text, c->set->object, strlen(c->set->object));
+    json_quote(&text, name, strlen(name));
     return body_text(c, STEP_TEXT, &text);
+}
+
+static const char *
+identifier(const struct body_settings *set)
+{
+    return set->nkey == 1 ? set->fields[set->key[0]].name : NULL;
 }
 
 static int
@@ -208,7 +215,9 @@ add_action(struct compiler *c, const char *name, const json_t *value, int depth)
     if (strcmp(name, "@option") == 0)
         return add_option(c, value);
     if (strcmp(name, "@object") == 0)
-        return add_object_name(c, value);
+        return add_given(c, value, c->set->object, "the destination names no object");
+    if (strcmp(name, "@identifier") == 0)
+        return add_given(c, value, identifier(c->set), "the identifier must be one field");
     if (strcmp(name, "@now") == 0)
         return add_now(c, value);
     if (!c->in_rows)
@@ -230,10 +239,9 @@ add_action(struct compiler *c, const char *name, const json_t *value, int depth)
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
         if (strcmp(name, plain[i].name) == 0)
             return add_plain(c, plain[i].kind, value);
-    return body_wrong(c,
-                      "no such action; known: @rows @field @key @key_text @identity @index "
-                      "@option @object @now @text @json @field? @string? @time @event @nulls "
-                      "@with_nulls @spread, and the member @record");
+    return body_wrong(c, "no such action; known: @rows @field @key @key_text @identity @index "
+                         "@option @object @identifier @now @text @json @field? @string? @time "
+                         "@event @nulls @with_nulls @spread, and the member @record");
 }
 
 /* ---- JSON of the template ---- */
@@ -310,8 +318,8 @@ body_value(struct compiler *c, const json_t *value, int depth)
     return add_object(c, value, depth);
 }
 
-static bool
-has_rows(const json_t *value)
+bool
+body_has_rows(const json_t *value)
 {
     size_t i;
     const char *name;
@@ -319,8 +327,8 @@ has_rows(const json_t *value)
     json_t *v = (json_t *)(uintptr_t)value;
     if (json_object_get(v, "@rows"))
         return true;
-    json_array_foreach(v, i, member) if (has_rows(member)) return true;
-    json_object_foreach(v, name, member) if (has_rows(member)) return true;
+    json_array_foreach(v, i, member) if (body_has_rows(member)) return true;
+    json_object_foreach(v, name, member) if (body_has_rows(member)) return true;
     return false;
 }
 
@@ -340,7 +348,7 @@ body_compile(const json_t *template, const struct body_settings *settings, struc
     c.used = arena_alloc(&b->arena, settings->nfields + 1);
     if (c.used)
         body_mark_used(&c, template);
-    c.in_rows = !has_rows(template);
+    c.in_rows = !body_has_rows(template);
     int rc = b->before && b->key && b->nulls && c.used ? body_value(&c, template, 0)
                                                        : no_memory(err);
     if (rc < 0) {
@@ -360,6 +368,23 @@ body_compile(const json_t *template, const struct body_settings *settings, struc
     b->set.event = NULL;
     *ret = b;
     return 0;
+}
+
+size_t
+body_overhead(const struct body *b)
+{
+    size_t n = 0, in_rows = 0, end = 0;
+    bool any = false;
+    for (size_t i = 0; i < b->steps.n; i++) {
+        const struct step *s = &b->steps.p[i];
+        size_t bytes = s->kind == STEP_IDENTITY ? s->field + 3 : s->text.n + 1;
+        if (s->kind == STEP_ROWS)
+            end = s->field;
+        any |= s->kind == STEP_ROWS;
+        n += bytes;
+        in_rows += i < end ? bytes : 0;
+    }
+    return any ? in_rows : n;
 }
 
 struct body *

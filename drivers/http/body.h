@@ -14,6 +14,7 @@
  *   {"@index": true}        the row's number in its batch, from 0
  *   {"@option": "token"}    an option of the connection or the destination, as it is typed
  *   {"@object": true}       the object that the destination names
+ *   {"@identifier": true}   the name of the identifier's field, which must be one
  *   {"@now": "iso"}         the time of this attempt: "seconds" or "milliseconds" since 1970 as
  *                           numbers, or "iso", as in "2026-11-21T04:33:52Z"
  *   {"@text": "Hello {x}"}  a text with fields in braces, see base/phrase.h; {"@text":
@@ -77,6 +78,10 @@ struct body;
  * pointer), or -ENOMEM. Everything given may go afterwards. */
 int body_compile(const json_t *template, const struct body_settings *settings,
                  struct body **ret, struct error *err);
+/* Whether "@rows" stands somewhere in it. */
+bool body_has_rows(const json_t *template);
+/* About how many bytes a row takes beside its values. */
+size_t body_overhead(const struct body *b);
 struct body *body_free(struct body *b); /* NULL-safe, returns NULL */
 /* Appends the JSON for the changes. What has "@rows" nowhere is of the first one alone.
  * identities: of each change, 32 bytes; n: at least one. False: a delivered record is damaged

@@ -5,16 +5,19 @@
  * - "summary": one line; "readme": lines of Markdown; "sources": where its facts come from
  * - "connection": options of connections/NAME.json, "destination": those of "destination" in
  *   config.json: {"token": {"type": "string|integer|boolean|enum|secret|json", "required":
- * true, "default": "text", "choices": ["a"], "help": "…"}}; with "phrase": true its texts name
- *   mapped fields in braces, see base/phrase.h. "nulls" is an option of every destination
- * - "url": template, begins every call's address: "{base_url}/v2"
- * - "place": template, names the account; "url" when it is missing
- * - "headers": {"Authorization": "Bearer {token}"}; a header that names an option that is not
- *   set is left out
+ *   true, "default": "text", "choices": ["a"], "help": "…"}}; with "phrase": true its texts
+ *   name mapped fields in braces, see base/phrase.h. "nulls" is an option of every destination
+ * - "url": text, begins every call's address: "{base_url}/v2", "{@token:/instance_url}"
+ * - "place": text, names the account; "url" when it is missing
+ * - "auth": who calls, see auth.h
+ * - "headers": {"X-Api-Key": "{api_key}"}; a header that names an option that is not set is
+ *   left out
  * - "signature": the option whose secret signs each call by Standard Webhooks 1.0.0 (headers
  *   webhook-id, webhook-timestamp, webhook-signature), if it is set
+ * - "gzip": true: bodies of more than 1 KiB are packed; a call may say otherwise
  * - "parallel": calls under way at once (1)
- * - "rate": [{"calls": 100, "milliseconds": 10000}], at most four
+ * - "rate": [{"calls": 100, "milliseconds": 10000, "when": {"plan": "free"}}]: at most so many
+ *   begin in any such stretch; four at once at most
  * - "timeouts": {"connect": 10, "first_byte": 30, "whole": 120}, seconds
  * - "answer": rules, see answer.h
  * - "calls": of these the first that fits the operation and its "when" is made
@@ -22,23 +25,34 @@
  * A call:
  *
  * - "for": ["insert", "upsert", "update", "delete"]
- * - "when": {"format": "array"}, options as they must be; null: unset
- * - "url": template, instead of that above
- * - "method": POST when it is missing; "path": template, "" when it is missing
+ * - "when": {"format": "array"}, options as they must be (null: not set), and the object and
+ *   the only field of the identifier: {"@object": "contacts", "@identifier": "Id"}
+ * - "event": "track" for syncs of such events, which have no other calls; "identify" when it is
+ *   missing: for records, and events that identify
+ * - "needs": [["user_id", "device_id"]], fields of which one must be mapped, for each list
+ * - "refuse": "why this cannot be done": said when a sync that would need it is defined; beside
+ *   it stand "for" and "when" alone
+ * - "url": text, instead of that above
+ * - "method": POST when it is missing
+ * - "path": text, encoded for an address, "" when it is missing
+ * - "query": {"name": text}; one that names an option that is not set is left out
  * - "headers": beside those above; "answer": instead of that above; or "exceptions": rules
  *   before those of its "when"
  * - "type": Content-Type, "application/json" when it is missing
- * - "body": template, see body.h; none: an empty body
+ * - "body": template of JSON, see body.h; none: an empty body
+ * - "form": {"name": text or template of JSON}, instead of "body": the body is a form
+ *   (application/x-www-form-urlencoded); one that names an option that is not set is left out
  * - "lines": true: the body is written for each row alone, a line each
+ * - "gzip": true or false: instead of that above
  * - "nulls": "null" (the default), "omit", "empty"
  * - "strings", "changed_only", "markup": see body.h
  * - "repeatable": the peer knows a change again by what the body or a header says of it; true
  *   for upsert, update and delete unless it says false
- * - "rows", "bytes": of a call, at most (1 row; 1 MiB)
+ * - "rows", "bytes": of a call, at most (1 row; 1 MiB, before it is packed); a single row may
+ *   be larger. Of each operation apart: deletes of one row do not make upserts of one row
  *
- * A template is a text in which {option} stands for an option, encoded for an address where it
- * is one. Modes follow from the operations: mirror wants upsert and delete, full upsert or
- * insert.
+ * For texts see fill.h. Modes follow from the operations: mirror wants upsert and delete,
+ * full upsert or insert.
  */
 #pragma once
 
@@ -52,12 +66,21 @@
 
 struct connector_call {
     unsigned operations; /* 1 << enum operation */
-    const json_t *when, *headers, *body, *markup;
-    const char *method, *url, *path, *type;
-    bool lines, strings, changed_only, repeatable;
+    unsigned names;      /* of its texts and the connector's: enum fill_names */
+    const json_t *when, *query, *headers, *body, *form, *markup;
+    const char *method, *url, *path, *type, *refuse;
+    bool lines, strings, changed_only, repeatable, gzip;
+    bool events;         /* of events ("track"), not of records */
+    const json_t *needs; /* lists of fields of which one must be mapped */
     enum body_nulls nulls;
     size_t rows, bytes;
     struct answer_rules *answer;
+};
+
+enum { CONNECTOR_WINDOWS_MAX = 16 };
+struct connector_window {
+    struct pace_window window;
+    const json_t *when;
 };
 
 struct connector {
@@ -65,13 +88,23 @@ struct connector {
     struct arena arena;
     json_t *manifest;
     const char *url, *place, *signature;
-    const json_t *headers;
-    struct pace_window windows[PACE_WINDOWS_MAX];
+    const json_t *auth, *headers;
+    unsigned names; /* of url and headers */
+    bool gzip, has_token;
+    struct connector_window windows[CONNECTOR_WINDOWS_MAX];
     size_t nwindows;
     struct transfer_settings transfer;
     struct answer_rules *answer;
     struct connector_call *calls;
     size_t ncalls;
+};
+
+/* Who uses it, and for what. NULL: not known, or there is none. */
+struct connector_use {
+    const void *connection, *destination; /* the filled options */
+    const char *object;
+    const char *identifier; /* its field, if there is just one */
+    bool events;
 };
 
 /* What options_fill makes of a connector's options: one word each, in the table's order. */
@@ -92,12 +125,23 @@ int connector_parse(struct str text, struct connector **ret, struct error *err);
 struct connector *connector_free(struct connector *c); /* NULL-safe, returns NULL */
 
 /* The option as JSON, owned by the caller; NULL: no such option, or unset (or memory is out).
- * connection and destination are the filled structs; destination MAY be NULL. */
-json_t *connector_option(const struct connector *c, const void *connection,
-                         const void *destination, const char *name);
+ */
+json_t *connector_option(const struct connector *c, const struct connector_use *use,
+                         const char *name);
 /* The option "nulls"; NULL: unset. */
 const struct option_fields *connector_nulls(const struct connector *c, const void *destination);
-/* The call for an operation with these options; NULL: none. */
+/* Whether a "when" can be one; -EINVAL. And whether it holds (NULL: always). */
+int connector_check_when(const struct connector *c, const json_t *when, const char *where,
+                         struct error *err);
+bool connector_fits(const struct connector *c, const json_t *when,
+                    const struct connector_use *use);
+/* The call for an operation; NULL: none. */
 const struct connector_call *connector_call_for(const struct connector *c, enum operation op,
-                                                const void *connection,
-                                                const void *destination);
+                                                const struct connector_use *use);
+/* Whether some call for it depends on the connection. */
+bool connector_may_call(const struct connector *c, enum operation op);
+/* Whether that call names the object. */
+bool connector_wants_object(const struct connector *c, const struct connector_call *call);
+/* Fills the windows of the pace. */
+void connector_pace(const struct connector *c, const struct connector_use *use,
+                    struct limits *ret);

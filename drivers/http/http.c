@@ -1,49 +1,40 @@
 /*
- * The HTTP driver: see http.h. An operation's call is prepared once a session: its address, its
- * headers, its body's template compiled for the fields; a batch is then written into it and
- * sent.
+ * The HTTP driver: see http.h. An operation's call is prepared once a session (way.h); a batch
+ * is then written into a request and sent.
  */
 #include "http/http.h"
 
-#include <openssl/evp.h>
-#include <stdio.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 #include "base/vec.h"
-#include "http/form.h"
-#include "http/sign.h"
+#include "http/fill.h"
+#include "http/way.h"
 
-enum { OPERATIONS = OP_DELETE + 1, HEADERS_MAX = 32, SIGNATURE_HEADERS = 3, URL_MAX = 8192 };
-
-/* An operation, ready to be carried out. */
-struct way {
-    const struct connector_call *call;
-    const char *url;
-    const char *headers[HEADERS_MAX + 1];
-    size_t nheaders;
-    struct body *body; /* NULL: none */
-};
+enum { OPERATIONS = OP_DELETE + 1 };
 
 /* A call under way. */
 struct flight {
     struct exchange x;
-    struct buf body;
-    struct buf signature[SIGNATURE_HEADERS];
-    const char *headers[HEADERS_MAX + SIGNATURE_HEADERS + 1];
-    struct flight *following; /* idle */
+    struct request request;
+    enum call_fate fate; /* of one that was not sent */
+    struct error why;
+    struct flight *following; /* in the list it stands in */
 };
 
 struct http_dest {
     const struct connector *connector;
-    const void *connection, *options;
+    struct connector_use use;
     struct arena arena;
     const char *secret; /* that signs; NULL: nothing does */
-    struct way ways[OPERATIONS];
+    struct auth *auth;
+    struct way *ways[OPERATIONS];
     struct transfer *transfer;
-    struct flight *flights, *idle;
+    struct flight *flights, *idle, *unsent;
     struct arena words; /* of the last answer's outcomes */
+    atomic_bool cancelled;
 };
 
 static int
@@ -72,221 +63,126 @@ unknown(struct error *err)
     return error_set(err, ERR_INTERNAL, ENOENT, "no connector of that name");
 }
 
-/* ---- templates over options ---- */
-
-struct lookup {
-    const struct connector *connector;
-    const void *connection, *options;
-    bool missing; /* one that is not set was asked for */
-};
-
-/* form_value_fn */
-static bool
-option_text(void *arg, struct str name, struct buf *out)
-{
-    struct lookup *l = arg;
-    char text[64];
-    if (name.n >= sizeof text)
-        return false;
-    memcpy(text, name.p, name.n);
-    text[name.n] = '\0';
-    json_t *value = connector_option(l->connector, l->connection, l->options, text);
-    if (json_is_string(value)) {
-        buf_add(out, json_string_value(value), json_string_length(value));
-    } else if (value) {
-        char *dump = json_dumps(value, JSON_ENCODE_ANY);
-        buf_adds(out, dump ? dump : "");
-        out->failed |= !dump;
-        free(dump);
-    }
-    l->missing |= !value;
-    json_decref(value);
-    return true;
-}
-
-/* As form_expand, but as it is: for headers, and for what begins an address. */
-static int
-expand_plain(const char *template, struct lookup *l, struct buf *out, struct error *err)
-{
-    for (const char *p = template; *p; p++) {
-        const char *end = *p == '{' ? strchr(p, '}') : NULL;
-        if (*p == '{' && p[1] == '{') {
-            buf_addc(out, *p++);
-        } else if (*p != '{') {
-            buf_addc(out, *p);
-        } else if (end && option_text(l, (struct str){p + 1, (size_t)(end - p) - 1}, out)) {
-            p = end;
-        } else {
-            return error_set(err, ERR_CONFIG, EINVAL, "template \"%s\" is not closed",
-                             template);
-        }
-    }
-    return out->failed ? no_memory(err) : 0;
-}
-
 static int
 place(const void *connection, struct buf *out, struct error *err)
 {
-    const struct connector *c = find(connection);
-    struct lookup l = {.connector = c, .connection = connection};
-    if (!c)
+    const struct fill_values v = {.connector = find(connection),
+                                  .use = {.connection = connection}};
+    if (!v.connector)
         return unknown(err);
-    return expand_plain(c->place, &l, out, err);
+    int rc = fill_plain(v.connector->place, &v, out, err);
+    return rc < 0 ? rc : 0;
 }
 
 /* ---- opening ---- */
 
-static int
-add_header(struct http_dest *d, struct way *w, const char *name, const char *template,
-           struct error *err)
+static struct connector_use
+use_of(const void *connection, const struct target *t)
 {
-    struct lookup l = {d->connector, d->connection, d->options, false};
-    AUTO_BUF struct buf value = BUF_INIT(64 * 1024);
-    int rc = expand_plain(template, &l, &value, err);
-    if (rc < 0 || l.missing)
-        return rc;
-    if (value.n && memchr(buf_z(&value), '\n', value.n))
-        return error_set(err, ERR_CONFIG, EINVAL, "the header %s would be two lines", name);
-    if (w->nheaders == HEADERS_MAX)
-        return error_set(err, ERR_CONFIG, EINVAL, "more than %d headers", HEADERS_MAX);
-    w->headers[w->nheaders] = arena_printf(&d->arena, "%s: %s", name, buf_z(&value));
-    return w->headers[w->nheaders++] ? 0 : no_memory(err);
+    return (struct connector_use){
+        .connection = connection,
+        .destination = t->options,
+        .object = t->object,
+        .identifier = t->nkey == 1 ? t->fields[t->key[0]].name : NULL,
+        .events = t->type == TYPE_EVENTS,
+    };
 }
 
-static int
-add_headers(struct http_dest *d, struct way *w, const json_t *headers, struct error *err)
+static bool
+is_mapped(const struct target *t, const json_t *name)
 {
-    const char *name;
-    json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)headers, name, value)
+    for (size_t i = 0; i < t->nfields; i++)
+        if (strcmp(t->fields[i].name, json_string_value(name)) == 0)
+            return true;
+    return false;
+}
+
+/* Whether one field of each list is mapped. */
+static int
+check_needs(const struct connector_call *call, const struct target *t, struct error *err)
+{
+    size_t i, j;
+    json_t *list, *name;
+    json_array_foreach((json_t *)(uintptr_t)call->needs, i, list)
     {
-        const char *template = json_string_value(value);
-        int rc = template
-                     ? add_header(d, w, name, template, err)
-                     : error_set(err, ERR_CONFIG, EINVAL, "header %s must be a string", name);
-        if (rc < 0)
-            return rc;
+        AUTO_BUF struct buf names = BUF_INIT(ERROR_TEXT_MAX);
+        bool mapped = false;
+        json_array_foreach(list, j, name)
+        {
+            buf_addf(&names, "%s\"%s\"", j ? " or " : "", json_string_value(name));
+            mapped = mapped || is_mapped(t, name);
+        }
+        if (!mapped)
+            return error_set(err, ERR_CONFIG, EINVAL, "no mapping gives field %s",
+                             buf_z(&names));
     }
     return 0;
 }
 
+/* The call for an operation of the mode. */
 static int
-make_url(struct http_dest *d, struct way *w, struct error *err)
+find_call(const struct connector *c, const struct connector_use *use, enum operation op,
+          const struct target *t, const struct connector_call **ret, struct error *err)
 {
-    struct lookup l = {d->connector, d->connection, d->options, false};
-    AUTO_BUF struct buf url = BUF_INIT(URL_MAX);
-    const char *start = w->call->url ? w->call->url : d->connector->url;
-    int rc = expand_plain(start, &l, &url, err);
-    if (rc == 0)
-        rc = form_expand(w->call->path, "path", option_text, &l, &url, err);
-    if (rc == 0 && l.missing)
-        rc = error_set(err, ERR_CONFIG, EINVAL,
-                       "the address \"%s%s\" wants an option that is "
-                       "not set",
-                       start, w->call->path);
-    w->url = rc == 0 ? arena_strdup(&d->arena, buf_z(&url)) : NULL;
-    return rc < 0 || w->url ? rc : no_memory(err);
-}
-
-struct body_options {
-    struct http_dest *dest;
-    json_t *kept; /* array: owns what was looked up until the body is compiled */
-};
-
-static const json_t *
-body_option(void *arg, const char *name)
-{
-    struct body_options *o = arg;
-    json_t *value =
-        connector_option(o->dest->connector, o->dest->connection, o->dest->options, name);
-    return value && json_array_append_new(o->kept, value) == 0 ? value : NULL;
-}
-
-static enum body_nulls
-null_policy(const char *word)
-{
-    return strcmp(word, "omit") == 0    ? NULLS_OMIT
-           : strcmp(word, "empty") == 0 ? NULLS_EMPTY
-                                        : NULLS_NULL;
-}
-
-/* Of each field, as the call and the user's "nulls" say. NULL: memory is out. */
-static unsigned char *
-field_nulls(struct http_dest *d, const struct connector_call *call, const struct target *t)
-{
-    const struct option_fields *set = connector_nulls(d->connector, d->options);
-    unsigned char *nulls = arena_alloc(&d->arena, t->nfields + 1);
-    for (size_t i = 0; nulls && i < t->nfields; i++) {
-        nulls[i] = (unsigned char)call->nulls;
-        for (size_t j = 0; set && j < set->n; j++)
-            if (strcmp(set->fields[j], t->fields[i].name) == 0)
-                nulls[i] = (unsigned char)null_policy(set->words[j]);
-    }
-    return nulls;
-}
-
-static int
-make_body(struct http_dest *d, struct way *w, const struct target *t, struct error *err)
-{
-    if (!w->call->body)
+    *ret = connector_call_for(c, op, use);
+    if (*ret && !(*ret)->refuse)
         return 0;
-    struct body_options o = {d, json_array()};
-    const unsigned char *nulls = field_nulls(d, w->call, t);
-    if (!o.kept || !nulls) {
-        json_decref(o.kept);
-        return no_memory(err);
-    }
-    const struct body_settings settings = {
-        .fields = t->fields,
-        .nfields = t->nfields,
-        .key = t->key,
-        .nkey = t->nkey,
-        .object = t->object,
-        .nulls = w->call->nulls,
-        .field_nulls = nulls,
-        .markup = w->call->markup,
-        .strings = w->call->strings,
-        .changed_only = w->call->changed_only,
-        .option = body_option,
-        .arg = &o,
-    };
-    int rc = body_compile(w->call->body, &settings, &w->body, err);
-    json_decref(o.kept);
-    return rc;
+    if (*ret)
+        return error_set(err, ERR_CONFIG, EINVAL, "%s", (*ret)->refuse);
+    if (!use->connection && connector_may_call(c, op))
+        return 0;
+    return error_set(err, ERR_CONFIG, EINVAL, "%s cannot do this in mode %s", c->driver.name,
+                     mode_name(t->mode));
 }
 
+/* What the sender makes of each mode: calls by operation, NULL where there is none. */
 static int
-prepare(struct http_dest *d, enum operation op, const struct target *t, struct error *err)
-{
-    struct way *w = &d->ways[op];
-    w->call = connector_call_for(d->connector, op, d->connection, d->options);
-    if (!w->call)
-        return error_set(err, ERR_CONFIG, EINVAL, "%s cannot do this in mode %s",
-                         d->connector->driver.name, mode_name(t->mode));
-    int rc = make_url(d, w, err);
-    if (rc == 0 && w->call->body)
-        rc = add_header(d, w, "Content-Type", w->call->type, err);
-    if (rc == 0)
-        rc = add_headers(d, w, d->connector->headers, err);
-    if (rc == 0)
-        rc = add_headers(d, w, w->call->headers, err);
-    return rc == 0 ? make_body(d, w, t, err) : rc;
-}
-
-/* What the sender makes of each mode. */
-static int
-prepare_all(struct http_dest *d, const struct target *t, struct error *err)
+find_calls(const struct connector *c, const struct connector_use *use, const struct target *t,
+           const struct connector_call *ret[OPERATIONS], struct error *err)
 {
     enum operation op = t->mode == MODE_INSERT   ? OP_INSERT
                         : t->mode == MODE_UPDATE ? OP_UPDATE
                                                  : OP_UPSERT;
-    bool upserts = connector_call_for(d->connector, OP_UPSERT, d->connection, d->options);
-    if (t->mode == MODE_FULL && !upserts)
-        op = OP_INSERT;
-    int rc = prepare(d, op, t, err);
-    if (rc == 0 && t->mode == MODE_FULL && !upserts)
-        d->ways[OP_UPSERT] = d->ways[OP_INSERT]; /* the engine calls it an upsert */
-    return rc == 0 && t->mode == MODE_MIRROR ? prepare(d, OP_DELETE, t, err) : rc;
+    const struct connector_call *upsert = connector_call_for(c, OP_UPSERT, use);
+    memset(ret, 0, OPERATIONS * sizeof *ret);
+    /* The engine calls a full sync's rows upserts. */
+    bool inserts = t->mode == MODE_FULL && (!upsert || upsert->refuse);
+    int rc = find_call(c, use, inserts ? OP_INSERT : op, t, &ret[op], err);
+    if (rc == 0 && t->mode == MODE_MIRROR)
+        rc = find_call(c, use, OP_DELETE, t, &ret[OP_DELETE], err);
+    for (size_t i = 0; rc == 0 && i < OPERATIONS; i++)
+        if (ret[i] && !t->object && connector_wants_object(c, ret[i]))
+            rc = error_set(err, ERR_CONFIG, EINVAL,
+                           "\"object\" is missing: %s needs to know where to write",
+                           c->driver.name);
+    for (size_t i = 0; rc == 0 && i < OPERATIONS; i++)
+        rc = ret[i] ? check_needs(ret[i], t, err) : 0;
+    return rc;
+}
+
+/* Nothing is known of the connection. */
+static int
+dest_judge(const struct target *target, struct error *err)
+{
+    const struct connector *c = target->options ? find(target->options) : NULL;
+    const struct connector_call *calls[OPERATIONS];
+    const struct connector_use use = use_of(NULL, target);
+    return c ? find_calls(c, &use, target, calls, err) : unknown(err);
+}
+
+static int
+open_ways(struct http_dest *d, const struct target *t, struct error *err)
+{
+    const struct connector_call *calls[OPERATIONS];
+    const struct way_settings settings = {.connector = d->connector,
+                                          .use = d->use,
+                                          .target = t,
+                                          .auth = d->auth,
+                                          .secret = d->secret};
+    int rc = find_calls(d->connector, &d->use, t, calls, err);
+    for (size_t i = 0; rc == 0 && i < OPERATIONS; i++)
+        rc = calls[i] ? way_open(&settings, calls[i], &d->ways[i], err) : 0;
+    return rc;
 }
 
 static int
@@ -294,8 +190,7 @@ take_secret(struct http_dest *d, struct error *err)
 {
     if (!d->connector->signature)
         return 0;
-    json_t *secret =
-        connector_option(d->connector, d->connection, d->options, d->connector->signature);
+    json_t *secret = connector_option(d->connector, &d->use, d->connector->signature);
     const char *text = json_string_value(secret);
     d->secret = text ? arena_strdup(&d->arena, text) : NULL;
     int rc = text && !d->secret ? no_memory(err) : 0;
@@ -308,17 +203,14 @@ dest_close(void *handle)
 {
     struct http_dest *d = handle;
     transfer_free(d->transfer);
-    bool shared = d->ways[OP_UPSERT].body == d->ways[OP_INSERT].body;
     for (size_t i = 0; i < OPERATIONS; i++)
-        if (!(shared && i == OP_UPSERT))
-            body_free(d->ways[i].body);
+        way_close(d->ways[i]);
     for (size_t i = 0; d->flights && i < d->connector->transfer.parallel; i++) {
         exchange_done(&d->flights[i].x);
-        buf_done(&d->flights[i].body);
-        for (size_t j = 0; j < SIGNATURE_HEADERS; j++)
-            buf_done(&d->flights[i].signature[j]);
+        request_done(&d->flights[i].request);
     }
     free(d->flights);
+    auth_close(d->auth);
     arena_done(&d->words);
     arena_done(&d->arena);
     free(d);
@@ -331,8 +223,7 @@ dest_open(const void *connection, const struct target *target, void **ret, struc
     if (!d)
         return no_memory(err);
     d->connector = find(connection);
-    d->connection = connection;
-    d->options = target->options;
+    d->use = use_of(connection, target);
     if (!d->connector) {
         free(d);
         return unknown(err);
@@ -340,8 +231,15 @@ dest_open(const void *connection, const struct target *target, void **ret, struc
     unsigned parallel = d->connector->transfer.parallel;
     d->flights = calloc(parallel, sizeof *d->flights);
     int rc = d->flights ? take_secret(d, err) : no_memory(err);
+    if (rc == 0 && d->use.object && !(d->use.object = arena_strdup(&d->arena, d->use.object)))
+        rc = no_memory(err);
+    if (rc == 0 && d->use.identifier &&
+        !(d->use.identifier = arena_strdup(&d->arena, d->use.identifier)))
+        rc = no_memory(err);
     if (rc == 0)
-        rc = prepare_all(d, target, err);
+        rc = auth_open(d->connector, &d->use, &d->auth, err);
+    if (rc == 0)
+        rc = open_ways(d, target, err);
     if (rc == 0)
         rc = transfer_create(&d->connector->transfer, &d->transfer, err);
     if (rc < 0) {
@@ -356,131 +254,113 @@ dest_open(const void *connection, const struct target *target, void **ret, struc
     return 0;
 }
 
-/* Of the operations of the mode the smallest. */
 static void
 dest_limits(void *handle, struct limits *ret)
 {
     const struct http_dest *d = handle;
-    const struct connector *c = d->connector;
-    *ret = (struct limits){.rows = SIZE_MAX,
-                           .bytes = SIZE_MAX,
-                           .parallel = c->transfer.parallel,
-                           .nwindows = c->nwindows,
-                           .repeatable = true};
-    memcpy(ret->windows, c->windows, sizeof ret->windows);
-    for (size_t i = 0; i < OPERATIONS; i++) {
-        const struct connector_call *call = d->ways[i].call;
-        if (call && call->rows < ret->rows)
-            ret->rows = call->rows;
-        if (call && call->bytes < ret->bytes)
-            ret->bytes = call->bytes;
-        ret->repeatable = ret->repeatable && (!call || call->repeatable);
-    }
+    *ret = (struct limits){
+        .rows = SIZE_MAX, .bytes = SIZE_MAX, .parallel = d->connector->transfer.parallel};
+    connector_pace(d->connector, &d->use, ret);
+    for (size_t i = 0; i < OPERATIONS; i++)
+        if (d->ways[i])
+            way_limits(d->ways[i], &ret->of[i]);
 }
 
 /* ---- calls ---- */
 
+/* A request that could not be written. What is a row's fault, or passes, is an answer; else the
+ * run ends by it. */
 static bool
-write_lines(struct body *b, const struct call *call, struct buf *out)
+is_answer(const struct error *why, enum call_fate *ret)
 {
-    for (size_t i = 0; i < call->batch.n; i++) {
-        if (!body_write(b, &call->batch.changes[i], 1, call->identities + i, out))
-            return false;
-        buf_addc(out, '\n');
+    switch (why->kind) {
+    case ERR_DATA:
+        *ret = CALL_REFUSED;
+        return true;
+    case ERR_LIMIT:
+        *ret = CALL_TOO_LARGE;
+        return true;
+    case ERR_UNREACHABLE:
+        *ret = CALL_FAILED;
+        return true;
+    default:
+        return false;
     }
-    return true;
 }
 
-/* The call's name: the same whenever the same changes are sent together. */
 static int
-call_name(const struct call *call, char name[33])
+begin(struct http_dest *d, struct flight *f, const struct call *call, struct error *err)
 {
-    unsigned char sum[EVP_MAX_MD_SIZE];
-    if (EVP_Digest(call->identities, call->batch.n * sizeof *call->identities, sum, NULL,
-                   EVP_sha256(), NULL) != 1)
-        return -ENOMEM;
-    for (int i = 0; i < 16; i++)
-        snprintf(name + 2 * i, 3, "%02x", sum[i]);
-    return 0;
-}
-
-/* Standard Webhooks: each attempt is signed, with its time. */
-static int
-sign(const struct http_dest *d, const struct way *w, const struct call *call, struct flight *f,
-     struct error *err)
-{
-    size_t n = w->nheaders;
-    memcpy(f->headers, w->headers, n * sizeof *f->headers);
-    f->headers[n] = NULL;
-    if (!d->secret)
-        return 0;
-    char name[33];
-    int64_t now = clock_now() / 1000000;
-    if (call_name(call, name) < 0)
-        return no_memory(err);
-    struct buf *id = &f->signature[0], *time = &f->signature[1], *sum = &f->signature[2];
-    for (size_t i = 0; i < SIGNATURE_HEADERS; i++)
-        buf_clear(&f->signature[i]);
-    buf_addf(id, "webhook-id: %s", name);
-    buf_addf(time, "webhook-timestamp: %lld", (long long)now);
-    buf_adds(sum, "webhook-signature: ");
-    int rc = sign_standard(d->secret, str_of(name), now, f->x.body, sum, err);
-    if (rc == 0 && (id->failed || time->failed || sum->failed))
-        rc = no_memory(err);
-    for (size_t i = 0; rc == 0 && i < SIGNATURE_HEADERS; i++)
-        f->headers[n + i] = buf_z(&f->signature[i]);
-    f->headers[n + SIGNATURE_HEADERS] = NULL;
-    return rc;
+    struct way *w = d->ways[call->batch.changes[0].op];
+    int rc = way_write(w, call, &d->cancelled, &f->request, err);
+    if (rc < 0)
+        return rc;
+    f->x.method = way_call(w)->method;
+    f->x.url = f->request.url;
+    f->x.headers = f->request.headers;
+    f->x.body = f->request.body;
+    f->x.repeatable = way_call(w)->repeatable;
+    return transfer_start(d->transfer, &f->x, err);
 }
 
 static int
 dest_call(void *handle, struct call *call, struct error *err)
 {
     struct http_dest *d = handle;
-    const struct way *w = &d->ways[call->batch.changes[0].op];
     struct flight *f = d->idle;
-    if (!f || !w->call)
+    if (!f || !d->ways[call->batch.changes[0].op])
         return error_set(err, ERR_INTERNAL, EINVAL, "a call that was not agreed upon");
-    buf_clear(&f->body);
-    bool good =
-        !w->body || (w->call->lines ? write_lines(w->body, call, &f->body)
-                                    : body_write(w->body, call->batch.changes, call->batch.n,
-                                                 call->identities, &f->body));
-    if (!good)
-        return f->body.failed
-                   ? no_memory(err)
-                   : error_set(err, ERR_INTERNAL, EIO, "a delivered record is damaged");
-    f->x.method = w->call->method;
-    f->x.url = w->url;
-    f->x.headers = f->headers;
-    f->x.body = buf_str(&f->body);
-    f->x.repeatable = w->call->repeatable;
     f->x.arg = call;
-    int rc = sign(d, w, call, f, err);
-    if (rc == 0)
-        rc = transfer_start(d->transfer, &f->x, err);
-    if (rc < 0)
+    f->why = (struct error)ERROR_INIT;
+    int rc = begin(d, f, call, &f->why);
+    if (rc < 0 && !is_answer(&f->why, &f->fate)) {
+        *err = f->why;
         return rc;
+    }
     d->idle = f->following;
     call->driver = f;
+    if (rc < 0) {
+        f->following = d->unsent;
+        d->unsent = f;
+    }
     return 0;
+}
+
+static void
+land(struct http_dest *d, struct flight *f)
+{
+    f->following = d->idle;
+    d->idle = f;
+}
+
+static int
+answer_unsent(struct http_dest *d, struct call_answer *ret)
+{
+    struct flight *f = d->unsent;
+    d->unsent = f->following;
+    *ret = (struct call_answer){.call = f->x.arg, .fate = f->fate, .error = f->why};
+    land(d, f);
+    return 1;
 }
 
 static int
 dest_answer(void *handle, int64_t timeout, struct call_answer *ret, struct error *err)
 {
     struct http_dest *d = handle;
+    if (d->unsent)
+        return answer_unsent(d, ret);
     struct exchange *x = transfer_wait(d->transfer, timeout);
     if (!x)
         return 0;
     struct call *call = x->arg;
     struct flight *f = call->driver;
-    const struct connector_call *how = d->ways[call->batch.changes[0].op].call;
+    const struct connector_call *how = way_call(d->ways[call->batch.changes[0].op]);
     arena_clear(&d->words);
     answer_judge(how->answer ? how->answer : d->connector->answer, x, call, &d->words, ret);
     ret->call = call;
-    f->following = d->idle;
-    d->idle = f;
+    if (ret->fate == CALL_DENIED && d->auth)
+        auth_refused(d->auth, f->request.token);
+    land(d, f);
     return 1;
 }
 
@@ -493,7 +373,9 @@ dest_wake(void *handle)
 static void
 dest_cancel(void *handle)
 {
-    transfer_cancel(((struct http_dest *)handle)->transfer);
+    struct http_dest *d = handle;
+    atomic_store(&d->cancelled, true);
+    transfer_cancel(d->transfer);
 }
 
 static void
@@ -501,6 +383,7 @@ set_hooks(struct driver *d)
 {
     d->traits = TRAIT_NESTED;
     d->place = place;
+    d->dest_judge = dest_judge;
     d->dest_open = dest_open;
     d->dest_limits = dest_limits;
     d->dest_call = dest_call;

@@ -1,11 +1,19 @@
 /* Members of a manifest: see manifest.h. */
 #include "http/manifest.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "http/pointer.h"
+
+const char *
+manifest_below(struct manifest_place *place, const char *where, const char *name)
+{
+    snprintf(place->text, sizeof place->text, "%s/%s", where, name);
+    return place->text;
+}
 
 int
 manifest_wrong(struct error *err, const char *where, const char *what)

@@ -10,6 +10,12 @@
 
 #include "base/error.h"
 
+/* The place of a member: "WHERE/NAME". */
+struct manifest_place {
+    char text[256];
+};
+const char *manifest_below(struct manifest_place *place, const char *where, const char *name);
+
 /* -EINVAL: "WHERE: WHAT". */
 int manifest_wrong(struct error *err, const char *where, const char *what);
 /* It is an object, and has no members but these (ended by NULL). */

@@ -56,9 +56,9 @@ struct shared {
     uint64_t fetches;         /* that have ended */
     uint64_t fetched, failed; /* the last that brought a token, that did not */
     struct error failure;
-    struct buf access, instance_url; /* access.n = 0: none */
-    usec_t renew, expires;           /* clock_now(): it goes on while the machine sleeps */
-    struct buf refresh;              /* the refresh token in force; n = 0: the credentials' */
+    struct buf access, told; /* access.n = 0: none */
+    usec_t renew, expires;   /* clock_now(): it goes on while the machine sleeps */
+    struct buf refresh;      /* the refresh token in force; n = 0: the credentials' */
 };
 
 struct token {
@@ -128,7 +128,7 @@ shared_free(struct shared *s)
 {
     wipe_done(&s->access);
     wipe_done(&s->refresh);
-    buf_done(&s->instance_url);
+    wipe_done(&s->told);
     pthread_cond_destroy(&s->ended);
     pthread_mutex_destroy(&s->lock);
     free(s);
@@ -294,7 +294,7 @@ struct fetch {
     json_t *answer;
 
     /* what it brings; borrowed from `answer` */
-    struct str access, instance_url, next_refresh;
+    struct str access, next_refresh;
     usec_t life; /* 0: nobody said */
 };
 
@@ -511,15 +511,6 @@ read_life(const json_t *value)
     return (usec_t)((seconds < LIFE_MAX_S ? seconds : LIFE_MAX_S) * 1e6);
 }
 
-/* Tokens of https are not to be sent in the clear because somebody says so. */
-static bool
-good_instance(const struct fetch *f)
-{
-    struct str url = f->instance_url;
-    return url.n == 0 ||
-           (visible(url) && (is_secure(url) || (is_plain(url) && is_plain(str_of(f->c->url)))));
-}
-
 static int
 read_answer(struct fetch *f, struct error *err)
 {
@@ -532,7 +523,6 @@ read_answer(struct fetch *f, struct error *err)
     if (x->status < 200 || x->status > 299)
         return refused(f, err);
     f->access = member(f, "access_token");
-    f->instance_url = member(f, "instance_url");
     f->next_refresh = member(f, "refresh_token");
     f->life = read_life(json_object_get(f->answer, "expires_in"));
     if (f->access.n == 0 && json_object_get(f->answer, "error"))
@@ -541,9 +531,6 @@ read_answer(struct fetch *f, struct error *err)
         return error_set(
             err, ERR_REMOTE, EIO,
             "the token server answered HTTP %d, but with no token that can be read", x->status);
-    if (!good_instance(f))
-        return error_set(err, ERR_REMOTE, EIO,
-                         "the token server names an instance that is no https URL");
     return 0;
 }
 
@@ -573,12 +560,26 @@ copy(struct buf *to, struct str from)
     return true;
 }
 
-/* What was fetched last is what is used next. */
+/* The answer but for what nobody else is to know. */
+static bool
+copy_told(struct buf *to, json_t *answer)
+{
+    static const char *const secrets[] = {"access_token", "refresh_token", "id_token"};
+    for (size_t i = 0; i < sizeof secrets / sizeof *secrets; i++)
+        json_object_del(answer, secrets[i]);
+    char *dump = json_dumps(answer, JSON_COMPACT);
+    bool good = dump && copy(to, str_of(dump));
+    free(dump);
+    return good;
+}
+
+/* What was fetched last is what is used next. What `f` borrows from its answer is gone then. */
 static int
 keep(struct shared *s, const struct fetch *f, struct error *err)
 {
-    if (!copy(&s->access, f->access) || !copy(&s->instance_url, f->instance_url) ||
-        (f->next_refresh.n > 0 && !copy(&s->refresh, f->next_refresh))) {
+    if (!copy(&s->access, f->access) ||
+        (f->next_refresh.n > 0 && !copy(&s->refresh, f->next_refresh)) ||
+        !copy_told(&s->told, f->answer)) {
         wipe_done(&s->access);
         return no_memory(err);
     }
@@ -659,8 +660,8 @@ token_get(struct token *t, const atomic_bool *cancelled, struct token_lease *ret
             fetch(t, cancelled);
         }
     }
-    if (rc == 0 && !(copy(&ret->access, buf_str(&s->access)) &&
-                     copy(&ret->instance_url, buf_str(&s->instance_url))))
+    if (rc == 0 &&
+        !(copy(&ret->access, buf_str(&s->access)) && copy(&ret->told, buf_str(&s->told))))
         rc = no_memory(err);
     ret->number = s->fetched;
     pthread_mutex_unlock(&s->lock);
@@ -682,5 +683,5 @@ void
 token_lease_done(struct token_lease *lease)
 {
     wipe_done(&lease->access);
-    wipe_done(&lease->instance_url);
+    wipe_done(&lease->told);
 }

@@ -52,9 +52,9 @@ struct token *token_close(struct token *t); /* NULL-safe, returns NULL */
 
 /* A token to be used now. */
 struct token_lease {
-    struct buf access;       /* visible ASCII, fit for a header */
-    struct buf instance_url; /* where its API is, if the server said so; else empty */
-    uint64_t number;         /* of the fetch that brought it */
+    struct buf access; /* visible ASCII, fit for a header */
+    struct buf told;   /* the rest of the answer, a JSON object without any token */
+    uint64_t number;   /* of the fetch that brought it */
 };
 
 #define TOKEN_LEASE_INIT                                                                       \

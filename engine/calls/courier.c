@@ -224,6 +224,37 @@ stop(struct courier *c, const struct error *why)
     c->why = *why;
 }
 
+/* ---- sizes ---- */
+
+static struct call_limits *
+limits_of(struct courier *c, const struct change *change)
+{
+    return &c->set.limits.of[change->op];
+}
+
+static size_t
+change_bytes(struct courier *c, const struct change *change)
+{
+    size_t n = limits_of(c, change)->overhead + (change->after ? 0 : change->before.n);
+    for (size_t i = 0; change->after && i < c->set.nfields; i++)
+        n += change->after[i].n + 2;
+    return n;
+}
+
+/* What was too large is not made again. By bytes: beside one large row there may be many that
+ * are small. */
+static void
+keep_smaller(struct courier *c, const struct job *j)
+{
+    const struct batch *b = &j->call.batch;
+    struct call_limits *l = limits_of(c, &b->changes[0]);
+    size_t bytes = 0;
+    for (size_t i = 0; i < b->n; i++)
+        bytes += change_bytes(c, &b->changes[i]);
+    if (b->n > 1 && bytes / 2 < l->bytes)
+        l->bytes = bytes / 2;
+}
+
 /* ---- after an answer ---- */
 
 static usec_t
@@ -337,8 +368,7 @@ take_answer(struct courier *c, const struct call_answer *a, struct error *err)
     case CALL_REFUSED:
         return refused(c, j, a, err);
     case CALL_TOO_LARGE:
-        if (c->set.limits.rows > j->call.batch.n / 2 && j->call.batch.n > 1)
-            c->set.limits.rows = j->call.batch.n / 2;
+        keep_smaller(c, j);
         return halve(c, j, a, "too_large", err);
     case CALL_DENIED:
         return denied(c, j, a, err);
@@ -352,7 +382,7 @@ take_answer(struct courier *c, const struct call_answer *a, struct error *err)
         break;
     }
     j->sent = true;
-    if (c->set.limits.repeatable && !atomic_load(c->set.cancelled))
+    if (limits_of(c, &j->call.batch.changes[0])->repeatable && !atomic_load(c->set.cancelled))
         return again_later(c, j, a, err);
     int rc = tell_all(c, j, ROW_UNKNOWN, "unknown", a->error.text, err);
     job_free(j);
@@ -449,32 +479,32 @@ courier_create(const struct courier_settings *settings)
     if (!c)
         return NULL;
     c->set = *settings;
+    for (size_t i = 0; i <= OP_DELETE; i++) {
+        struct call_limits *l = &c->set.limits.of[i];
+        if (l->rows == 0)
+            *l = (struct call_limits){.rows = settings->limits.rows,
+                                      .bytes = settings->limits.bytes,
+                                      .repeatable = settings->limits.repeatable};
+        if (l->bytes == 0)
+            l->bytes = SIZE_MAX;
+    }
     c->random = settings->random | 1;
     c->waiting.end = &c->waiting.first;
     return c;
 }
 
-static size_t
-change_bytes(const struct change *c, size_t nfields)
-{
-    size_t n = c->before.n;
-    for (size_t i = 0; c->after && i < nfields; i++)
-        n += c->after[i].n + 2;
-    return n;
-}
-
 /* How many changes from `first` on one call may hold. */
 static size_t
-batch_size(const struct courier *c, const struct parcel *p, size_t first)
+batch_size(struct courier *c, const struct parcel *p, size_t first)
 {
-    const struct limits *l = &c->set.limits;
+    const struct call_limits *l = limits_of(c, &p->changes[first]);
     size_t n = 0, bytes = 0;
     while (first + n < p->n && n < l->rows) {
         /* One operation a call: an API has a call of its own for each. */
         if (n > 0 && p->changes[first + n].op != p->changes[first].op)
             break;
-        bytes += change_bytes(&p->changes[first + n], c->set.nfields);
-        if (n > 0 && l->bytes && bytes > l->bytes)
+        bytes += change_bytes(c, &p->changes[first + n]);
+        if (n > 0 && bytes > l->bytes)
             break;
         n++;
     }

@@ -34,6 +34,13 @@ enum entry_op { /* what is stored with each entry; stable numbers, they are on d
 };
 enum { ENTRY_OPS = 6 };
 
+/* What a change is known by, however often it is sent: the run in which it became due, and
+ * which of equal records without identifier it is. */
+struct due {
+    uint64_t run; /* 0: that in whose file it stands */
+    uint32_t copy;
+};
+
 struct entry {
     enum entry_op op;
     uint64_t seq;   /* number in the session, as given to the driver */
@@ -42,6 +49,7 @@ struct entry {
     struct str after;  /* packed record, n = 0: none */
     struct str before; /* packed record, n = 0: none */
     struct str note;   /* plans: why; rejected files: "code\0words" */
+    struct due due;
 };
 
 struct chg_field {
@@ -159,9 +167,11 @@ size_t chg_sample_keys(const struct chg *c, struct arena *arena, struct str *key
  * view shows VIEW_JSONL for it. */
 enum { CHG_OUTCOME_MAX = 9 };
 /* To be called before the view is read: `outcome` (kept as it is) is told of every change but
- * those that `refused` holds, a rejected file or NULL: they are "rejected", or "unknown" if
- * that is the code of their note. For "delivered" what was only recorded says "recorded". */
-void chg_set_outcomes(struct chg *c, const char *outcome, struct chg *refused);
+ * those that `unsent` holds: they are "not_sent"; and those that `refused` holds, a rejected
+ * file: they are "rejected", or "unknown" if that is the code of their note. Either MAY be
+ * NULL. For "delivered" what was only recorded says "recorded". */
+void chg_set_outcomes(struct chg *c, const char *outcome, struct chg *refused,
+                      struct chg *unsent);
 
 /* Appends what VIEW_SENT tells of this change. */
 int chg_outcome(struct chg *c, const struct entry *e, struct buf *out, struct error *err);

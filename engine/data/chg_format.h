@@ -28,6 +28,7 @@ enum entry_head {
     HEAD_AFTER = 1 << 4,
     HEAD_BEFORE = 1 << 5,
     HEAD_NOTE = 1 << 6, /* tries and note */
+    HEAD_DUE = 1 << 7,
 };
 
 static inline void
@@ -134,7 +135,7 @@ struct chg {
     uint64_t view_heads[CHG_VIEWS];
 
     const char *outcome; /* of all but those that `refused` holds; NULL: not told */
-    struct chg *refused;
+    struct chg *refused, *unsent;
 
     pthread_mutex_t lock; /* for the rest: the block that was rendered last */
     struct chg_cursor *view_cursor;

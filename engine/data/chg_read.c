@@ -288,6 +288,7 @@ chg_unref(struct chg *c)
     for (int i = 0; i < CHG_FINDERS; i++)
         chg_cursor_close(c->finders[i]);
     chg_unref(c->refused);
+    chg_unref(c->unsent);
     pthread_mutex_destroy(&c->lock);
     if (c->fd >= 0)
         close(c->fd);
@@ -446,7 +447,7 @@ chg_parse_entry(struct chg_cursor *cur, struct entry *e)
         return false;
     uint8_t head = (uint8_t)*cur->p++;
     *e = (struct entry){.op = head & HEAD_OP, .seq = cur->seq + 1};
-    if (e->op < ENTRY_INSERT || e->op > ENTRY_RECORDED || head & 0x80)
+    if (e->op < ENTRY_INSERT || e->op > ENTRY_RECORDED)
         return false;
     if (head & HEAD_SEQ && !varint_read(&cur->p, cur->end, &e->seq))
         return false;
@@ -460,6 +461,13 @@ chg_parse_entry(struct chg_cursor *cur, struct entry *e)
             !get_bytes(cur, &e->note))
             return false;
         e->tries = (uint32_t)tries;
+    }
+    if (head & HEAD_DUE) {
+        uint64_t copy;
+        if (!varint_read(&cur->p, cur->end, &e->due.run) ||
+            !varint_read(&cur->p, cur->end, &copy) || copy > UINT32_MAX)
+            return false;
+        e->due.copy = (uint32_t)copy;
     }
     cur->at = e->key;
     return true;

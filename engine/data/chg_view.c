@@ -9,10 +9,11 @@
 enum { KEPT_TEXT_MAX = 4 << 20 };
 
 void
-chg_set_outcomes(struct chg *c, const char *outcome, struct chg *refused)
+chg_set_outcomes(struct chg *c, const char *outcome, struct chg *refused, struct chg *unsent)
 {
     c->outcome = outcome;
     c->refused = refused ? chg_ref(refused) : NULL;
+    c->unsent = unsent ? chg_ref(unsent) : NULL;
 }
 
 static enum chg_view
@@ -67,64 +68,95 @@ forget(struct chg *c)
     c->view_block = SIZE_MAX;
 }
 
-/* Refused rows, walked along with a block of changes. */
-struct refused {
+/* Rows of which something else is told, walked along with a block of changes. */
+struct others {
     struct chg_cursor *cursor; /* NULL: there are none */
     struct entry row;
     int there; /* of chg_next */
 };
 
+struct fates {
+    struct others refused, unsent;
+};
+
 static int
-refused_open(struct refused *r, struct chg *c, struct str first, struct error *err)
+others_open(struct others *o, struct chg *file, struct str first, struct error *err)
 {
-    if (!c->refused)
+    if (!file)
         return 0;
-    int rc = chg_cursor_open(c->refused, &r->cursor, err);
+    int rc = chg_cursor_open(file, &o->cursor, err);
     if (rc == 0)
-        rc = chg_seek(r->cursor, first, err);
+        rc = chg_seek(o->cursor, first, err);
     if (rc == 0)
-        rc = r->there = chg_next(r->cursor, &r->row, err);
+        rc = o->there = chg_next(o->cursor, &o->row, err);
     return rc < 0 ? rc : 0;
 }
 
 static int
-tell_outcome(struct refused *r, const struct chg *c, const struct entry *e, struct str *ret,
+fates_open(struct fates *f, const struct chg *c, struct str first, struct error *err)
+{
+    int rc = others_open(&f->refused, c->refused, first, err);
+    return rc < 0 ? rc : others_open(&f->unsent, c->unsent, first, err);
+}
+
+static void
+fates_close(struct fates *f)
+{
+    chg_cursor_close(f->refused.cursor);
+    chg_cursor_close(f->unsent.cursor);
+}
+
+/* 1: the key is there; keys are asked for in ascending order. */
+static int
+others_have(struct others *o, struct str key, struct error *err)
+{
+    int order = 1;
+    while (o->there == 1 && (order = key_compare(o->row.key, key)) < 0)
+        o->there = chg_next(o->cursor, &o->row, err);
+    if (o->there < 0)
+        return o->there;
+    return o->there == 1 && order == 0;
+}
+
+static int
+tell_outcome(struct fates *f, const struct chg *c, const struct entry *e, struct str *ret,
              struct error *err)
 {
+    static const char unknown[] = "unknown"; /* a note begins with its code */
     *ret = str_of(c->outcome ? c->outcome : "");
     if (e->op == ENTRY_RECORDED) {
         *ret = str_is(*ret, "delivered") ? STR("recorded") : *ret;
         return 0;
     }
-    int order = 1;
-    while (r->there == 1 && (order = key_compare(r->row.key, e->key)) < 0)
-        r->there = chg_next(r->cursor, &r->row, err);
-    if (r->there < 0)
-        return r->there;
-    if (r->there == 1 && order == 0 && r->row.op != ENTRY_PRESENT) {
-        static const char unknown[] = "unknown"; /* a note begins with its code */
-        struct str note = r->row.note;
-        bool is = note.n >= sizeof unknown && memcmp(note.p, unknown, sizeof unknown) == 0;
-        *ret = is ? STR("unknown") : STR("rejected");
-    }
+    int unsent = others_have(&f->unsent, e->key, err);
+    int refused = unsent < 0 ? unsent : others_have(&f->refused, e->key, err);
+    if (refused < 0)
+        return refused;
+    struct str note = f->refused.row.note;
+    if (unsent)
+        *ret = STR("not_sent");
+    else if (refused && f->refused.row.op != ENTRY_PRESENT)
+        *ret = note.n >= sizeof unknown && memcmp(note.p, unknown, sizeof unknown) == 0
+                   ? STR("unknown")
+                   : STR("rejected");
     return 0;
 }
 
 int
 chg_outcome(struct chg *c, const struct entry *e, struct buf *out, struct error *err)
 {
-    struct refused refused = {0};
+    struct fates fates = {0};
     struct str outcome = {0};
-    int rc = refused_open(&refused, c, e->key, err);
+    int rc = fates_open(&fates, c, e->key, err);
     if (rc == 0)
-        rc = tell_outcome(&refused, c, e, &outcome, err);
-    chg_cursor_close(refused.cursor);
+        rc = tell_outcome(&fates, c, e, &outcome, err);
+    fates_close(&fates);
     buf_add(out, outcome.p, outcome.n);
     return rc;
 }
 
 static int
-render_entries(struct chg *c, enum chg_view view, size_t block, struct refused *refused,
+render_entries(struct chg *c, enum chg_view view, size_t block, struct fates *fates,
                struct error *err)
 {
     struct chg_renderer renderer = c->renderer;
@@ -135,9 +167,9 @@ render_entries(struct chg *c, enum chg_view view, size_t block, struct refused *
         if (rc == 0)
             rc = chg_damaged(c, c->blocks[block].offset, err);
         if (rc == 1 && i == 0 && view == VIEW_SENT)
-            rc = refused_open(refused, c, e.key, err);
+            rc = fates_open(fates, c, e.key, err);
         if (rc >= 0 && view == VIEW_SENT)
-            rc = tell_outcome(refused, c, &e, &renderer.outcome, err);
+            rc = tell_outcome(fates, c, &e, &renderer.outcome, err);
         if (rc < 0)
             return rc;
         chg_render_entry(&renderer, view, &e, &c->view_text);
@@ -148,7 +180,7 @@ render_entries(struct chg *c, enum chg_view view, size_t block, struct refused *
 static int
 render_block(struct chg *c, enum chg_view view, size_t block, struct error *err)
 {
-    struct refused refused = {0};
+    struct fates fates = {0};
     c->view_block = SIZE_MAX;
     if (!c->view_cursor) {
         int rc = chg_cursor_open_uncounted(c, &c->view_cursor, err);
@@ -158,8 +190,8 @@ render_block(struct chg *c, enum chg_view view, size_t block, struct error *err)
     if (c->view_text.cap > KEPT_TEXT_MAX)
         buf_done(&c->view_text);
     buf_clear(&c->view_text);
-    int rc = render_entries(c, view, block, &refused, err);
-    chg_cursor_close(refused.cursor);
+    int rc = render_entries(c, view, block, &fates, err);
+    fates_close(&fates);
     if (rc < 0)
         return rc;
     if (c->view_text.failed)

@@ -244,7 +244,7 @@ put_bytes(char *to, struct str s)
 static uint64_t
 entry_bound(const struct entry *e)
 {
-    return 64 + (uint64_t)e->key.n + e->after.n + e->before.n + e->note.n;
+    return 80 + (uint64_t)e->key.n + e->after.n + e->before.n + e->note.n;
 }
 
 static void
@@ -256,7 +256,8 @@ put_entry(struct chg_writer *w, const struct entry *e)
     bool note = e->note.n > 0 || e->tries > 0;
     bool seq = e->seq != w->seq + 1 || w->block_entries == 0;
     *to++ = (char)(e->op | (seq ? HEAD_SEQ : 0) | (e->after.n ? HEAD_AFTER : 0) |
-                   (e->before.n ? HEAD_BEFORE : 0) | (note ? HEAD_NOTE : 0));
+                   (e->before.n ? HEAD_BEFORE : 0) | (note ? HEAD_NOTE : 0) |
+                   (e->due.run ? HEAD_DUE : 0));
     if (seq)
         to = put_varint(to, e->seq);
     to = put_bytes(to, e->key);
@@ -267,6 +268,10 @@ put_entry(struct chg_writer *w, const struct entry *e)
     if (note) {
         to = put_varint(to, e->tries);
         to = put_bytes(to, e->note);
+    }
+    if (e->due.run) {
+        to = put_varint(to, e->due.run);
+        to = put_varint(to, e->due.copy);
     }
     w->block.n = (size_t)(to - w->block.p);
 }

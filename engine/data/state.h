@@ -42,7 +42,9 @@ bool state_wants_merge(const struct state *s);
 int state_merge(const struct state *s, const struct chg_meta *meta,
                 const atomic_bool *cancelled, int dirfd, const char *name, uint64_t *ret_live,
                 struct error *err);
-/* Writes the state segment that follows from what a run sent and what of that was not delivered
- * (both key-ordered; rejected may be NULL): fsynced. ENTRY_PRESENT entries are left out. */
-int state_apply(struct chg *sent, struct chg *rejected, const atomic_bool *cancelled, int dirfd,
-                const char *name, struct chg_totals *totals, struct error *err);
+/* Writes the state segment that follows from what a run was to send and what of that was not
+ * delivered (all key-ordered; rejected and unsent may be NULL): fsynced. ENTRY_PRESENT entries
+ * are left out. */
+int state_apply(struct chg *sent, struct chg *rejected, struct chg *unsent,
+                const atomic_bool *cancelled, int dirfd, const char *name,
+                struct chg_totals *totals, struct error *err);

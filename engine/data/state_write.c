@@ -81,9 +81,9 @@ set_holds(struct key_set *set, struct str key, struct error *err)
     return 0;
 }
 
-/* Copies what was sent and is not in the set. */
+/* Copies what was sent and is in neither set. */
 static int
-copy_delivered(struct chg_cursor *sent, struct key_set *rejected, const atomic_bool *cancelled,
+copy_delivered(struct chg_cursor *sent, struct key_set without[2], const atomic_bool *cancelled,
                struct chg_writer *w, struct error *err)
 {
     struct entry e;
@@ -91,13 +91,16 @@ copy_delivered(struct chg_cursor *sent, struct key_set *rejected, const atomic_b
     while ((rc = cancel_check(cancelled, err)) == 0 && (rc = chg_next(sent, &e, err)) > 0) {
         if (e.op == ENTRY_PRESENT)
             continue;
-        rc = set_holds(rejected, e.key, err);
+        rc = set_holds(&without[0], e.key, err);
+        if (rc == 0)
+            rc = set_holds(&without[1], e.key, err);
         if (rc > 0)
             continue;
         if (rc < 0)
             break;
         e.before = e.note = (struct str){0};
         e.tries = 0;
+        e.due = (struct due){0};
         if (e.op == ENTRY_DELETE)
             e.after = (struct str){0};
         rc = chg_add(w, &e, err);
@@ -107,25 +110,35 @@ copy_delivered(struct chg_cursor *sent, struct key_set *rejected, const atomic_b
     return rc;
 }
 
+static int
+set_open(struct key_set *set, struct chg *file, struct error *err)
+{
+    if (!file)
+        return 0;
+    int rc = chg_cursor_open(file, &set->cursor, err);
+    return rc < 0 ? rc : set_advance(set, err);
+}
+
 int
-state_apply(struct chg *sent, struct chg *rejected, const atomic_bool *cancelled, int dirfd,
-            const char *name, struct chg_totals *totals, struct error *err)
+state_apply(struct chg *sent, struct chg *rejected, struct chg *unsent,
+            const atomic_bool *cancelled, int dirfd, const char *name,
+            struct chg_totals *totals, struct error *err)
 {
     struct chg_cursor *cur = NULL;
-    struct key_set set = {0};
+    struct key_set without[2] = {0};
     struct chg_writer *w = NULL;
     int rc = chg_cursor_open(sent, &cur, err);
-    if (rc == 0 && rejected) {
-        rc = chg_cursor_open(rejected, &set.cursor, err);
-        if (rc == 0)
-            rc = set_advance(&set, err);
-    }
+    if (rc == 0)
+        rc = set_open(&without[0], rejected, err);
+    if (rc == 0)
+        rc = set_open(&without[1], unsent, err);
     if (rc == 0)
         rc = chg_create(dirfd, name, chg_get_meta(sent), 0, &w, err);
     if (rc == 0)
-        rc = copy_delivered(cur, &set, cancelled, w, err);
+        rc = copy_delivered(cur, without, cancelled, w, err);
     chg_cursor_close(cur);
-    chg_cursor_close(set.cursor);
+    for (size_t i = 0; i < 2; i++)
+        chg_cursor_close(without[i].cursor);
     if (rc < 0) {
         chg_discard(w);
         return rc;

@@ -253,6 +253,38 @@ find_event(struct whole *w)
 
 /* ---- the whole ---- */
 
+/* What the driver says of a sync in which all else is right. */
+static int
+ask_driver(struct whole *w)
+{
+    struct definition *d = w->d;
+    const struct driver *driver = world_driver(w->world, d->dest_connection);
+    if (!driver || !driver->dest_judge)
+        return 0;
+    struct column *fields = arena_alloc(&d->arena, (d->nmappings + 1) * sizeof *fields);
+    if (!fields)
+        return -ENOMEM;
+    for (size_t i = 0; i < d->nmappings; i++)
+        fields[i].name = d->mappings[i].field;
+    const struct target target = {.object = d->object,
+                                  .options = d->dest_options,
+                                  .type = d->type,
+                                  .event = d->event,
+                                  .event_field = d->event_field,
+                                  .mode = d->mode,
+                                  .fields = fields,
+                                  .nfields = d->nmappings,
+                                  .key = d->key,
+                                  .nkey = d->nidentifier};
+    struct error err = ERROR_INIT;
+    if (driver->dest_judge(&target, &err) == 0)
+        return 0;
+    if (err.errnum == ENOMEM)
+        return -ENOMEM;
+    complain(next(w), &w->config, json_get(&w->root, "destination").at, NULL, "%s", err.text);
+    return 0;
+}
+
 static bool
 lacked_memory(const struct whole *w, size_t before)
 {
@@ -289,6 +321,9 @@ definition_parse(const struct world *world, const struct sync_texts *texts,
             check_fields(&w);
         }
     }
+    bool good = complaints->n == before && w.have_config && w.have_mappings && w.have_mode;
+    if (rc == 0 && good && !w.overflow.text[0])
+        rc = ask_driver(&w);
     json_decref(w.root.json);
     if (lacked_memory(&w, before))
         rc = -ENOMEM;

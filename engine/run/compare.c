@@ -156,6 +156,7 @@ diff(struct run *run, struct error *err)
         .present = run->survey,
         .only_rejected = run->rows == VERB_RETRY,
         .rejected = run->previous_rejected,
+        .unsent = run->previous_unsent,
         .meta = run->meta,
         .state = &run->state,
         .reader = reader,

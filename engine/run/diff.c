@@ -2,6 +2,7 @@
 #include "run/diff.h"
 
 #include "base/cleanup.h"
+#include "run/due.h"
 
 /* A model row held until the next one shows whether its identifier stands alone. */
 struct held_row {
@@ -9,6 +10,13 @@ struct held_row {
     enum mapped kind;
     bool valid;
     bool duplicate; /* refused already, together with the others of its key */
+};
+
+/* Rows that the run before could not deliver, walked along. */
+struct earlier {
+    struct chg_cursor *cursor; /* NULL: there are none */
+    struct entry row;
+    bool more;
 };
 
 struct diff {
@@ -24,9 +32,8 @@ struct diff {
     struct entry delivered;
     bool more_delivered;
 
-    struct chg_cursor *rejected; /* of the run before */
-    struct entry before;
-    bool more_before;
+    struct earlier rejected, unsent; /* by the run before */
+    bool same_fields;                /* of what it rejected and of ours */
 
     uint64_t seq;
 };
@@ -59,19 +66,40 @@ identity(const struct diff *d, struct str key)
     return key;
 }
 
-/* 1: the run before could not deliver that key. Keys are asked for in ascending order. */
 static int
-was_rejected(struct diff *d, struct str key, struct error *err)
+earlier_next(struct earlier *rows, struct error *err)
+{
+    int rc = rows->cursor ? chg_next(rows->cursor, &rows->row, err) : 0;
+    rows->more = rc == 1;
+    return rc < 0 ? rc : 0;
+}
+
+static int
+earlier_open(struct earlier *rows, struct chg *file, struct error *err)
+{
+    int rc = file ? chg_cursor_open(file, &rows->cursor, err) : 0;
+    return rc < 0 ? rc : earlier_next(rows, err);
+}
+
+/* 1: that key is among them. Keys are asked for in ascending order. */
+static int
+was_among(struct diff *d, struct earlier *rows, struct str key, struct error *err)
 {
     key = identity(d, key);
     int order = 1;
-    while (d->more_before && (order = key_compare(identity(d, d->before.key), key)) < 0) {
-        int rc = chg_next(d->rejected, &d->before, err);
+    while (rows->more && (order = key_compare(identity(d, rows->row.key), key)) < 0) {
+        int rc = earlier_next(rows, err);
         if (rc < 0)
             return rc;
-        d->more_before = rc == 1;
     }
-    return d->more_before && order == 0;
+    return rows->more && order == 0;
+}
+
+/* Of equal records without identifier each was one of them. */
+static int
+use_up(struct diff *d, struct earlier *rows, struct error *err)
+{
+    return d->set->meta->nkey == 0 ? earlier_next(rows, err) : 0;
 }
 
 /* 1: the destination refused it, or did not say, so it is still a change though it may look
@@ -82,8 +110,32 @@ is_still_due(struct diff *d, struct str key, struct error *err)
 {
     if (d->set->meta->nkey == 0)
         return 0;
-    int rc = was_rejected(d, key, err);
-    return rc == 1 ? d->before.op != ENTRY_PRESENT : rc;
+    int rc = was_among(d, &d->rejected, key, err);
+    return rc == 1 ? d->rejected.row.op != ENTRY_PRESENT : rc;
+}
+
+/* 1: this verb sends it. */
+static int
+is_wanted(struct diff *d, struct entry *e, struct error *err)
+{
+    int again = was_among(d, &d->rejected, e->key, err);
+    if (again == 1) {
+        if (e->op != ENTRY_RECORDED) {
+            d->counts->retried++;
+            e->note = STR("tried again: the run before did not deliver it");
+        }
+        if (d->same_fields && due_same_change(&d->rejected.row, e))
+            e->due = d->rejected.row.due;
+        int rc = use_up(d, &d->rejected, err);
+        return rc < 0 ? rc : 1;
+    }
+    if (e->op == ENTRY_INSERT && e->before.n && d->delivered.op == ENTRY_RECORDED)
+        e->note = STR("new: it was only recorded before");
+    if (again < 0 || !d->set->only_rejected)
+        return again < 0 ? again : 1;
+    int unsent = was_among(d, &d->unsent, e->key, err);
+    int rc = unsent == 1 ? use_up(d, &d->unsent, err) : 0;
+    return rc < 0 ? rc : unsent;
 }
 
 static int
@@ -91,27 +143,12 @@ emit(struct diff *d, enum entry_op op, struct str key, struct str after, struct 
      struct error *err)
 {
     struct entry e = {.op = op, .key = key, .after = after, .before = before};
-    int again = 0;
-    if (op != ENTRY_PRESENT) {
-        again = was_rejected(d, key, err);
-        if (again < 0)
-            return again;
-        if (!again && d->set->only_rejected) {
-            d->counts->held_back++;
-            return 0;
-        }
-        if (again && op != ENTRY_RECORDED) {
-            d->counts->retried++;
-            e.note = STR("tried again: the run before did not deliver it");
-        } else if (op == ENTRY_INSERT && before.n && d->delivered.op == ENTRY_RECORDED) {
-            e.note = STR("new: it was only recorded before");
-        }
-    }
-    if (again && d->set->meta->nkey == 0) { /* of equal records, one for each rejected one */
-        int rc = chg_next(d->rejected, &d->before, err);
-        if (rc < 0)
-            return rc;
-        d->more_before = rc == 1;
+    int wanted = op == ENTRY_PRESENT ? 1 : is_wanted(d, &e, err);
+    if (wanted < 0)
+        return wanted;
+    if (!wanted) {
+        d->counts->held_back++;
+        return 0;
     }
     e.seq = d->seq++;
     return d->set->emit(d->set->arg, &e, err);
@@ -313,10 +350,6 @@ static int
 merge(struct diff *d, struct error *err)
 {
     int rc = next_delivered(d, err);
-    if (rc == 0 && d->rejected) {
-        rc = chg_next(d->rejected, &d->before, err);
-        d->more_before = rc == 1;
-    }
     while (rc >= 0) {
         struct row row;
         rc = cancel_check(d->set->cancelled, err);
@@ -342,12 +375,17 @@ diff_run(const struct diff_settings *settings, struct diff_counts *counts, struc
     struct diff d = {.set = settings, .counts = counts};
     *counts = (struct diff_counts){0};
     int rc = state_cursor_open(settings->state, settings->meta, &d.state, err);
-    if (rc == 0 && settings->rejected)
-        rc = chg_cursor_open(settings->rejected, &d.rejected, err);
+    if (rc == 0)
+        rc = earlier_open(&d.rejected, settings->rejected, err);
+    if (rc == 0)
+        rc = earlier_open(&d.unsent, settings->unsent, err);
+    d.same_fields = settings->rejected &&
+                    chg_meta_same_fields(chg_get_meta(settings->rejected), settings->meta);
     if (rc == 0)
         rc = merge(&d, err);
     state_cursor_close(d.state);
-    chg_cursor_close(d.rejected);
+    chg_cursor_close(d.rejected.cursor);
+    chg_cursor_close(d.unsent.cursor);
     buf_done(&d.row.key);
     buf_done(&d.row.record);
     buf_done(&d.row.why);

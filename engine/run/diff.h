@@ -23,8 +23,9 @@ struct diff_settings {
     bool full;            /* send every row */
     bool duplicates_last; /* the last row of a duplicate identifier wins */
     bool present;         /* emit ENTRY_PRESENT for rows that are not sent but hold their key */
-    bool only_rejected;   /* retry: send only identifiers that `rejected` holds */
+    bool only_rejected;   /* retry: send only identifiers that `rejected` or `unsent` hold */
     struct chg *rejected; /* the rejected file of the run before; NULL: nothing was rejected */
+    struct chg *unsent;   /* what it did not come to; NULL: nothing */
     const struct chg_meta *meta;
     const struct state *state;
     struct reader *reader;

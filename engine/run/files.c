@@ -58,6 +58,20 @@ changes_outcome(const struct run_record *run)
     return strcmp(run->verb, verb_name(VERB_BASELINE)) == 0 ? "baseline" : "delivered";
 }
 
+/* Those of a run's rows that were not delivered, `n` by its record. A run whose end is not
+ * known may have written them already. */
+static int
+open_undelivered(struct engine *e, const char *uid, const struct run_record *run,
+                 const char *what, uint64_t n, struct chg **ret)
+{
+    char name[STATE_NAME_MAX];
+    if (run->outcome != RUN_PARTIAL && run->outcome != RUN_UNRESOLVED)
+        return 0;
+    run_file_name(name, run->number, what);
+    int rc = files_open_rows(e, uid, name, ret);
+    return rc == -ENOENT && (run->outcome == RUN_UNRESOLVED || n == 0) ? 0 : rc;
+}
+
 /* The changes of a run that has ended, with what became of each. A run that came to nothing may
  * have left half a file. */
 int
@@ -65,24 +79,25 @@ files_run_changes(struct engine *e, const char *uid, const struct run_record *ru
                   struct chg **ret)
 {
     char name[STATE_NAME_MAX];
-    struct chg *changes = NULL, *refused = NULL;
+    struct chg *changes = NULL;
     if (run->outcome == RUN_ACTIVE)
         return -ENOENT;
     run_file_name(name, run->number, "changes");
     int rc = files_open_rows(e, uid, name, &changes);
     if (rc < 0)
         return run->outcome == RUN_FAILED || run->outcome == RUN_CANCELLED ? -ENOENT : rc;
-    run_file_name(name, run->number, "rejected");
-    if (run->outcome == RUN_PARTIAL || run->outcome == RUN_UNRESOLVED)
-        rc = files_open_rows(e, uid, name, &refused);
-    if (rc < 0 && (rc != -ENOENT || run->outcome == RUN_PARTIAL)) {
-        chg_unref(changes);
-        return rc;
-    }
-    chg_set_outcomes(changes, changes_outcome(run), refused);
+    struct chg *refused = NULL, *unsent = NULL;
+    rc = open_undelivered(e, uid, run, "rejected", run->rejected, &refused);
+    if (rc == 0)
+        rc = open_undelivered(e, uid, run, "unsent", run->not_sent, &unsent);
+    if (rc == 0)
+        chg_set_outcomes(changes, changes_outcome(run), refused, unsent);
     chg_unref(refused);
-    *ret = changes;
-    return 0;
+    chg_unref(unsent);
+    if (rc == 0)
+        *ret = TAKE(changes);
+    chg_unref(changes);
+    return rc;
 }
 
 int

@@ -38,23 +38,45 @@ verdicts_of(const struct run *run)
     return run->session ? sender_verdicts(run->sender) : NULL;
 }
 
-/* Brings the refused rows together. *current: whether NAME holds any. */
-static int
-write_refused(struct run *run, struct refused_counts *counts, struct chg **rejected,
-              struct error *err)
+/* What was not delivered. */
+struct undelivered {
+    struct chg *rejected, *unsent; /* NULL: none */
+    struct refused_counts counts;
+};
+
+static void
+undelivered_done(struct undelivered *u)
 {
-    char name[STATE_NAME_MAX];
-    run_file_name(name, run->record.number, "rejected");
-    if (run->record.cut)
-        refusals_cut(run->refusals);
-    return refusals_write(run->refusals, run->changes, verdicts_of(run), run->previous_rejected,
-                          run->meta, run->dirfd, name, &run->cancelled, rejected, counts, err);
+    chg_unref(u->rejected);
+    chg_unref(u->unsent);
+}
+
+static int
+write_undelivered(struct run *run, struct undelivered *u, struct error *err)
+{
+    char rejected[STATE_NAME_MAX], unsent[STATE_NAME_MAX];
+    run_file_name(rejected, run->record.number, "rejected");
+    run_file_name(unsent, run->record.number, "unsent");
+    const struct refusing refusing = {
+        .early = run->refusals,
+        .changes = run->changes,
+        .verdicts = verdicts_of(run),
+        .previous = run->previous_rejected,
+        .meta = run->meta,
+        .due_run = run->before.last_done + 1,
+        .dirfd = run->dirfd,
+        .rejected = rejected,
+        .unsent = unsent,
+        .cut = run->record.cut,
+        .cancelled = &run->cancelled,
+    };
+    return refusals_write(&refusing, &u->rejected, &u->unsent, &u->counts, err);
 }
 
 /* Writes the segment that follows from this run under NAME; *wrote false: nothing changed. A
  * change file of which every row was delivered is a segment already. */
 static int
-write_segment(struct run *run, struct chg *rejected, const char *name, bool *wrote,
+write_segment(struct run *run, const struct undelivered *u, const char *name, bool *wrote,
               struct error *err)
 {
     struct chg_totals totals = chg_get_totals(run->changes);
@@ -62,14 +84,16 @@ write_segment(struct run *run, struct chg *rejected, const char *name, bool *wro
     if (!*wrote)
         return 0;
     unlinkat(run->dirfd, name, 0);
-    if (!rejected && totals.by_op[ENTRY_PRESENT] == 0 && run->verb != VERB_APPROVE) {
+    if (!u->rejected && !u->unsent && totals.by_op[ENTRY_PRESENT] == 0 &&
+        run->verb != VERB_APPROVE) {
         char changes[STATE_NAME_MAX];
         run_file_name(changes, run->record.number, "changes");
         if (linkat(run->dirfd, changes, run->dirfd, name, 0) < 0)
             return error_set_errno(err, ERR_INTERNAL, errno, "cannot keep the delivered state");
         return 0;
     }
-    return state_apply(run->changes, rejected, &run->cancelled, run->dirfd, name, NULL, err);
+    return state_apply(run->changes, u->rejected, u->unsent, &run->cancelled, run->dirfd, name,
+                       NULL, err);
 }
 
 /* Whether the new segment alone is the whole state. */
@@ -78,7 +102,7 @@ replaces_state(const struct run *run, const struct refused_counts *refused)
 {
     const struct diff_counts *c = &run->record.counts;
     return run->fresh || run->verb == VERB_BASELINE ||
-           (run->why_full && !run->record.cut && refused->rejected == 0 &&
+           (run->why_full && !run->record.cut && refused->listed + refused->unsent == 0 &&
             run->record.left_out == 0 && c->unchanged == 0 && c->held_back == 0 &&
             (c->gone == 0 || mode_deletes(run->def->mode)));
 }
@@ -107,26 +131,32 @@ list_segments(struct run *run, const char *name, bool wrote, bool replaces,
     return 0;
 }
 
-/* What the summary of a run says that did not deliver all. */
+static const char *
+rows_were(uint64_t n)
+{
+    return n == 1 ? "row was" : "rows were";
+}
+
+/* What the summary of a run says that did not deliver all: "3 rows were rejected: rejected/
+ * says why", "20 rows were not sent: HTTP 401 …", or both. */
 static int
-say_why_partial(struct run *run, const struct refused_counts *refused, struct error *err)
+say_undelivered(struct run *run, struct error *err)
 {
     struct run_record *r = &run->record;
     const struct error *stopped = run->session ? sender_stopped(run->sender) : NULL;
     const char *why = stopped ? stopped->text : run->cut_short;
-    if (r->outcome != RUN_PARTIAL)
-        return 0;
-    if (!why && r->cut)
-        why = "the daemon was stopped";
-    const char *rows = refused->rejected == 1 ? "row was" : "rows were";
-    if (refused->rejected == 0)
-        r->error = arena_printf(&run->arena, "it ended before the model was read: %s", why);
-    else if (why)
-        r->error = arena_printf(&run->arena, "%llu %s not delivered: %s",
-                                (unsigned long long)refused->rejected, rows, why);
-    else
-        r->error = arena_printf(&run->arena, "%llu %s rejected: rejected/ says why",
-                                (unsigned long long)refused->rejected, rows);
+    if (!why)
+        why = r->cut ? "the daemon was stopped" : "the run ended before";
+    AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
+    if (r->not_sent)
+        buf_addf(&text, "%llu %s not sent: %s", (unsigned long long)r->not_sent,
+                 rows_were(r->not_sent), why);
+    else if (r->cut)
+        buf_addf(&text, "it ended before the model was read: %s", why);
+    if (r->rejected)
+        buf_addf(&text, "%s%llu %s rejected: rejected/ says why", text.n ? "; " : "",
+                 (unsigned long long)r->rejected, rows_were(r->rejected));
+    r->error = text.failed ? NULL : arena_strdup(&run->arena, buf_z(&text));
     return r->error ? 0 : no_memory(err);
 }
 
@@ -149,20 +179,22 @@ describe_after(struct run *run, const struct refused_counts *refused, struct syn
         after->live_rows = r->inserts + r->updates + r->recorded;
     if (!r->cut)
         after->model_rows = (int64_t)r->counts.rows;
-    after->rejected_run = refused->rejected ? r->number : 0;
-    after->rejected_rows = refused->rejected;
+    after->rejected_run = refused->listed ? r->number : 0;
+    after->rejected_rows = refused->listed;
+    after->unsent_run = refused->unsent ? r->number : 0;
     after->last_run = after->last_done = r->number;
-    r->outcome = refused->rejected || r->cut ? RUN_PARTIAL : RUN_SUCCEEDED;
-    if (r->outcome == RUN_SUCCEEDED)
-        after->last_ok = clock_now();
+    bool whole = refused->rejected + refused->unsent == 0 && !r->cut;
+    after->last_ok = whole ? clock_now() : after->last_ok;
     after->plan = NULL;
     r->rejected = refused->rejected;
+    r->not_sent = refused->unsent;
     r->dropped = refused->dropped;
     r->delivered = r->inserts + r->updates + r->deletes + r->foreign - refused->inserts -
                    refused->updates - refused->deletes;
     if (run->verb == VERB_BASELINE)
         r->delivered = 0;
-    return say_why_partial(run, refused, err);
+    r->outcome = whole ? RUN_SUCCEEDED : RUN_PARTIAL;
+    return whole ? 0 : say_undelivered(run, err);
 }
 
 /* False: cancelled meanwhile. */
@@ -251,20 +283,19 @@ int
 run_finish(struct run *run, struct error *err)
 {
     struct sync_record after = run->before;
-    struct refused_counts refused;
-    struct chg *rejected = NULL;
+    struct undelivered u = {0};
     char name[STATE_NAME_MAX];
     bool wrote = false;
     snprintf(name, sizeof name, "state-%llu", (unsigned long long)run->record.number);
 
-    int rc = write_refused(run, &refused, &rejected, err);
+    int rc = write_undelivered(run, &u, err);
     if (rc == 0)
-        rc = write_segment(run, rejected, name, &wrote, err);
-    chg_unref(rejected);
+        rc = write_segment(run, &u, name, &wrote, err);
+    undelivered_done(&u);
     if (rc == 0)
-        rc = list_segments(run, name, wrote, replaces_state(run, &refused), &after, err);
+        rc = list_segments(run, name, wrote, replaces_state(run, &u.counts), &after, err);
     if (rc == 0)
-        rc = describe_after(run, &refused, &after, err);
+        rc = describe_after(run, &u.counts, &after, err);
     if (rc == 0)
         rc = file_sync_dir(run->dirfd, err);
     if (rc == 0)
@@ -308,16 +339,22 @@ run_keep_plan(struct run *run, struct error *err)
     };
     char id[PLAN_ID_LENGTH + 1];
     uint64_t foreign;
-    struct chg *plan = NULL, *refused = NULL;
-    struct refused_counts counts;
+    struct chg *plan = NULL;
+    struct undelivered u = {0};
+    const struct refusing refusing = {
+        .early = run->refusals,
+        .meta = run->meta,
+        .dirfd = run->dirfd,
+        .rejected = "plan-refused.new",
+        .cancelled = &run->cancelled,
+    };
     int rc = plan_write(run->changes, NULL, run->why_full, ALL_VIEWS, &run->cancelled,
                         run->dirfd, "plan.new", &plan, id, &foreign, err);
     if (rc == 0)
-        rc = refusals_write(run->refusals, NULL, NULL, NULL, run->meta, run->dirfd,
-                            "plan-refused.new", &run->cancelled, &refused, &counts, err);
-    bool any_refused = refused != NULL;
+        rc = refusals_write(&refusing, &u.rejected, &u.unsent, &u.counts, err);
+    bool any_refused = u.rejected != NULL;
     chg_unref(plan);
-    chg_unref(refused);
+    undelivered_done(&u);
     if (rc < 0)
         return rc;
     struct plan_record record = {

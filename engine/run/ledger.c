@@ -178,6 +178,7 @@ add_to_totals(struct sync_totals *t, const struct run_record *run)
     t->unchanged += run->counts.unchanged;
     t->held_back += run->counts.held_back;
     t->rejected += run->rejected;
+    t->not_sent += run->not_sent;
     t->dropped += run->dropped;
     t->recorded += run->recorded;
     if (strcmp(run->verb, "baseline") == 0)
@@ -364,7 +365,7 @@ end_left_run(struct catalog *c, const struct left_run *left, bool committed, con
     } else {
         run.outcome = RUN_FAILED;
         run.error = readable ? why : arena_printf(&arena, "%s; its record was damaged", why);
-        run.delivered = run.rejected = run.dropped = 0;
+        run.delivered = run.rejected = run.not_sent = run.dropped = 0;
     }
     if (run.ended == 0)
         run.ended = clock_now();

@@ -34,7 +34,8 @@ struct plan_record {
 enum run_outcome {
     RUN_ACTIVE,
     RUN_SUCCEEDED,
-    RUN_PARTIAL, /* some rows were rejected, or it was cut off; the rest was delivered */
+    RUN_PARTIAL, /* some rows were rejected or not sent, or it was cut off; the rest was
+                    delivered */
     RUN_FAILED,
     RUN_CANCELLED,
     RUN_HELD,       /* a guard stopped it before anything was sent */
@@ -48,7 +49,7 @@ const char *run_outcome_name(enum run_outcome outcome);
 struct sync_totals {
     uint64_t runs[RUN_OUTCOMES];
     uint64_t inserts, updates, deletes, foreign; /* offered to the destination */
-    uint64_t delivered, rejected, dropped, unchanged, held_back, retried, recorded;
+    uint64_t delivered, rejected, not_sent, dropped, unchanged, held_back, retried, recorded;
 };
 
 /* How far a sync's schedule was followed: see scheduler.h. Stored beside the rest of the
@@ -78,6 +79,7 @@ struct sync_record {
     int64_t model_rows;    /* of the model at the last run that read it; -1 unknown */
     uint64_t rejected_run; /* whose rejected file is the current one; 0: none */
     uint64_t rejected_rows;
+    uint64_t unsent_run; /* whose file says which rows it did not come to; 0: there are none */
     struct plan_record *plan;        /* NULL: none */
     struct schedule_record schedule; /* written by ledger_store_schedule alone */
     struct sync_totals totals;
@@ -95,6 +97,7 @@ struct run_record {
     uint64_t inserts, updates, deletes, foreign; /* offered to the destination */
     uint64_t recorded; /* of the model, and not offered: see ENTRY_RECORDED */
     uint64_t delivered, rejected, dropped;
+    uint64_t not_sent;     /* since it stopped: error says why */
     bool cut;              /* it ended before the model was read to its end, but had sent */
     uint64_t left_out;     /* of the plan that was approved, by hand */
     const char *error;     /* or NULL */

@@ -39,6 +39,7 @@ static const struct number run_numbers[] = {
     NUMBER(struct run_record, "recorded", recorded),
     NUMBER(struct run_record, "delivered", delivered),
     NUMBER(struct run_record, "rejected", rejected),
+    NUMBER(struct run_record, "not_sent", not_sent),
     NUMBER(struct run_record, "dropped", dropped),
     NUMBER(struct run_record, "left_out", left_out),
     {NULL, 0},
@@ -61,6 +62,7 @@ static const struct number sync_numbers[] = {
     NUMBER(struct sync_record, "model_rows", model_rows),
     NUMBER(struct sync_record, "rejected_run", rejected_run),
     NUMBER(struct sync_record, "rejected_rows", rejected_rows),
+    NUMBER(struct sync_record, "unsent_run", unsent_run),
     {NULL, 0},
 };
 
@@ -79,6 +81,7 @@ static const struct number total_numbers[] = {
     NUMBER(struct sync_totals, "recorded", recorded),
     NUMBER(struct sync_totals, "delivered", delivered),
     NUMBER(struct sync_totals, "rejected", rejected),
+    NUMBER(struct sync_totals, "not_sent", not_sent),
     NUMBER(struct sync_totals, "dropped", dropped),
     NUMBER(struct sync_totals, "unchanged", unchanged),
     NUMBER(struct sync_totals, "held_back", held_back),

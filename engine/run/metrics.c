@@ -27,9 +27,9 @@ struct series {
 
 struct family {
     const char *name, *type, *help;
-    const char *label; /* besides `sync` */
-    bool seconds;      /* shown as such; left out while 0 */
-    struct series series[7];
+    const char *label;       /* besides `sync` */
+    bool seconds;            /* shown as such; left out while 0 */
+    struct series series[8]; /* the last one is none, unless it is the only one */
 };
 
 #define AT(member) offsetof(struct sample, member)
@@ -61,6 +61,7 @@ static const struct family families[] = {
      false,
      {{"delivered", AT(totals.delivered)},
       {"rejected", AT(totals.rejected)},
+      {"not_sent", AT(totals.not_sent)},
       {"dropped", AT(totals.dropped)},
       {"unchanged", AT(totals.unchanged)},
       {"held_back", AT(totals.held_back)},

@@ -126,14 +126,17 @@ add(EVP_MD_CTX *digest, const void *p, size_t n)
 }
 
 /* The same change of the same sync has the same name whenever it is sent: what it is, of which
- * record, from what to what. */
+ * record, from what to what, and when it became due. */
 static bool
-identify(const struct post *p, const struct change *c, unsigned char out[IDENTITY_BYTES])
+identify(const struct post *p, const struct change *c, struct due due,
+         unsigned char out[IDENTITY_BYTES])
 {
     const struct sender_settings *sender = p->set.sender;
     const struct chg_meta *meta = sender->meta;
     bool good = EVP_DigestInit_ex(p->digest, EVP_sha256(), NULL) == 1 &&
                 add(p->digest, sender->uid, strlen(sender->uid)) &&
+                add(p->digest, &due.run, sizeof due.run) &&
+                add(p->digest, &due.copy, sizeof due.copy) &&
                 add(p->digest, &c->op, sizeof c->op) &&
                 add(p->digest, c->before.p, c->before.n);
     for (size_t i = 0; good && i < meta->nkey; i++)
@@ -159,12 +162,13 @@ unpack_block(struct bundle *b, struct error *err)
     size_t n = 0;
     for (size_t i = 0; i < rows; i++) {
         struct change *c = &b->changes[n];
-        if (!p->set.unpack(p->set.arg, &at, end, b->values + i * step, c))
+        struct due due;
+        if (!p->set.unpack(p->set.arg, &at, end, b->values + i * step, c, &due))
             return error_set(err, ERR_INTERNAL, EIO,
                              "a change between comparing and sending is damaged");
         if (c->op == OP_PRESENT) /* nobody can be asked what is foreign */
             continue;
-        if (!identify(p, c, b->identities[n]))
+        if (!identify(p, c, due, b->identities[n]))
             return no_memory(err);
         n++;
     }

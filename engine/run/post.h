@@ -13,7 +13,7 @@ struct post_settings {
     struct limits limits;
     /* Unpacks one change at *p into values[0..], as the sender's own way does. */
     bool (*unpack)(const void *arg, const char **p, const char *end, struct value *values,
-                   struct change *c);
+                   struct change *c, struct due *due);
     const void *arg;
     size_t values_a_change;
     struct verdicts *verdicts;

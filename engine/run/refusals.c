@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "run/due.h"
 #include "run/plan.h"
 
 enum { REFUSAL_MEMORY = 4 * 1024 * 1024 };
@@ -12,7 +13,6 @@ enum { REFUSAL_MEMORY = 4 * 1024 * 1024 };
 struct refusals {
     struct sorter *sorter;
     uint64_t n;
-    bool cut;
     struct buf packed;
 };
 
@@ -50,12 +50,6 @@ refusals_add(struct refusals *r, const struct entry *e, struct error *err)
     return sorter_add(r->sorter, e->key, buf_str(&r->packed), err);
 }
 
-void
-refusals_cut(struct refusals *r)
-{
-    r->cut = true;
-}
-
 uint64_t
 refusals_count(const struct refusals *r)
 {
@@ -73,14 +67,13 @@ refusals_free(struct refusals *r)
     return NULL;
 }
 
-/* Three key-ordered streams on their way into one file. */
+/* Three key-ordered streams on their way into two files. */
 struct join {
-    struct refusals *early;
+    const struct refusing *set;
     struct entry early_entry;
     bool more_early;
 
     struct chg_cursor *changes;
-    struct verdicts *verdicts;
     uint64_t refused_seq;
     struct str refused_note;
     bool more_refused;
@@ -88,18 +81,18 @@ struct join {
     struct chg_cursor *previous;
     struct entry previous_entry;
     bool more_previous;
-    struct buf seen; /* the last key of a previous rejection that was a change again */
+    bool same_fields; /* of its records and ours */
+    struct buf seen;  /* the last key of a previous rejection that was a change again */
 
-    struct chg_writer *out;
+    struct chg_writer *out, *unsent; /* unsent: made with the first */
     struct refused_counts *counts;
-    const atomic_bool *cancelled;
 };
 
 static int
 next_early(struct join *j, struct error *err)
 {
     struct str data;
-    int rc = sorter_next(j->early->sorter, &j->early_entry.key, &data, err);
+    int rc = sorter_next(j->set->early->sorter, &j->early_entry.key, &data, err);
     j->more_early = rc == 1;
     if (rc != 1)
         return rc;
@@ -120,9 +113,9 @@ next_refused(struct join *j, struct error *err)
     uint64_t last = j->refused_seq;
     int rc = 0;
     do {
-        rc = j->verdicts ? verdicts_next(j->verdicts, j->cancelled, &j->refused_seq,
-                                         &j->refused_note, err)
-                         : 0;
+        rc = j->set->verdicts ? verdicts_next(j->set->verdicts, j->set->cancelled,
+                                              &j->refused_seq, &j->refused_note, err)
+                              : 0;
     } while (rc == 1 && again && j->refused_seq == last);
     j->more_refused = rc == 1;
     return rc < 0 ? rc : 0;
@@ -139,16 +132,6 @@ next_previous(struct join *j, struct error *err)
     return rc < 0 ? rc : 0;
 }
 
-/* A previous rejection of which this run found out nothing. */
-static int
-keep_previous(struct join *j, struct error *err)
-{
-    struct entry row = j->previous_entry;
-    row.seq = j->counts->rejected++;
-    int rc = chg_add(j->out, &row, err);
-    return rc < 0 ? rc : next_previous(j, err);
-}
-
 /* Leaves a previous rejection behind: dropped, unless its key was a change in this run too. */
 static int
 pass_previous(struct join *j, struct error *err)
@@ -158,17 +141,17 @@ pass_previous(struct join *j, struct error *err)
     return next_previous(j, err);
 }
 
-/* Moves on to `key` in what was rejected before. *tries: of the same key, else 0. */
+/* Moves on to `key` in what was rejected before: *found is its entry there, or NULL. */
 static int
-look_up_previous(struct join *j, struct str key, uint32_t *tries, struct error *err)
+look_up_previous(struct join *j, struct str key, const struct entry **found, struct error *err)
 {
-    *tries = 0;
+    *found = NULL;
     while (j->more_previous) {
         int order = key_compare(j->previous_entry.key, key);
         if (order > 0)
             return 0;
         if (order == 0) {
-            *tries = j->previous_entry.tries;
+            *found = &j->previous_entry;
             buf_clear(&j->seen);
             buf_add(&j->seen, key.p, key.n);
             return j->seen.failed ? no_memory(err) : 0;
@@ -180,17 +163,83 @@ look_up_previous(struct join *j, struct str key, uint32_t *tries, struct error *
     return 0;
 }
 
+/* Into the file, as it stands. */
+static int
+list_row(struct join *j, struct entry row, struct error *err)
+{
+    row.seq = j->counts->listed++; /* its place in this file */
+    return chg_add(j->out, &row, err);
+}
+
+/* A previous rejection of which this run found out nothing. */
+static int
+keep_previous(struct join *j, struct error *err)
+{
+    struct entry row = j->previous_entry;
+    if (!j->same_fields)
+        row.after = row.before = (struct str){0};
+    int rc = list_row(j, row, err);
+    return rc < 0 ? rc : next_previous(j, err);
+}
+
 static int
 write_row(struct join *j, const struct entry *e, struct error *err)
 {
     struct entry row = *e;
-    int rc = look_up_previous(j, e->key, &row.tries, err);
+    const struct entry *before;
+    int rc = look_up_previous(j, e->key, &before, err);
     if (rc < 0)
         return rc;
-    row.tries++;
-    row.seq = j->counts->rejected; /* its place in this file */
+    row.tries = (before ? before->tries : 0) + 1;
     j->counts->rejected++;
-    return chg_add(j->out, &row, err);
+    return list_row(j, row, err);
+}
+
+static void
+count_undelivered(struct refused_counts *counts, const struct entry *change)
+{
+    switch (change->op) {
+    case ENTRY_INSERT:
+        counts->inserts++;
+        break;
+    case ENTRY_UPDATE:
+        counts->updates++;
+        break;
+    default:
+        counts->deletes++;
+        if (plan_is_foreign(change))
+            counts->foreign++;
+        break;
+    }
+    if (change->op != ENTRY_DELETE && change->before.n == 0)
+        counts->never_delivered++;
+}
+
+/* The change was not sent: it stays one. What a run before could not deliver is listed on: that
+ * nobody knows whether it was applied, say, is still so. */
+static int
+write_unsent(struct join *j, const struct entry *change, struct error *err)
+{
+    const struct entry *before;
+    int rc = look_up_previous(j, change->key, &before, err);
+    if (rc == 0 && before && before->op != ENTRY_PRESENT) {
+        struct entry row = *change;
+        row.note = before->note;
+        row.tries = before->tries;
+        rc = list_row(j, row, err);
+    }
+    if (rc == 0 && !j->unsent)
+        rc = chg_create(j->set->dirfd, j->set->unsent, j->set->meta, 0, &j->unsent, err);
+    j->counts->unsent++;
+    const struct entry key = {.op = change->op, .seq = change->seq, .key = change->key};
+    return rc < 0 ? rc : chg_add(j->unsent, &key, err);
+}
+
+static bool
+was_not_sent(struct str note)
+{
+    static const char code[] = VERDICT_NOT_SENT;
+    return note.n >= sizeof code && memcmp(note.p, code, sizeof code) == 0;
 }
 
 static int
@@ -198,22 +247,11 @@ write_refused(struct join *j, const struct entry *change, struct error *err)
 {
     struct entry row = *change;
     row.note = j->refused_note;
-    switch (change->op) {
-    case ENTRY_INSERT:
-        j->counts->inserts++;
-        break;
-    case ENTRY_UPDATE:
-        j->counts->updates++;
-        break;
-    default:
-        j->counts->deletes++;
-        if (plan_is_foreign(change))
-            j->counts->foreign++;
-        break;
-    }
-    if (change->op != ENTRY_DELETE && change->before.n == 0)
-        j->counts->never_delivered++;
-    int rc = write_row(j, &row, err);
+    if (row.op == ENTRY_PRESENT || row.op == ENTRY_RECORDED) /* never to be sent */
+        return next_refused(j, err);
+    row.due = due_of(j->set->meta, change, j->set->due_run);
+    count_undelivered(j->counts, change);
+    int rc = was_not_sent(row.note) ? write_unsent(j, &row, err) : write_row(j, &row, err);
     return rc < 0 ? rc : next_refused(j, err);
 }
 
@@ -235,11 +273,11 @@ join_changes(struct join *j, struct error *err)
 {
     struct entry e;
     int rc;
-    while ((rc = cancel_check(j->cancelled, err)) == 0 &&
+    while ((rc = cancel_check(j->set->cancelled, err)) == 0 &&
            (rc = chg_next(j->changes, &e, err)) == 1) {
         if (!j->more_refused && !j->more_previous)
             return 0;
-        uint32_t tries;
+        const struct entry *before;
         rc = write_early_before(j, e.key, err);
         bool refused = rc == 0 && j->more_refused && e.seq == j->refused_seq;
         if (refused && e.op == ENTRY_RECORDED) /* it was not sent, nor was it to be */
@@ -247,7 +285,7 @@ join_changes(struct join *j, struct error *err)
         if (refused && e.op != ENTRY_RECORDED)
             rc = write_refused(j, &e, err);
         else if (rc == 0)
-            rc = look_up_previous(j, e.key, &tries, err);
+            rc = look_up_previous(j, e.key, &before, err);
         if (rc < 0)
             return rc;
     }
@@ -257,7 +295,7 @@ join_changes(struct join *j, struct error *err)
 static int
 join_all(struct join *j, struct error *err)
 {
-    int rc = sorter_finish(j->early->sorter, err);
+    int rc = sorter_finish(j->set->early->sorter, err);
     if (rc == 0)
         rc = next_early(j, err);
     if (rc == 0)
@@ -270,44 +308,55 @@ join_all(struct join *j, struct error *err)
         rc = error_set(err, ERR_INTERNAL, EPROTO,
                        "the destination refused row %llu, which was not sent",
                        (unsigned long long)j->refused_seq);
-    while (rc == 0 && j->more_early && (rc = cancel_check(j->cancelled, err)) == 0) {
+    while (rc == 0 && j->more_early && (rc = cancel_check(j->set->cancelled, err)) == 0) {
         rc = write_row(j, &j->early_entry, err);
         if (rc == 0)
             rc = next_early(j, err);
     }
-    while (rc == 0 && j->more_previous && (rc = cancel_check(j->cancelled, err)) == 0) {
+    while (rc == 0 && j->more_previous && (rc = cancel_check(j->set->cancelled, err)) == 0) {
         bool seen = str_equal(j->previous_entry.key, buf_str(&j->seen));
-        rc = j->early->cut && !seen ? keep_previous(j, err) : pass_previous(j, err);
+        rc = j->set->cut && !seen ? keep_previous(j, err) : pass_previous(j, err);
     }
     return rc;
 }
 
-int
-refusals_write(struct refusals *r, struct chg *changes, struct verdicts *verdicts,
-               struct chg *previous, const struct chg_meta *meta, int dirfd, const char *name,
-               const atomic_bool *cancelled, struct chg **ret, struct refused_counts *counts,
-               struct error *err)
+static int
+finish(struct chg_writer *w, const struct refusing *set, const char *name, struct chg **ret,
+       struct error *err)
 {
-    sorter_cancel_by(r->sorter, cancelled);
-    struct join j = {
-        .early = r, .verdicts = verdicts, .counts = counts, .cancelled = cancelled};
+    chg_cancel_by(w, set->cancelled);
+    int rc = chg_finish(w, true, NULL, NULL, err);
+    return rc < 0 ? rc : chg_open(set->dirfd, name, ret, err);
+}
+
+int
+refusals_write(const struct refusing *set, struct chg **rejected, struct chg **unsent,
+               struct refused_counts *counts, struct error *err)
+{
+    sorter_cancel_by(set->early->sorter, set->cancelled);
+    struct join j = {.set = set, .counts = counts};
+    j.same_fields =
+        set->previous && chg_meta_same_fields(chg_get_meta(set->previous), set->meta);
     *counts = (struct refused_counts){0};
-    *ret = NULL;
-    int rc = chg_create(dirfd, name, meta, VIEW_BIT(VIEW_REJECTED), &j.out, err);
-    if (rc == 0 && changes)
-        rc = chg_cursor_open(changes, &j.changes, err);
-    if (rc == 0 && previous)
-        rc = chg_cursor_open(previous, &j.previous, err);
+    *rejected = *unsent = NULL;
+    int rc =
+        chg_create(set->dirfd, set->rejected, set->meta, VIEW_BIT(VIEW_REJECTED), &j.out, err);
+    if (rc == 0 && set->changes)
+        rc = chg_cursor_open(set->changes, &j.changes, err);
+    if (rc == 0 && set->previous)
+        rc = chg_cursor_open(set->previous, &j.previous, err);
     if (rc == 0)
         rc = join_all(&j, err);
     chg_cursor_close(j.changes);
     chg_cursor_close(j.previous);
     buf_done(&j.seen);
-    if (rc < 0 || counts->rejected == 0) {
-        chg_discard(j.out);
-        return rc;
-    }
-    chg_cancel_by(j.out, cancelled);
-    rc = chg_finish(j.out, true, NULL, NULL, err);
-    return rc < 0 ? rc : chg_open(dirfd, name, ret, err);
+    if (rc == 0 && counts->listed > 0)
+        rc = finish(TAKE(j.out), set, set->rejected, rejected, err);
+    if (rc == 0 && j.unsent)
+        rc = finish(TAKE(j.unsent), set, set->unsent, unsent, err);
+    chg_discard(j.out);
+    chg_discard(j.unsent);
+    if (rc < 0)
+        *rejected = chg_unref(*rejected);
+    return rc;
 }

@@ -125,6 +125,7 @@ run_done(struct run *run)
 {
     end_attempt(run);
     run->previous_rejected = chg_unref(run->previous_rejected);
+    run->previous_unsent = chg_unref(run->previous_unsent);
     connection_free(run->source_connection);
     connection_free(run->dest_connection);
     definition_free(run->def);
@@ -213,11 +214,17 @@ without_left_out(struct run *run, enum rows_of of, const char *name, unsigned vi
 }
 
 int
-run_open_previous_rejected(struct run *run, struct error *err)
+run_open_previous(struct run *run, struct error *err)
 {
+    char name[STATE_NAME_MAX];
+    if (run->before.unsent_run) {
+        run_file_name(name, run->before.unsent_run, "unsent");
+        int rc = chg_open(run->dirfd, name, &run->previous_unsent, err);
+        if (rc < 0)
+            return rc;
+    }
     if (run->before.rejected_run == 0)
         return 0;
-    char name[STATE_NAME_MAX];
     run_file_name(name, run->before.rejected_run, "rejected");
     int rc = chg_open(run->dirfd, name, &run->previous_rejected, err);
     return rc < 0 ? rc
@@ -322,7 +329,7 @@ end_failed(struct run *run, const struct error *failure)
         return;
     if (r->outcome != RUN_UNRESOLVED)
         r->outcome = failure->kind == ERR_CANCELLED ? RUN_CANCELLED : RUN_FAILED;
-    r->delivered = r->rejected = r->dropped = 0;
+    r->delivered = r->rejected = r->not_sent = r->dropped = 0;
     r->error = failure->text;
     r->ended = clock_now();
     struct error err = ERROR_INIT;
@@ -332,6 +339,8 @@ end_failed(struct run *run, const struct error *failure)
     if (r->outcome != RUN_UNRESOLVED) {
         char name[STATE_NAME_MAX];
         run_file_name(name, r->number, "rejected");
+        unlinkat(run->dirfd, name, 0);
+        run_file_name(name, r->number, "unsent");
         unlinkat(run->dirfd, name, 0);
         snprintf(name, sizeof name, "state-%llu", (unsigned long long)r->number);
         unlinkat(run->dirfd, name, 0);
@@ -408,6 +417,7 @@ open_sender(struct run *run, struct error *err)
         .pace = run->place ? run->place : run->def->dest_connection,
         .mode = run->def->mode,
         .meta = run->meta,
+        .due_run = run->before.last_done + 1,
         .dirfd = run->dirfd,
         .journal = sends && driver->dest_call ? kept : NULL,
         .cancelled = &run->cancelled,
@@ -694,7 +704,7 @@ prepare(struct run *run, struct error *err)
     if (rc == 0)
         rc = run_prepare_definition(run, err);
     if (rc == 0)
-        rc = run_open_previous_rejected(run, err);
+        rc = run_open_previous(run, err);
     if (rc == 0 && run->verb == VERB_APPROVE)
         rc = plan_is_current(run, err);
     if (rc == 0 && run->verb == VERB_APPROVE && run->plan_asked) {
@@ -733,9 +743,9 @@ run_execute(struct run *run, struct error *err)
     if (run->numbered)
         run_log(run,
                 "%s: %" PRIu64 " inserts, %" PRIu64 " updates, %" PRIu64
-                " deletes offered, %" PRIu64 " rejected%s%s",
+                " deletes offered, %" PRIu64 " rejected, %" PRIu64 " not sent%s%s",
                 run_outcome_name(r->outcome), r->inserts, r->updates, r->deletes + r->foreign,
-                r->rejected, r->error ? ": " : "", r->error ? r->error : "");
+                r->rejected, r->not_sent, r->error ? ": " : "", r->error ? r->error : "");
     if (rc == 0)
         return 0;
     /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): err is never NULL */

@@ -75,7 +75,7 @@ struct run {
     bool guessed;         /* …as far as it has looked */
     int dirfd;            /* this sync's directory */
     struct state state;
-    struct chg *previous_rejected;
+    struct chg *previous_rejected, *previous_unsent;
     struct run_record record;
     bool numbered; /* it has a number in the ledger */
     int log_fd;
@@ -115,8 +115,8 @@ void run_enter(struct run *run, struct run *inner);
 void run_leave(struct run *run);
 /* Opens the sync's directory: run->dirfd. */
 int run_open_directory(struct run *run, struct error *err);
-/* Opens what the run before rejected: run->previous_rejected. */
-int run_open_previous_rejected(struct run *run, struct error *err);
+/* Opens what the run before could not deliver: run->previous_rejected and previous_unsent. */
+int run_open_previous(struct run *run, struct error *err);
 /* Counts what run->changes holds into run->record and run->new_keys. */
 int run_count_changes(struct run *run, struct error *err);
 /* 0, or ERR_CANCELLED once it was asked to stop. */

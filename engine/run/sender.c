@@ -1,11 +1,12 @@
 /* Delivery: see sender.h. Packed changes: op byte, varint seq, then key, after and before each
- * with a varint length. */
+ * with a varint length; for a destination of calls, what they are known by. */
 #include "run/sender.h"
 
 #include <stdlib.h>
 
 #include "base/cleanup.h"
 #include "base/vec.h"
+#include "run/due.h"
 #include "run/journal.h"
 #include "run/post.h"
 #include "run/queue.h"
@@ -96,6 +97,16 @@ take_str(const char **p, const char *end, struct str *ret)
     return true;
 }
 
+static bool
+take_due(const char **p, const char *end, struct due *ret)
+{
+    uint64_t copy;
+    if (!varint_read(p, end, &ret->run) || !varint_read(p, end, &copy))
+        return false;
+    ret->copy = (uint32_t)copy;
+    return true;
+}
+
 /* Room for the values of one change: its fields and its key. */
 static size_t
 values_a_change(const struct sender *s)
@@ -106,7 +117,7 @@ values_a_change(const struct sender *s)
 /* Unpacks one change into values[0..]; `sender` is void for post.c. */
 static bool
 unpack(const void *sender, const char **p, const char *end, struct value *values,
-       struct change *c)
+       struct change *c, struct due *due)
 {
     const struct sender *s = sender;
     const struct chg_meta *meta = s->set.meta;
@@ -115,7 +126,7 @@ unpack(const void *sender, const char **p, const char *end, struct value *values
     enum entry_op op = (enum entry_op) * (*p)++;
     struct str after;
     if (!varint_read(p, end, &c->seq) || !take_str(p, end, &after) ||
-        !take_str(p, end, &c->before))
+        !take_str(p, end, &c->before) || (s->set.driver->dest_call && !take_due(p, end, due)))
         return false;
     c->op = operation_of(s, op);
     bool has_after = c->op != OP_DELETE;
@@ -167,7 +178,7 @@ write_block(struct sender *s, const struct block *b, struct error *err)
     size_t first = 0, bytes = 0;
     const char *batch_start = p;
     for (size_t i = 0; i < b->rows; i++) {
-        if (!unpack(s, &p, end, s->values.p + i * step, &s->changes.p[i]))
+        if (!unpack(s, &p, end, s->values.p + i * step, &s->changes.p[i], NULL))
             return damaged(err);
         bytes = (size_t)(p - batch_start);
         if (i + 1 - first < s->limits.rows && bytes < s->limits.bytes && i + 1 < b->rows)
@@ -321,6 +332,11 @@ sender_add(struct sender *s, const struct entry *e, struct error *err)
     struct str before = e->op == ENTRY_INSERT ? (struct str){0} : e->before;
     buf_add_varint(out, before.n);
     buf_add(out, before.p, before.n);
+    if (s->set.driver->dest_call) {
+        struct due due = due_of(s->set.meta, e, s->set.due_run);
+        buf_add_varint(out, due.run);
+        buf_add_varint(out, due.copy);
+    }
     if (out->failed)
         return no_memory(err);
     s->filling->rows++;

@@ -17,6 +17,7 @@ struct sender_settings {
     const char *pace;  /* names the account that limits are of */
     enum mode mode;
     const struct chg_meta *meta;
+    uint64_t due_run;    /* in which the changes became due that do not say it themselves */
     int dirfd;           /* for the verdicts' sorter, and the journal */
     const char *journal; /* its name, where the destination is one of calls; else NULL */
     const atomic_bool *cancelled;

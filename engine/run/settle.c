@@ -78,7 +78,7 @@ static void
 not_sent(struct reading *r, uint64_t end)
 {
     static const struct outcome not_sent = {
-        .kind = ROW_RETRY, .code = "not_sent", .why = "the run ended before it was sent"};
+        .kind = ROW_RETRY, .code = VERDICT_NOT_SENT, .why = "the run ended before it was sent"};
     for (; r->next < end; r->next++)
         verdicts_keep(r->verdicts, r->next, &not_sent);
 }
@@ -147,7 +147,7 @@ settle_calls(struct run *run, uint64_t number, struct error *err)
     if (rc == 0)
         rc = chg_open(run->dirfd, changes, &run->changes, err);
     if (rc == 0)
-        rc = run_open_previous_rejected(run, err);
+        rc = run_open_previous(run, err);
     if (rc < 0)
         return rc;
     run->verb = verb_of(run->record.verb);

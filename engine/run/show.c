@@ -126,8 +126,8 @@ add_last_run(struct buf *out, const struct run_record *r)
     clock_format(r->ended, out);
     buf_addf(out,
              "\nlast_sent: %" PRIu64 " inserts, %" PRIu64 " updates, %" PRIu64
-             " deletes, %" PRIu64 " rejected\n",
-             r->inserts, r->updates, r->deletes + r->foreign, r->rejected);
+             " deletes, %" PRIu64 " rejected, %" PRIu64 " not sent\n",
+             r->inserts, r->updates, r->deletes + r->foreign, r->rejected, r->not_sent);
     if (r->recorded)
         buf_addf(out, "last_recorded: %" PRIu64 "\n", r->recorded);
     if (r->why_full)
@@ -173,7 +173,7 @@ show_status(const struct sync_view *v, const struct activity *a, struct buf *out
     key_values(out, "reason", v->reasons);
     if (v->ready &&
         (v->last.outcome == RUN_FAILED || v->last.outcome == RUN_HELD ||
-         v->last.outcome == RUN_UNRESOLVED) &&
+         v->last.outcome == RUN_UNRESOLVED || v->last.not_sent) &&
         v->last.error && !a->verb)
         key_values(out, "reason", v->last.error);
     if (v->last.number && v->last.outcome == RUN_ACTIVE && !a->verb)
@@ -298,6 +298,8 @@ show_status_json(const struct sync_view *v, const struct activity *a, struct buf
     put(json, "held", json_text(r->plan ? r->plan->held : NULL), out);
     put(last, "run", json_count(v->last.number), out);
     put(last, "outcome", json_string(run_outcome_name(v->last.outcome)), out);
+    put(last, "rejected", json_count(v->last.rejected), out);
+    put(last, "not_sent", json_count(v->last.not_sent), out);
     put(last, "ended", json_time(v->last.ended), out);
     put(last, "error", json_text(v->last.error), out);
     if (v->last.number == 0) {

@@ -29,7 +29,7 @@ static const struct verb_entry {
     {"approve", DO_JOB, VERB_APPROVE, true,
      "send exactly what pending/ holds; with a plan id: only if the source still gives it"},
     {"full", DO_JOB, VERB_FULL, false, "send every row"},
-    {"retry", DO_JOB, VERB_RETRY, false, "send only what was rejected before"},
+    {"retry", DO_JOB, VERB_RETRY, false, "send only what was rejected or not sent before"},
     {"cancel", DO_CANCEL, 0, false, "stop what is running"},
     {"pause", DO_PAUSE, 0, false, "do not run by schedule until \"resume\""},
     {"resume", DO_RESUME, 0, false, "run by schedule again"},
@@ -60,7 +60,7 @@ would_work(const struct verb_entry *v, const struct sync_view *view, bool runnin
     if (v->verb == VERB_APPROVE)
         return view->record.plan != NULL;
     if (v->verb == VERB_RETRY)
-        return view->record.rejected_rows > 0;
+        return view->record.rejected_rows > 0 || view->record.unsent_run;
     return true;
 }
 
@@ -296,7 +296,8 @@ forget_state(struct engine *e, node_id id, struct sync_record *record, struct er
     record->nsegments = 0;
     record->meta = NULL;
     record->plan = NULL;
-    record->live_rows = record->rejected_rows = record->rejected_run = 0;
+    record->live_rows = record->rejected_rows = record->rejected_run = record->unsent_run = 0;
+    record->last_done = record->last_run; /* what is sent from here on is due anew: due.h */
     rc = ledger_store_sync(e->catalog, record, err);
     return rc < 0 ? rc : ledger_drop_unresolved(e->catalog, record->uid, err);
 }

@@ -7,6 +7,9 @@
 #include "data/sorter.h"
 #include "driver.h"
 
+/* The code of a row that was not sent at all, since the run stopped. */
+#define VERDICT_NOT_SENT "not_sent"
+
 struct verdicts;
 
 /* dirfd: for the sorter's files. NULL when memory is out. */

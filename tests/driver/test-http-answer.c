@@ -5,7 +5,10 @@
 
 enum { ROWS = 4 };
 
-static struct change changes[ROWS];
+static const struct value keys[ROWS] = {
+    {"10", 2, V_INT}, {"a\"b", 3, V_TEXT}, {"7", 1, V_TEXT}, {"x", 1, V_TEXT}};
+static struct change changes[ROWS] = {
+    {.key = &keys[0]}, {.key = &keys[1]}, {.key = &keys[2]}, {.key = &keys[3]}};
 static struct outcome out[ROWS];
 static const unsigned char identities[ROWS][32] = {{0xa0}, {0xa1}, {0xa2}, {0xa3}};
 
@@ -52,6 +55,32 @@ judge(const char *rules, struct exchange x)
     answer_free(r);
     exchange_done(&x);
     return said;
+}
+
+/* Lists of identifiers. */
+static void
+test_keys(void)
+{
+    static const char *const r =
+        "{\"rows\": {\"by\": \"key\", \"list\": \"/skipped\", \"why\": \"no such record\"}}";
+    CHECK_TEXT(judge(r, answer(200, "", "{\"skipped\": [\"7\", 10]}")),
+               "answered: R(|no such record) D R(|no such record) D");
+    CHECK_TEXT(judge(r, answer(200, "", "{\"skipped\": [\"a\\\"b\"]}")),
+               "answered: D R(|no such record) D D");
+    CHECK_TEXT(judge(r, answer(200, "", "{}")), "answered: D D D D");
+    /* somebody who was not sent, no list, no JSON: nobody knows */
+    CHECK_TEXT(judge(r, answer(200, "", "{\"skipped\": [\"8\"]}")), "unknown: ? ? ? ?");
+    CHECK_TEXT(judge(r, answer(200, "", "{\"skipped\": [null]}")), "unknown: ? ? ? ?");
+    CHECK_TEXT(judge(r, answer(200, "", "{\"skipped\": \"7\"}")), "unknown: ? ? ? ?");
+    CHECK_TEXT(judge(r, answer(200, "", "")), "unknown: ? ? ? ?");
+    CHECK_TEXT(judge("{\"rows\": {\"by\": \"key\", \"list\": \"/e\", \"key\": \"/id\", "
+                     "\"code\": \"/c\", \"words\": \"/w\", \"retry\": [\"busy\"]}}",
+                     answer(200, "",
+                            "{\"e\": [{\"id\": \"x\", \"c\": \"bad\", \"w\": \"no\"}, "
+                            "{\"id\": 7, \"c\": \"busy\"}]}")),
+               "answered: D D T(busy|) R(bad|no)");
+    CHECK_TEXT(judge("{\"rows\": {\"by\": \"key\"}}", answer(200, "", "")),
+               "/answer/rows: by key wants \"list\"");
 }
 
 static void
@@ -324,6 +353,7 @@ int
 main(void)
 {
     test_http();
+    test_keys();
     test_index();
     test_each();
     test_pointer();

@@ -134,6 +134,9 @@ open_destination(struct run *r, void **ret, struct buf *refusal)
                                   .sync_uid = "case",
                                   .object = d->object,
                                   .options = d->dest_options,
+                                  .type = d->type,
+                                  .event = d->event,
+                                  .event_field = d->event_field,
                                   .mode = d->mode,
                                   .fields = fields,
                                   .nfields = r->c.fields.n,
@@ -317,7 +320,8 @@ deliver(struct run *r, void *destination)
     r->driver->dest_limits(destination, &limits);
     limits.parallel = r->c.parallel;
     if (r->c.batch)
-        limits.rows = r->c.batch;
+        for (size_t i = 0; i <= OP_DELETE; i++)
+            limits.of[i].rows = limits.rows = r->c.batch;
     struct pace *pace =
         pace_get("case", limits.nwindows ? limits.windows : NULL, limits.nwindows);
     const struct courier_settings settings = {

@@ -75,8 +75,8 @@ static const struct {
     {"/nothing", "200 OK", "{}"},
     {"/header", "200 OK", "{\"access_token\": \"a\\r\\nX-Evil: b\"}"},
     {"/number", "200 OK", "{\"access_token\": 7}"},
-    {"/instance", "200 OK", "{\"access_token\": \"T\", \"instance_url\": \"http://there\"}"},
-    {"/elsewhere", "200 OK", "{\"access_token\": \"T\", \"instance_url\": \"file:///etc\"}"},
+    {"/instance", "200 OK",
+     "{\"access_token\": \"T\", \"instance_url\": \"http://there\", \"id_token\": \"I\"}"},
     {"/github", "200 OK", "{\"error\": \"bad_verification_code\"}"},
     {"/google", "400 Bad Request", "{\"error\": {\"code\": 400, \"message\": \"bad key\"}}"},
     {"/moved", "302 Found", ""},
@@ -304,8 +304,6 @@ test_answers(void)
     CHECK_TEXT(get_from("/nothing", ERR_REMOTE), none);
     CHECK_TEXT(get_from("/header", ERR_REMOTE), none);
     CHECK_TEXT(get_from("/number", ERR_REMOTE), none);
-    CHECK_TEXT(get_from("/elsewhere", ERR_REMOTE),
-               "the token server names an instance that is no https URL");
     CHECK_TEXT(get_from("/github", ERR_AUTH),
                "the token server answered HTTP 200: bad_verification_code");
     CHECK_TEXT(get_from("/google", ERR_AUTH), "the token server answered HTTP 400: bad key");
@@ -324,13 +322,13 @@ test_answers(void)
 }
 
 static void
-test_instance(void)
+test_told(void)
 {
     struct token_credentials c = credentials("/instance");
     struct token *t = open_token(&c);
     struct token_lease lease = TOKEN_LEASE_INIT;
     CHECK(token_get(t, NULL, &lease, &err) == 0);
-    CHECK_TEXT(buf_z(&lease.instance_url), "http://there");
+    CHECK_TEXT(buf_z(&lease.told), "{\"instance_url\":\"http://there\"}");
     token_lease_done(&lease);
     token_close(t);
 }
@@ -574,7 +572,7 @@ main(void)
     test_jwt();
     test_missing();
     test_answers();
-    test_instance();
+    test_told();
     test_secrets_hidden();
     test_crowd();
     test_cancel();

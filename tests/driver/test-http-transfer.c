@@ -187,7 +187,7 @@ test_no_answer(void)
     struct error err = ERROR_INIT;
     x.url = "gopher://127.0.0.1/";
     int rc = transfer_start(t, &x, &err);
-    CHECK(rc < 0 || (wait_for(t) == &x && x.end == END_UNSENT));
+    CHECK(rc < 0 || (wait_for(t) == &x && x.end == END_BARRED));
     exchange_done(&x);
     transfer_free(t);
 }

@@ -208,7 +208,7 @@ check_file(const char *path)
     if (rc < 0)
         return;
     MUST(chg_open(AT_FDCWD, path, &refused, &err) == 0);
-    chg_set_outcomes(c, "delivered", refused);
+    chg_set_outcomes(c, "delivered", refused, NULL);
     chg_unref(refused);
     rc = chg_verify(c, &err);
     fuzz_check_error(rc, &err);

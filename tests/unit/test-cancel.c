@@ -65,7 +65,7 @@ test_state(struct chg *changes)
     int rc = state_merge(&state, &meta, &yes, dir, "merged", NULL, &err);
     CHECK(is_cancelled(rc, &err, "merged"));
     error_clear(&err);
-    rc = state_apply(changes, NULL, &yes, dir, "applied", NULL, &err);
+    rc = state_apply(changes, NULL, NULL, &yes, dir, "applied", NULL, &err);
     CHECK(is_cancelled(rc, &err, "applied"));
 }
 
@@ -73,7 +73,7 @@ static void
 test_run_files(struct chg *changes)
 {
     struct error err = ERROR_INIT;
-    struct chg *ret = NULL;
+    struct chg *ret = NULL, *unsent = NULL;
     char id[PLAN_ID_LENGTH + 1];
     uint64_t foreign;
     int rc = plan_write(changes, NULL, NULL, 0, &yes, dir, "plan", &ret, id, &foreign, &err);
@@ -88,9 +88,16 @@ test_run_files(struct chg *changes)
     struct refusals *refusals = NULL;
     struct refused_counts counts;
     CHECK(refusals_create(dir, &refusals, &err) == 0);
-    rc = refusals_write(refusals, changes, NULL, changes, &meta, dir, "rejected", &yes, &ret,
-                        &counts, &err);
-    CHECK(is_cancelled(rc, &err, "rejected") && !ret);
+    const struct refusing refusing = {.early = refusals,
+                                      .changes = changes,
+                                      .previous = changes,
+                                      .meta = &meta,
+                                      .dirfd = dir,
+                                      .rejected = "rejected",
+                                      .unsent = "unsent",
+                                      .cancelled = &yes};
+    rc = refusals_write(&refusing, &ret, &unsent, &counts, &err);
+    CHECK(is_cancelled(rc, &err, "rejected") && !ret && !unsent);
     refusals_free(refusals);
 }
 

@@ -103,6 +103,8 @@ make_entry(size_t i, size_t key_bytes)
     if (random_below(4) == 0)
         e.note = random_below(2) ? (struct str){"23505\0not \"unique\"", 18} : STR("forced");
     e.tries = (uint32_t)random_below(3);
+    if (random_below(3) == 0)
+        e.due = (struct due){1 + (random_next() >> random_below(64)) / 2, random_below(70000)};
     return e;
 }
 
@@ -151,6 +153,7 @@ static bool
 same_entry(const struct entry *a, const struct entry *b)
 {
     return a->op == b->op && a->seq == b->seq && a->tries == b->tries &&
+           a->due.run == b->due.run && a->due.copy == b->due.copy &&
            str_equal(a->key, b->key) && str_equal(a->after, b->after) &&
            str_equal(a->before, b->before) && str_equal(a->note, b->note);
 }
@@ -398,7 +401,8 @@ test_outcomes(void)
     struct entry *e = make_entries(N, 0), *refused = calloc(N, sizeof *refused);
     AUTO_BUF struct buf want = BUF_INIT(BUF_NO_MAX), got = BUF_INIT(BUF_NO_MAX);
     struct error err = ERROR_INIT;
-    size_t nrefused = 0, rejected = 0, unknown = 0, some[2] = {0};
+    struct entry *unsent = calloc(N, sizeof *unsent);
+    size_t nrefused = 0, nunsent = 0, some[3] = {0};
     for (size_t i = 0; i < N; i++) {
         const char *outcome = "delivered";
         if (random_below(50) == 0 && e[i].op != ENTRY_PRESENT) {
@@ -408,18 +412,24 @@ test_outcomes(void)
                 is_unknown ? (struct str){"unknown\0who knows", 17} : STR("unknown_field\0no");
             outcome = is_unknown ? "unknown" : "rejected";
             some[is_unknown] = i;
-            unknown += is_unknown;
-            rejected += !is_unknown;
         } else if (random_below(50) == 0) { /* refused before it could be a change */
             refused[nrefused] = e[i];
             refused[nrefused++].op = ENTRY_PRESENT;
+        }
+        if (random_below(50) == 0 && e[i].op != ENTRY_PRESENT) { /* refused before, perhaps */
+            unsent[nunsent++] = (struct entry){.op = e[i].op, .key = e[i].key};
+            outcome = "not_sent";
+            some[2] = i;
+            for (size_t k = 0; k < 2; k++) /* not one of those any more */
+                some[k] = some[k] == i ? 0 : some[k];
         }
         render_sent(&e[i], outcome, &want);
     }
     struct chg *c = write_file("sent", e, N, VIEW_BIT(VIEW_SENT));
     struct chg *r = write_file("refused", refused, nrefused, VIEW_BIT(VIEW_REJECTED));
-    if (CHECK(c && r && rejected > 0 && unknown > 0)) {
-        chg_set_outcomes(c, "delivered", r);
+    struct chg *u = write_file("unsent", unsent, nunsent, 0);
+    if (CHECK(c && r && u && some[0] > 0 && some[1] > 0 && some[2] > 0)) {
+        chg_set_outcomes(c, "delivered", r, u);
         CHECK(chg_view_size(c, VIEW_SENT) == want.n);
         while (got.n < want.n && chg_view_read(c, VIEW_SENT, got.n, 7777, &got, &err) == 0)
             ;
@@ -435,13 +445,15 @@ test_outcomes(void)
         buf_clear(&got);
         CHECK(chg_outcome(c, &e[some[0]], &got, &err) == 0);
         CHECK(chg_outcome(c, &e[some[1]], &got, &err) == 0);
-        CHECK_TEXT(buf_z(&got), "rejectedunknown");
+        CHECK(chg_outcome(c, &e[some[2]], &got, &err) == 0);
+        CHECK_TEXT(buf_z(&got), "rejectedunknownnot_sent");
     }
     chg_unref(c);
     chg_unref(r);
-    c = write_file("unsent", e, N, VIEW_BIT(VIEW_JSONL));
+    chg_unref(u);
+    c = write_file("jsonl", e, N, VIEW_BIT(VIEW_JSONL));
     if (CHECK(c != NULL)) {
-        chg_set_outcomes(c, "delivered", NULL);
+        chg_set_outcomes(c, "delivered", NULL, NULL);
         CHECK(chg_view_size(c, VIEW_SENT) == chg_view_size(c, VIEW_JSONL));
         buf_clear(&got);
         CHECK(chg_view_read(c, VIEW_SENT, 0, 100, &got, &err) == 0 && got.n == 100);
@@ -449,6 +461,7 @@ test_outcomes(void)
     chg_unref(c);
     free(e);
     free(refused);
+    free(unsent);
 }
 
 static void

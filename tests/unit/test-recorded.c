@@ -72,7 +72,7 @@ test_texts(void)
     struct entry both[] = {e, member(ENTRY_INSERT, "b@x")};
     struct chg *c = write_file("sent", both, 2);
     CHECK(chg_get_totals(c).by_op[ENTRY_RECORDED] == 1 && chg_verify(c, &err) == 0);
-    chg_set_outcomes(c, "delivered", NULL);
+    chg_set_outcomes(c, "delivered", NULL, NULL);
     CHECK(chg_view_read(c, VIEW_SENT, 0, chg_view_size(c, VIEW_SENT), &text, &err) == 0);
     CHECK(text.n == chg_view_size(c, VIEW_SENT));
     CHECK_TEXT(buf_z(&text),
@@ -82,7 +82,7 @@ test_texts(void)
                "\"outcome\":\"delivered\"}\n");
     chg_unref(c);
     c = write_file("held", both, 2);
-    chg_set_outcomes(c, "held", NULL);
+    chg_set_outcomes(c, "held", NULL, NULL);
     buf_clear(&text);
     CHECK(chg_outcome(c, &e, &text, &err) == 0);
     CHECK_TEXT(buf_z(&text), "held");
@@ -98,7 +98,7 @@ test_state(void)
                             member(ENTRY_RECORDED, "c@x"), member(ENTRY_INSERT, "d@x")};
     struct entry second[] = {member(ENTRY_INSERT, "a@x"), member(ENTRY_DELETE, "b@x")};
     struct chg *sent = write_file("one", first, 4);
-    CHECK(state_apply(sent, NULL, NULL, dir, "state-1", NULL, &err) == 0);
+    CHECK(state_apply(sent, NULL, NULL, NULL, dir, "state-1", NULL, &err) == 0);
     chg_unref(sent);
     chg_unref(write_file("state-2", second, 2));
     const char *names[] = {"state-1", "state-2"}, *merged = "merged";

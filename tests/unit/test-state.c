@@ -160,7 +160,7 @@ run(struct cell *cells, int number, int set, const char *segment)
               chg_finish(rejected, false, NULL, NULL, &err) == 0 &&
               chg_open(dir, "sent", &s, &err) == 0 &&
               chg_open(dir, "rejected", &r, &err) == 0 &&
-              state_apply(s, r, NULL, dir, segment, &totals, &err) == 0 &&
+              state_apply(s, r, NULL, NULL, dir, segment, &totals, &err) == 0 &&
               totals.entries == delivered;
     if (!ok)
         printf("# %s\n", err.text);

@@ -1,0 +1,411 @@
+/* Calls of a manifest: see connector.h. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "http/connector_private.h"
+#include "http/fill.h"
+#include "http/manifest.h"
+
+enum { CALLS_MAX = 64 };
+
+static int
+no_memory(struct error *err)
+{
+    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+}
+
+static int
+take_operations(const json_t *list, const char *where, unsigned *ret, struct error *err)
+{
+    static const char *const names[] = {[OP_INSERT] = "insert",
+                                        [OP_UPSERT] = "upsert",
+                                        [OP_UPDATE] = "update",
+                                        [OP_DELETE] = "delete"};
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *name = json_string_value(json_array_get(list, i));
+        unsigned before = *ret;
+        for (size_t op = 0; name && op < sizeof names / sizeof *names; op++)
+            if (strcmp(names[op], name) == 0)
+                *ret |= 1u << op;
+        if (*ret == before)
+            return manifest_wrong(err, where,
+                                  "\"for\" lists insert, upsert, update, delete, once each");
+    }
+    return *ret ? 0 : manifest_wrong(err, where, "wants \"for\", a list of operations");
+}
+
+int
+connector_take_answer(const json_t *object, const char *where, struct answer_rules **ret,
+                      struct error *err)
+{
+    int rc = answer_compile(json_object_get(object, "answer"), ret, err);
+    return rc < 0 && *where ? error_wrap(err, "%s", where) : rc;
+}
+
+int
+connector_check_texts(const struct connector *c, const json_t *object, const char *where,
+                      unsigned *names, struct error *err)
+{
+    const char *name;
+    json_t *value;
+    if (object && !json_is_object(object))
+        return manifest_wrong(err, where, "must be an object");
+    json_object_foreach((json_t *)(uintptr_t)object, name, value)
+    {
+        const char *text = json_string_value(value);
+        struct manifest_place place;
+        const char *at = manifest_below(&place, where, name);
+        int rc = text ? fill_check(text, at, c, names, err)
+                      : manifest_wrong(err, at, "must be a string");
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+/* Like texts, but what is no string is a template of JSON. */
+static int
+check_form(const struct connector *c, const json_t *form, const char *where, unsigned *names,
+           struct error *err)
+{
+    const char *name;
+    json_t *value;
+    if (form && !json_is_object(form))
+        return manifest_wrong(err, where, "must be an object");
+    json_object_foreach((json_t *)(uintptr_t)form, name, value)
+    {
+        struct manifest_place place;
+        const char *at = manifest_below(&place, where, name);
+        int rc = 0;
+        if (json_is_string(value))
+            rc = fill_check(json_string_value(value), at, c, names, err);
+        else if (!json_is_object(value) && !json_is_array(value))
+            rc = manifest_wrong(err, at, "must be a string, an object or an array");
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+/* The rules above with the call's own before them. */
+static int
+take_exceptions(const json_t *above, const json_t *exceptions, const char *where,
+                struct answer_rules **ret, struct error *err)
+{
+    json_t *all = above ? json_copy((json_t *)(uintptr_t)above) : json_object();
+    json_t *when = json_array();
+    bool good = all && when && json_array_extend(when, (json_t *)(uintptr_t)exceptions) == 0;
+    const json_t *rest = json_object_get(above, "when");
+    if (good && rest)
+        good = json_array_extend(when, (json_t *)(uintptr_t)rest) == 0;
+    good = good && json_object_set(all, "when", when) == 0;
+    json_decref(when);
+    int rc = good ? answer_compile(all, ret, err) : no_memory(err);
+    json_decref(all);
+    return rc < 0 ? error_wrap(err, "%s", where) : rc;
+}
+
+static int
+take_answers(const struct connector *c, const json_t *object, const char *where,
+             struct connector_call *call, struct error *err)
+{
+    const json_t *exceptions = json_object_get(object, "exceptions");
+    const json_t *answer = json_object_get(object, "answer");
+    if (exceptions && (answer || !json_is_array(exceptions)))
+        return manifest_wrong(err, where, "\"exceptions\" is an array, beside no \"answer\"");
+    if (exceptions)
+        return take_exceptions(json_object_get(c->manifest, "answer"), exceptions, where,
+                               &call->answer, err);
+    return answer ? connector_take_answer(object, where, &call->answer, err) : 0;
+}
+
+static int
+take_objects(const struct connector *c, const json_t *object, const char *where,
+             struct connector_call *call, struct error *err)
+{
+    call->when = json_object_get(object, "when");
+    call->query = json_object_get(object, "query");
+    call->headers = json_object_get(object, "headers");
+    call->body = json_object_get(object, "body");
+    call->markup = json_object_get(object, "markup");
+    if (call->markup && !json_is_array(call->markup))
+        return manifest_wrong(err, where, "\"markup\" must be an array of members' names");
+    call->form = json_object_get(object, "form");
+    struct manifest_place at;
+    int rc = connector_check_when(c, call->when, where, err);
+    if (rc == 0)
+        rc = connector_check_texts(c, call->query, manifest_below(&at, where, "query"),
+                                   &call->names, err);
+    if (rc == 0)
+        rc = connector_check_texts(c, call->headers, manifest_below(&at, where, "headers"),
+                                   &call->names, err);
+    if (rc == 0)
+        rc = check_form(c, call->form, manifest_below(&at, where, "form"), &call->names, err);
+    if (rc == 0 && call->body && call->form)
+        rc = manifest_wrong(err, where, "has \"body\" or \"form\", not both");
+    return rc;
+}
+
+static int
+take_texts(const struct connector *c, const json_t *object, const char *where,
+           struct connector_call *call, struct error *err)
+{
+    call->method = "POST";
+    call->path = "";
+    call->type = call->form ? "application/x-www-form-urlencoded" : "application/json";
+    int rc = manifest_text(object, where, "method", &call->method, err);
+    if (rc == 0)
+        rc = manifest_text(object, where, "path", &call->path, err);
+    if (rc == 0)
+        rc = manifest_text(object, where, "type", &call->type, err);
+    if (rc == 0)
+        rc = manifest_text(object, where, "refuse", &call->refuse, err);
+    if (rc == 0)
+        rc = manifest_text(object, where, "url", &call->url, err);
+    struct manifest_place at;
+    if (rc == 0 && call->url)
+        rc = fill_check(call->url, manifest_below(&at, where, "url"), c, &call->names, err);
+    if (rc == 0)
+        rc = fill_check(call->path, manifest_below(&at, where, "path"), c, &call->names, err);
+    if (rc == 0 &&
+        (!*call->method || call->method[strspn(call->method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")]))
+        rc = manifest_wrong(err, where, "\"method\" must be capital letters");
+    return rc;
+}
+
+static int
+take_needs(const json_t *object, const char *where, struct connector_call *call,
+           struct error *err)
+{
+    call->needs = json_object_get(object, "needs");
+    bool good = !call->needs || json_is_array(call->needs);
+    for (size_t i = 0; i < json_array_size(call->needs); i++) {
+        const json_t *list = json_array_get(call->needs, i);
+        good = good && json_array_size(list) > 0;
+        for (size_t j = 0; j < json_array_size(list); j++)
+            good = good && json_is_string(json_array_get(list, j));
+    }
+    return good ? 0 : manifest_wrong(err, where, "\"needs\" lists lists of fields");
+}
+
+static int
+take_event(const json_t *object, const char *where, struct connector_call *call,
+           struct error *err)
+{
+    static const char *const events[] = {"identify", "track"};
+    int event = 0;
+    int rc = manifest_word(object, where, "event", events, 2, &event, err);
+    call->events = event == 1;
+    if (rc == 0 && call->events && call->operations & ~(1u << OP_INSERT | 1u << OP_UPSERT))
+        return manifest_wrong(err, where, "what happened is neither updated nor deleted");
+    return rc;
+}
+
+static int
+take_flags(const json_t *object, const char *where, struct connector_call *call,
+           struct error *err)
+{
+    call->repeatable = !(call->operations & 1u << OP_INSERT);
+    int rc = manifest_bool(object, where, "lines", &call->lines, err);
+    if (rc == 0)
+        rc = manifest_bool(object, where, "strings", &call->strings, err);
+    if (rc == 0)
+        rc = manifest_bool(object, where, "changed_only", &call->changed_only, err);
+    if (rc == 0)
+        rc = manifest_bool(object, where, "repeatable", &call->repeatable, err);
+    if (rc == 0)
+        rc = manifest_bool(object, where, "gzip", &call->gzip, err);
+    return rc;
+}
+
+static int
+take_sizes(const json_t *object, const char *where, struct connector_call *call,
+           struct error *err)
+{
+    static const char *const nulls[] = {
+        [NULLS_NULL] = "null", [NULLS_OMIT] = "omit", [NULLS_EMPTY] = "empty"};
+    json_int_t rows = 1, bytes = 1 << 20;
+    int policy = NULLS_NULL;
+    int rc = manifest_number(object, where, "rows", 1, 100000, &rows, err);
+    if (rc == 0)
+        rc = manifest_number(object, where, "bytes", 1, 1 << 30, &bytes, err);
+    if (rc == 0)
+        rc = manifest_word(object, where, "nulls", nulls, 3, &policy, err);
+    call->rows = (size_t)rows;
+    call->bytes = (size_t)bytes;
+    call->nulls = (enum body_nulls)policy;
+    return rc;
+}
+
+/* Rows of which nothing is said would be lost. */
+static int
+check_rows(const struct connector *c, const json_t *object, const char *where,
+           const struct connector_call *call, struct error *err)
+{
+    bool all = call->lines || call->names & FILL_ROWS || body_has_rows(call->body) ||
+               body_has_rows(call->form);
+    if (call->rows > 1 && call->names & FILL_ROW)
+        return manifest_wrong(err, where,
+                              "names one row in its address or headers, so \"rows\" "
+                              "is 1");
+    if (call->rows > 1 && !all)
+        return manifest_wrong(err, where,
+                              "\"rows\" is more than 1, but only one is sent: \"@rows\", "
+                              "\"lines\" or {@keys} send all");
+    if (call->names & FILL_TOKEN && !c->has_token)
+        return manifest_wrong(err, where, "{@token:…} wants an \"auth\" by oauth2");
+    if (call->gzip && c->signature)
+        return manifest_wrong(err, where, "a body that is signed is not packed");
+    if (call->lines && !call->body)
+        return manifest_wrong(err, where, "\"lines\" wants a \"body\"");
+    if (call->refuse && json_object_size(object) > 2u + (call->when != NULL) + call->events)
+        return manifest_wrong(err, where,
+                              "beside \"refuse\" stand \"for\", \"when\" and \"event\" only");
+    return 0;
+}
+
+static int
+take_call(const struct connector *c, const json_t *object, const char *where,
+          struct connector_call *call, struct error *err)
+{
+    static const char *const known[] = {
+        "for",    "when",         "method",     "path",  "query", "headers", "answer",
+        "type",   "body",         "form",       "lines", "nulls", "strings", "rows",
+        "bytes",  "changed_only", "repeatable", "gzip",  "url",   "markup",  "exceptions",
+        "refuse", "event",        "needs",      NULL};
+    call->names = c->names;
+    call->gzip = c->gzip;
+    int rc = manifest_members(object, where, known, err);
+    if (rc == 0)
+        rc = take_operations(json_object_get(object, "for"), where, &call->operations, err);
+    if (rc == 0)
+        rc = take_objects(c, object, where, call, err);
+    if (rc == 0)
+        rc = take_texts(c, object, where, call, err);
+    if (rc == 0)
+        rc = take_event(object, where, call, err);
+    if (rc == 0)
+        rc = take_needs(object, where, call, err);
+    if (rc == 0)
+        rc = take_flags(object, where, call, err);
+    if (rc == 0)
+        rc = take_sizes(object, where, call, err);
+    if (rc == 0)
+        rc = check_rows(c, object, where, call, err);
+    return rc == 0 ? take_answers(c, object, where, call, err) : rc;
+}
+
+int
+connector_take_calls(struct connector *c, struct error *err)
+{
+    const json_t *list = json_object_get(c->manifest, "calls");
+    size_t n = json_array_size(list);
+    if (n == 0 || n > CALLS_MAX)
+        return manifest_wrong(err, "/calls", "must be an array of one to 64 calls");
+    c->calls = arena_alloc(&c->arena, n * sizeof *c->calls);
+    if (!c->calls)
+        return no_memory(err);
+    memset(c->calls, 0, n * sizeof *c->calls);
+    for (size_t i = 0; i < n; i++) {
+        char where[CONNECTOR_WHERE_MAX];
+        snprintf(where, sizeof where, "/calls/%zu", i);
+        c->ncalls = i + 1;
+        int rc = take_call(c, json_array_get(list, i), where, &c->calls[i], err);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+/* ---- which call ---- */
+
+int
+connector_check_when(const struct connector *c, const json_t *when, const char *where,
+                     struct error *err)
+{
+    const char *name;
+    json_t *value;
+    if (when && !json_is_object(when))
+        return manifest_wrong(err, where, "\"when\" must be an object");
+    json_object_foreach((json_t *)(uintptr_t)when, name, value)
+    {
+        if (strcmp(name, "@object") != 0 && strcmp(name, "@identifier") != 0 &&
+            !connector_has_option(c, name))
+            return error_set(err, ERR_CONFIG, EINVAL,
+                             "%s/when: there is no option \"%s\"; known beside them: @object, "
+                             "@identifier",
+                             where, name);
+    }
+    return 0;
+}
+
+static bool
+is(const struct connector *c, const struct connector_use *use, const char *name,
+   const json_t *wanted)
+{
+    const char *text = json_string_value(wanted);
+    if (strcmp(name, "@object") == 0)
+        return use->object && text && strcmp(use->object, text) == 0;
+    if (strcmp(name, "@identifier") == 0)
+        return use->identifier && text && strcmp(use->identifier, text) == 0;
+    json_t *value = connector_option(c, use, name);
+    bool same = value ? json_equal(value, wanted) : json_is_null(wanted);
+    json_decref(value);
+    return same;
+}
+
+bool
+connector_fits(const struct connector *c, const json_t *when, const struct connector_use *use)
+{
+    const char *name;
+    json_t *wanted;
+    json_object_foreach((json_t *)(uintptr_t)when, name, wanted)
+    {
+        if (!is(c, use, name, wanted))
+            return false;
+    }
+    return true;
+}
+
+const struct connector_call *
+connector_call_for(const struct connector *c, enum operation op,
+                   const struct connector_use *use)
+{
+    for (size_t i = 0; i < c->ncalls; i++)
+        if (c->calls[i].operations & 1u << op && c->calls[i].events == use->events &&
+            connector_fits(c, c->calls[i].when, use))
+            return &c->calls[i];
+    return NULL;
+}
+
+bool
+connector_may_call(const struct connector *c, enum operation op)
+{
+    for (size_t i = 0; i < c->ncalls; i++)
+        for (const struct option *o = c->driver.options;
+             c->calls[i].operations & 1u << op && o->name; o++)
+            if (json_object_get(c->calls[i].when, o->name))
+                return true;
+    return false;
+}
+
+static bool
+names_object(const json_t *value)
+{
+    size_t i;
+    const char *name;
+    json_t *member;
+    json_t *v = (json_t *)(uintptr_t)value;
+    if (json_object_get(v, "@object"))
+        return true;
+    json_array_foreach(v, i, member) if (names_object(member)) return true;
+    json_object_foreach(v, name, member) if (names_object(member)) return true;
+    return false;
+}
+
+bool
+connector_wants_object(const struct connector *c, const struct connector_call *call)
+{
+    return call->names & FILL_OBJECT || names_object(call->body) || names_object(call->form);
+}

@@ -1,0 +1,171 @@
+/* Options of a manifest: see connector.h. */
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "http/connector_private.h"
+#include "http/manifest.h"
+
+enum { OPTIONS_MAX = 64 };
+
+static int
+no_memory(struct error *err)
+{
+    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+}
+
+static const char *
+join_choices(struct arena *arena, const json_t *list)
+{
+    AUTO_BUF struct buf text = BUF_INIT(4096);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *choice = json_string_value(json_array_get(list, i));
+        if (!choice || strchr(choice, '|'))
+            return NULL;
+        buf_addf(&text, "%s%s", i ? "|" : "", choice);
+    }
+    return text.n && !text.failed ? arena_strdup(arena, buf_z(&text)) : NULL;
+}
+
+static int
+take_option(struct connector *c, const json_t *object, const char *where, struct option *o,
+            struct error *err)
+{
+    static const char *const known[] = {"type", "required", "default", "choices",
+                                        "help", "phrase",   NULL};
+    static const char *const types[] = {
+        [OPT_STRING] = "string", [OPT_BOOL] = "boolean",  [OPT_INT] = "integer",
+        [OPT_ENUM] = "enum",     [OPT_SECRET] = "secret", [OPT_JSON] = "json"};
+    int type = OPT_STRING;
+    bool required = false, phrase = false;
+    int rc = manifest_members(object, where, known, err);
+    if (rc == 0)
+        rc = manifest_word(object, where, "type", types, sizeof types / sizeof *types, &type,
+                           err);
+    if (rc == 0)
+        rc = manifest_bool(object, where, "required", &required, err);
+    if (rc == 0)
+        rc = manifest_bool(object, where, "phrase", &phrase, err);
+    if (rc == 0)
+        rc = manifest_text(object, where, "default", &o->default_text, err);
+    if (rc == 0)
+        rc = manifest_text(object, where, "help", &o->help, err);
+    if (rc < 0)
+        return rc;
+    o->type = (enum option_type)type;
+    o->flags = (required ? OPTION_REQUIRED : 0) | (phrase ? OPTION_PHRASE : 0);
+    if (phrase && type != OPT_STRING && type != OPT_JSON)
+        return manifest_wrong(err, where, "only a string or json is a \"phrase\"");
+    if (!o->help)
+        return manifest_wrong(err, where, "wants \"help\"");
+    if (type == OPT_ENUM) {
+        o->choices = join_choices(&c->arena, json_object_get(object, "choices"));
+        if (!o->choices)
+            return manifest_wrong(err, where, "an enum wants \"choices\", texts without \"|\"");
+    }
+    return 0;
+}
+
+int
+connector_take_options(struct connector *c, const char *member, const struct option **ret,
+                       size_t *size, struct error *err)
+{
+    const json_t *object = json_object_get(c->manifest, member);
+    char where[CONNECTOR_WHERE_MAX];
+    size_t n = 0;
+    snprintf(where, sizeof where, "/%s", member);
+    if (object && (!json_is_object(object) || json_object_size(object) > OPTIONS_MAX))
+        return manifest_wrong(err, where, "must be an object of at most 64 options");
+    bool destination = strcmp(member, "destination") == 0;
+    size_t all = json_object_size(object) + 3;
+    struct option *table = arena_alloc(&c->arena, all * sizeof *table);
+    if (!table)
+        return no_memory(err);
+    memset(table, 0, all * sizeof *table);
+    table[n++] = (struct option){.name = c->driver.name,
+                                 .type = OPT_FIXED,
+                                 .offset = offsetof(struct connector_options, connector),
+                                 .default_text = c->driver.name,
+                                 .help = "the connector"};
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)object, name, value)
+    {
+        snprintf(where, sizeof where, "/%s/%s", member, name);
+        table[n].name = name;
+        table[n].offset = offsetof(struct connector_options, values[n - 1]);
+        int rc = take_option(c, value, where, &table[n], err);
+        if (rc < 0)
+            return rc;
+        n++;
+    }
+    if (destination) {
+        table[n] = (struct option){.name = "nulls",
+                                   .type = OPT_FIELDS,
+                                   .choices = "null|omit|empty",
+                                   .offset = offsetof(struct connector_options, values[n - 1]),
+                                   .help = "how a field's NULL is sent, where it is not as the "
+                                           "connector sends them"};
+        n++;
+    }
+    *ret = table;
+    *size = offsetof(struct connector_options, values[n - 1]);
+    return 0;
+}
+
+static const union connector_value *
+value_at(const void *options, const struct option *o)
+{
+    return (const void *)((const char *)options + o->offset);
+}
+
+static json_t *
+option_json(const void *options, const struct option *o)
+{
+    const union connector_value *v = value_at(options, o);
+    switch (o->type) {
+    case OPT_BOOL:
+        return json_boolean(v->flag);
+    case OPT_INT:
+        return json_integer(v->number);
+    case OPT_JSON:
+        return v->text ? json_loads(v->text, JSON_DECODE_ANY, NULL) : NULL;
+    case OPT_FIELDS:
+        return NULL;
+    default:
+        return v->text ? json_string(v->text) : NULL;
+    }
+}
+
+json_t *
+connector_option(const struct connector *c, const struct connector_use *use, const char *name)
+{
+    const struct option *tables[] = {c->driver.dest_options, c->driver.options};
+    const void *filled[] = {use->destination, use->connection};
+    for (size_t i = 0; i < 2; i++)
+        for (const struct option *o = tables[i]; filled[i] && o && o->name; o++)
+            if (o->type != OPT_FIXED && strcmp(o->name, name) == 0)
+                return option_json(filled[i], o);
+    return NULL;
+}
+
+bool
+connector_has_option(const struct connector *c, const char *name)
+{
+    const struct option *tables[] = {c->driver.options, c->driver.dest_options};
+    for (size_t i = 0; i < 2; i++)
+        for (const struct option *o = tables[i]; o && o->name; o++)
+            if (o->type != OPT_FIXED && strcmp(o->name, name) == 0)
+                return true;
+    return false;
+}
+
+const struct option_fields *
+connector_nulls(const struct connector *c, const void *destination)
+{
+    for (const struct option *o = c->driver.dest_options; destination && o->name; o++)
+        if (o->type == OPT_FIELDS)
+            return value_at(destination, o)->fields;
+    return NULL;
+}

@@ -1,0 +1,184 @@
+#!/usr/bin/env python3
+"""What was not delivered by calls, and why: rows that a run did not come to stay pending and are not
+rejected; a change that is sent again is known by the same identity, another one never is."""
+
+import collections
+import errno
+import json
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
+from endpoint import Endpoint
+from retlfs import Mount, MountTest, main, wait_for
+
+
+class Undelivered(MountTest):
+    postgres = True
+
+    def make(self, rows, mode="insert", mount=None, **destination):
+        """A sync of `rows` rows (id, name) of a table of its own, to an endpoint that gets CloudEvents: their
+        ids are the identities of changes."""
+        mount = mount or self.mount
+        self.endpoint = Endpoint()
+        self.addCleanup(self.endpoint.close)
+        self.pg.sql("CREATE TABLE %s (id int PRIMARY KEY, name text)" % self.name)
+        self.pg.fill(self.name, [(i, "n%d" % i) for i in range(rows)])
+        mount.connect("to_" + self.name, {"driver": "webhook", "url": self.endpoint.url})
+        return mount.sync(self.name).define(
+            config={"source": {"connection": "pg", "table": self.name}, "identifier": "id",
+                    "destination": {"connection": "to_" + self.name, "format": "cloudevents", **destination}},
+            mappings=[("id", "id"), ("name", "name")], mode=mode)
+
+    def events(self, first=0):
+        """(row, name, identity) of all that came to the endpoint in calls from `first` on."""
+        return [(e["data"]["id"], e["data"]["name"], e["id"])
+                for body in self.endpoint.bodies[first:] for e in json.loads(body)]
+
+    def stop_after(self, calls):
+        made = self.endpoint.calls
+        self.endpoint.answer = lambda rows, number: (403, {}, b"no more") if number > made + calls else None
+
+    def go_on(self):
+        self.endpoint.answer = lambda rows, number: None
+
+    # ---- rows that were not sent ----
+
+    def outcomes(self, sync, run="last"):
+        return collections.Counter(change["outcome"].strip() for change in sync.changes(run))
+
+    def test_not_sent_is_not_rejected(self):
+        sync = self.make(3000)
+        self.stop_after(5)
+        sync.run(want=errno.EIO)
+        taken, unsent = len(self.endpoint.taken), 3000 - len(self.endpoint.taken)
+        self.assertEqual(taken, 500)
+        summary, status = sync.summary(), sync.status()
+        self.assertEqual((summary["outcome"], summary["delivered"], summary["rejected"], summary["not_sent"]),
+                         ("partial", taken, 0, unsent))
+        self.assertRegex(summary["error"], "^%d rows were not sent: .*HTTP 403: no more" % unsent)
+        self.assertEqual(self.outcomes(sync), {"delivered": taken, "not_sent": unsent})
+        self.assertEqual(sync.rejected(), [])
+        self.assertEqual(os.listdir(sync.path / "rejected"), [])
+        self.assertEqual((status["delivered"], status["rejected"]), (str(taken), "0"))
+        self.assertIn("%d rows were not sent" % unsent, status["reason"])
+        self.assertIn(", 0 rejected, %d not sent" % unsent, status["last_sent"])
+        self.assertEqual(sync.status_json()["last_run"]["not_sent"], unsent)
+        self.assertIn('retlfs_rows_total{sync="%s",outcome="not_sent"} %d' % (self.name, unsent), self.mount.read("metrics"))
+        self.assertIn("retry", sync.read("trigger"))
+        sync.run("plan")
+        self.assertEqual(len(sync.lines("pending/changes.jsonl")), unsent)
+        self.go_on()
+        sync.run()
+        self.assertEqual(self.endpoint.taken, collections.Counter(range(3000)))
+        self.assertEqual(self.outcomes(sync), {"delivered": unsent})
+        self.assertNotIn("reason", sync.status())
+
+    def test_retry_sends_what_was_not_sent(self):
+        sync = self.make(1000)
+        self.stop_after(3)
+        sync.run(want=errno.EIO)
+        self.pg.sql("INSERT INTO %s VALUES (5000, 'new')" % self.name)
+        self.go_on()
+        sync.run("retry")
+        self.assertEqual(self.endpoint.taken, collections.Counter(range(1000)))
+        self.assertEqual(sync.summary()["held_back"], 1)
+        sync.run()
+        self.assertEqual(self.endpoint.taken[5000], 1)
+
+    def test_what_was_rejected_before_stays_so(self):
+        """Nobody knows whether it was taken; that it was not sent again makes that no clearer."""
+        sync = self.make(400)
+        self.endpoint.answer = lambda rows, number: (502, {}, b"who knows") if number == 2 else None
+        sync.run(want=errno.EIO)
+        unknown = {r["id"]["id"]: r for r in sync.rejected()}
+        self.assertEqual(len(unknown), 100)
+        sent = {row: identity for row, _, identity in self.events()}
+        self.stop_after(0)
+        sync.run(want=errno.EIO)
+        summary = sync.summary()
+        self.assertEqual((summary["rejected"], summary["not_sent"], summary["delivered"]), (0, 100, 0))
+        self.assertEqual(self.outcomes(sync), {"not_sent": 100})
+        self.assertEqual({r["id"]["id"]: r for r in sync.rejected()}, unknown)
+        self.assertEqual(sync.status()["rejected"], "100")
+        self.go_on()
+        before = len(self.endpoint.bodies)
+        sync.run("retry")
+        self.assertEqual({row: identity for row, _, identity in self.events(before)}, {i: sent[i] for i in unknown})
+        self.assertEqual(sync.status()["rejected"], "0")
+
+    # ---- by what a change is known ----
+
+    def test_there_and_back(self):
+        sync = self.make(3, mode="full")
+        identities = []
+        for name in "ABABBA":
+            self.pg.sql("UPDATE %s SET name = '%s' WHERE id = 1" % (self.name, name))
+            before = len(self.endpoint.bodies)
+            sync.run()
+            identities += [identity for _, _, identity in self.events(before)]
+        self.assertEqual(len(set(identities)), 18)
+
+    def test_again_is_the_same(self):
+        sync = self.make(5)
+        seen = []
+        for answer in (502, 502, 422, 422, 200):
+            before = len(self.endpoint.bodies)
+            self.endpoint.answer = lambda rows, number: (answer, {}, b"{}") if answer != 200 else None
+            sync.run(want=0 if answer == 200 else errno.EIO)
+            seen += self.events(before)
+        self.assertEqual(len({identity for _, _, identity in seen}), 5)
+        self.assertEqual(len({row for row, _, _ in seen}), 5)
+
+    def test_another_value_is_another_change(self):
+        sync = self.make(1)
+        self.endpoint.answer = lambda rows, number: (502, {}, b"")
+        for name in ("a", "b", "a"):
+            self.pg.sql("UPDATE %s SET name = '%s'" % (self.name, name))
+            sync.run(want=errno.EIO)
+        self.assertEqual(len({identity for _, _, identity in self.events()}), 3)
+
+    def test_equal_records(self):
+        """Without identifier equal records are as many changes, of which each keeps its identity."""
+        sync = self.make(0)
+        self.pg.sql("ALTER TABLE %s DROP CONSTRAINT %s_pkey" % (self.name, self.name))
+        self.pg.fill(self.name, [(1, "x")] * 250)
+        config = json.loads(sync.read("config.json"))
+        del config["identifier"]
+        sync.define(config=config)
+        self.endpoint.answer = lambda rows, number: (502, {}, b"") if number == 2 else None
+        sync.run(want=errno.EIO)
+        self.assertEqual(len({identity for _, _, identity in self.events()}), 250)
+        lost = {e["id"] for e in json.loads(self.endpoint.bodies[1])}
+        self.go_on()
+        before = len(self.endpoint.bodies)
+        sync.run()
+        self.assertEqual({identity for _, _, identity in self.events(before)}, lost)
+
+    def test_killed(self):
+        """Those under way when the daemon was killed come again under the same identities."""
+        mount = Mount(expect=self.expect)
+        self.addCleanup(mount.close)
+        mount.connect("pg", self.pg.connection)
+        sync = self.make(5000, mount=mount)
+        self.endpoint.answer = lambda rows, number: (0, {}, b"") if number > 20 else None
+        sync.run("start")
+        wait_for("calls without an answer", lambda: self.endpoint.calls > 24)
+        mount.kill()
+        mount.start()
+        self.go_on()
+        before = len(self.endpoint.bodies)
+        first = {row: identity for row, _, identity in self.events()}
+        sync.run()
+        again = {row: identity for row, _, identity in self.events(before)}
+        self.assertEqual(set(first) | set(again), set(range(5000)))
+        twice = set(first) & set(again)
+        self.assertGreaterEqual(len(twice), 100)
+        self.assertEqual({i: first[i] for i in twice}, {i: again[i] for i in twice})
+        self.assertEqual(len(set(first.values()) | set(again.values())), 5000)
+        settled = sync.summary(1)
+        self.assertEqual(settled["delivered"] + settled["rejected"] + settled["not_sent"], 5000)
+
+
+if __name__ == "__main__":
+    main()
