@@ -547,12 +547,8 @@ test_events(void)
     CHECK(refused(k, EVENTS("{\"name\":\"x\"}"), 2, 26, "only events of the type \"track\""));
     CHECK(
         refused(k, EVENTS("{\"type\":\"track\"}"), 2, 25, "\"name\" of the event is missing"));
-    CHECK(refused(k, TRACK("7"), 2, 48, "\"name\" must be a string"));
-    CHECK(refused(k, TRACK("{}"), 2, 48, "\"column\" is missing"));
-    CHECK(refused(k, TRACK("{\"colum\":\"a\"}"), 2, 49, "did you mean \"column\"?"));
     CHECK(refused(k, CONFIG(", \"event\": {\"type\": \"track\"}"), 2, 58,
                   "\"event\" wants \"type\": \"events\""));
-
     struct definition *d = parse(TRACK("\"Order paid\""), mappings, "upsert", &all);
     CHECK(d && d->type == TYPE_EVENTS && strcmp(d->event, "Order paid") == 0 &&
           !d->event_column);
@@ -565,9 +561,6 @@ test_events(void)
     definition_free(d);
     CHECK(not_ready(TRACK("{\"column\":\"kin\"}"), mappings, "upsert",
                     "column \"kin\", which names the event, is not mapped"));
-    CHECK(not_ready(TRACK("\"x\""), mappings, "mirror",
-                    "mode \"mirror\" is not possible with events of the type \"track\""));
-
     struct world world = fake_world;
     struct complaint c;
     world.destination = "bus";
