@@ -85,12 +85,32 @@ take_timeouts(struct connector *c, struct error *err)
 }
 
 static unsigned
-modes_of(const struct connector *c, bool events)
+operations_of(const struct connector *c, enum sync_type type)
 {
-    unsigned ops = 0, modes = 0;
+    unsigned operations = 0;
     for (size_t i = 0; i < c->ncalls; i++)
-        if (c->calls[i].events == events && !c->calls[i].refuse)
-            ops |= c->calls[i].operations;
+        operations |= c->calls[i].refuse ? 0 : c->calls[i].operations[type];
+    return operations;
+}
+
+static unsigned
+audience_modes_of(const struct connector *c)
+{
+    unsigned ops = operations_of(c, TYPE_AUDIENCE), modes = 0;
+    bool add = ops & 1u << OP_UPSERT, remove = ops & 1u << OP_DELETE;
+    if (add)
+        modes |= MODE_BIT(MODE_ADD) | MODE_BIT(MODE_UPSERT);
+    if (remove)
+        modes |= MODE_BIT(MODE_REMOVE);
+    if (add && remove)
+        modes |= MODE_BIT(MODE_MIRROR);
+    return modes;
+}
+
+static unsigned
+modes_of(const struct connector *c, enum sync_type type)
+{
+    unsigned ops = operations_of(c, type), modes = 0;
     bool insert = ops & 1u << OP_INSERT, upsert = ops & 1u << OP_UPSERT;
     if (insert)
         modes |= MODE_BIT(MODE_INSERT);
@@ -197,8 +217,9 @@ take_manifest(struct connector *c, struct error *err)
         rc = connector_take_answer(c->manifest, "", &c->answer, err);
     if (rc == 0)
         rc = connector_take_calls(c, err);
-    c->driver.modes = modes_of(c, false);
-    c->driver.event_modes = modes_of(c, true);
+    c->driver.modes = modes_of(c, TYPE_RECORDS);
+    c->driver.event_modes = modes_of(c, TYPE_EVENTS);
+    c->driver.audience_modes = audience_modes_of(c);
     return rc;
 }
 

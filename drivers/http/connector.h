@@ -24,7 +24,8 @@
  *
  * A call:
  *
- * - "for": ["insert", "upsert", "update", "delete"]
+ * - "for": ["insert", "upsert", "update", "delete"] of records, ["add", "remove"] of members:
+ *   those of an audience, whose list the object is
  * - "when": {"format": "array"}, options as they must be (null: not set), and the object and
  *   the only field of the identifier: {"@object": "contacts", "@identifier": "Id"}
  * - "event": "track" for syncs of such events, which have no other calls; "identify" when it is
@@ -52,7 +53,8 @@
  *   be larger. Of each operation apart: deletes of one row do not make upserts of one row
  *
  * For texts see fill.h. Modes follow from the operations: mirror wants upsert and delete,
- * full upsert or insert.
+ * full upsert or insert; of audiences add and upsert want add, remove wants remove, mirror
+ * both.
  */
 #pragma once
 
@@ -65,12 +67,11 @@
 #include "http/transfer.h"
 
 struct connector_call {
-    unsigned operations; /* 1 << enum operation */
-    unsigned names;      /* of its texts and the connector's: enum fill_names */
+    unsigned operations[SYNC_TYPES]; /* 1 << enum operation; to add is an upsert */
+    unsigned names;                  /* of its texts and the connector's: enum fill_names */
     const json_t *when, *query, *headers, *body, *form, *markup;
     const char *method, *url, *path, *type, *refuse;
     bool lines, strings, changed_only, repeatable, gzip;
-    bool events;         /* of events ("track"), not of records */
     const json_t *needs; /* lists of fields of which one must be mapped */
     enum body_nulls nulls;
     size_t rows, bytes;
@@ -102,9 +103,9 @@ struct connector {
 /* Who uses it, and for what. NULL: not known, or there is none. */
 struct connector_use {
     const void *connection, *destination; /* the filled options */
+    enum sync_type type;
     const char *object;
     const char *identifier; /* its field, if there is just one */
-    bool events;
 };
 
 /* What options_fill makes of a connector's options: one word each, in the table's order. */
@@ -139,7 +140,7 @@ bool connector_fits(const struct connector *c, const json_t *when,
 const struct connector_call *connector_call_for(const struct connector *c, enum operation op,
                                                 const struct connector_use *use);
 /* Whether some call for it depends on the connection. */
-bool connector_may_call(const struct connector *c, enum operation op);
+bool connector_may_call(const struct connector *c, enum sync_type type, enum operation op);
 /* Whether that call names the object. */
 bool connector_wants_object(const struct connector *c, const struct connector_call *call);
 /* Fills the windows of the pace. */

@@ -15,24 +15,40 @@ no_memory(struct error *err)
     return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
 }
 
-static int
-take_operations(const json_t *list, const char *where, unsigned *ret, struct error *err)
+/* False: there is no such operation, or it was there already. */
+static bool
+add_operation(const char *name, unsigned operations[SYNC_TYPES])
 {
-    static const char *const names[] = {[OP_INSERT] = "insert",
-                                        [OP_UPSERT] = "upsert",
-                                        [OP_UPDATE] = "update",
-                                        [OP_DELETE] = "delete"};
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const char *name = json_string_value(json_array_get(list, i));
-        unsigned before = *ret;
-        for (size_t op = 0; name && op < sizeof names / sizeof *names; op++)
-            if (strcmp(names[op], name) == 0)
-                *ret |= 1u << op;
-        if (*ret == before)
-            return manifest_wrong(err, where,
-                                  "\"for\" lists insert, upsert, update, delete, once each");
+    static const struct {
+        const char *name;
+        enum sync_type type;
+        enum operation op;
+    } known[] = {{"insert", TYPE_RECORDS, OP_INSERT}, {"upsert", TYPE_RECORDS, OP_UPSERT},
+                 {"update", TYPE_RECORDS, OP_UPDATE}, {"delete", TYPE_RECORDS, OP_DELETE},
+                 {"add", TYPE_AUDIENCE, OP_UPSERT},   {"remove", TYPE_AUDIENCE, OP_DELETE}};
+    for (size_t i = 0; name && i < sizeof known / sizeof *known; i++) {
+        unsigned *of = &operations[known[i].type], bit = 1u << known[i].op;
+        if (strcmp(known[i].name, name) != 0)
+            continue;
+        bool first = !(*of & bit);
+        *of |= bit;
+        return first;
     }
-    return *ret ? 0 : manifest_wrong(err, where, "wants \"for\", a list of operations");
+    return false;
+}
+
+static int
+take_operations(const json_t *list, const char *where, unsigned operations[SYNC_TYPES],
+                struct error *err)
+{
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (!add_operation(json_string_value(json_array_get(list, i)), operations))
+            return manifest_wrong(
+                err, where,
+                "\"for\" lists insert, upsert, update, delete, add, remove, once each");
+    return json_array_size(list) > 0
+               ? 0
+               : manifest_wrong(err, where, "wants \"for\", a list of operations");
 }
 
 int
@@ -194,19 +210,25 @@ take_event(const json_t *object, const char *where, struct connector_call *call,
            struct error *err)
 {
     static const char *const events[] = {"identify", "track"};
+    unsigned *operations = call->operations;
     int event = 0;
     int rc = manifest_word(object, where, "event", events, 2, &event, err);
-    call->events = event == 1;
-    if (rc == 0 && call->events && call->operations & ~(1u << OP_INSERT | 1u << OP_UPSERT))
-        return manifest_wrong(err, where, "what happened is neither updated nor deleted");
-    return rc;
+    if (rc < 0 || event == 0)
+        return rc;
+    unsigned possible = 1u << OP_INSERT | 1u << OP_UPSERT;
+    if (operations[TYPE_AUDIENCE] || operations[TYPE_RECORDS] & ~possible)
+        return manifest_wrong(err, where, "what happened is inserted or upserted, no more");
+    operations[TYPE_EVENTS] = operations[TYPE_RECORDS];
+    operations[TYPE_RECORDS] = 0;
+    return 0;
 }
 
 static int
 take_flags(const json_t *object, const char *where, struct connector_call *call,
            struct error *err)
 {
-    call->repeatable = !(call->operations & 1u << OP_INSERT);
+    call->repeatable = !(call->operations[TYPE_RECORDS] & 1u << OP_INSERT) &&
+                       call->operations[TYPE_EVENTS] == 0;
     int rc = manifest_bool(object, where, "lines", &call->lines, err);
     if (rc == 0)
         rc = manifest_bool(object, where, "strings", &call->strings, err);
@@ -259,7 +281,8 @@ check_rows(const struct connector *c, const json_t *object, const char *where,
         return manifest_wrong(err, where, "a body that is signed is not packed");
     if (call->lines && !call->body)
         return manifest_wrong(err, where, "\"lines\" wants a \"body\"");
-    if (call->refuse && json_object_size(object) > 2u + (call->when != NULL) + call->events)
+    if (call->refuse && json_object_size(object) >
+                            2u + (call->when != NULL) + (call->operations[TYPE_EVENTS] != 0))
         return manifest_wrong(err, where,
                               "beside \"refuse\" stand \"for\", \"when\" and \"event\" only");
     return 0;
@@ -278,7 +301,7 @@ take_call(const struct connector *c, const json_t *object, const char *where,
     call->gzip = c->gzip;
     int rc = manifest_members(object, where, known, err);
     if (rc == 0)
-        rc = take_operations(json_object_get(object, "for"), where, &call->operations, err);
+        rc = take_operations(json_object_get(object, "for"), where, call->operations, err);
     if (rc == 0)
         rc = take_objects(c, object, where, call, err);
     if (rc == 0)
@@ -373,18 +396,18 @@ connector_call_for(const struct connector *c, enum operation op,
                    const struct connector_use *use)
 {
     for (size_t i = 0; i < c->ncalls; i++)
-        if (c->calls[i].operations & 1u << op && c->calls[i].events == use->events &&
+        if (c->calls[i].operations[use->type] & 1u << op &&
             connector_fits(c, c->calls[i].when, use))
             return &c->calls[i];
     return NULL;
 }
 
 bool
-connector_may_call(const struct connector *c, enum operation op)
+connector_may_call(const struct connector *c, enum sync_type type, enum operation op)
 {
     for (size_t i = 0; i < c->ncalls; i++)
         for (const struct option *o = c->driver.options;
-             c->calls[i].operations & 1u << op && o->name; o++)
+             c->calls[i].operations[type] & 1u << op && o->name; o++)
             if (json_object_get(c->calls[i].when, o->name))
                 return true;
     return false;

@@ -82,9 +82,9 @@ use_of(const void *connection, const struct target *t)
     return (struct connector_use){
         .connection = connection,
         .destination = t->options,
+        .type = t->type,
         .object = t->object,
         .identifier = t->nkey == 1 ? t->fields[t->key[0]].name : NULL,
-        .events = t->type == TYPE_EVENTS,
     };
 }
 
@@ -129,7 +129,7 @@ find_call(const struct connector *c, const struct connector_use *use, enum opera
         return 0;
     if (*ret)
         return error_set(err, ERR_CONFIG, EINVAL, "%s", (*ret)->refuse);
-    if (!use->connection && connector_may_call(c, op))
+    if (!use->connection && connector_may_call(c, t->type, op))
         return 0;
     return error_set(err, ERR_CONFIG, EINVAL, "%s cannot do this in mode %s", c->driver.name,
                      mode_name(t->mode));
@@ -142,6 +142,7 @@ find_calls(const struct connector *c, const struct connector_use *use, const str
 {
     enum operation op = t->mode == MODE_INSERT   ? OP_INSERT
                         : t->mode == MODE_UPDATE ? OP_UPDATE
+                        : t->mode == MODE_REMOVE ? OP_DELETE
                                                  : OP_UPSERT;
     const struct connector_call *upsert = connector_call_for(c, OP_UPSERT, use);
     memset(ret, 0, OPERATIONS * sizeof *ret);

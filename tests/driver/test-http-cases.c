@@ -348,6 +348,19 @@ deliver(struct run *r, void *destination)
     pace_put(pace);
 }
 
+/* Among all drivers, so that a connection may name it. */
+static void
+make_known(const struct driver *driver)
+{
+    enum { MOST = 64 };
+    static const struct driver *all[MOST + 2];
+    size_t n = 0;
+    for (; drivers[n] && n < MOST; n++)
+        all[n] = drivers[n];
+    all[n] = driver;
+    drivers = all;
+}
+
 static void
 run_case(struct run *r)
 {
@@ -360,7 +373,9 @@ run_case(struct run *r)
     }
     if (r->c.manifest && http_load(r->c.manifest, &r->driver, &err) < 0)
         buf_addf(&refusal, "%s", err.text);
-    else if (!r->c.manifest && !(r->driver = driver_find(r->c.driver)))
+    else if (r->c.manifest)
+        make_known(r->driver);
+    else if (!(r->driver = driver_find(r->c.driver)))
         buf_addf(&refusal, "there is no connector \"%s\"", r->c.driver);
     if (r->driver)
         shorten_timeouts(r);

@@ -430,7 +430,7 @@ def clock(args, rng, results):
 
 
 def main():
-    options = campaign(__doc__, 24)
+    options = campaign(__doc__, 24, 300)
     options.add_argument("--only", default="", help="files, turned_bits, two_daemons, changed_ends or clock")
     options.add_argument("--verbose", action="store_true", help="tell what was said of each damage")
     args = begin(options)

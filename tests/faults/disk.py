@@ -260,7 +260,7 @@ class hint:
 
 
 def main():
-    options = campaign(__doc__, 60)
+    options = campaign(__doc__, 60, 0)
     options.add_argument("--only", default="", help="injected or tmpfs")
     options.add_argument("--doing", choices=DOINGS, help="only faults while that is done")
     args = begin(options)

@@ -3,9 +3,8 @@
 the ledger's end; a new daemon, a run: the destination is exact, nothing lost, nothing doubled, in
 any mode.
 
-    kill.py [--kills N] [--rows N] [--seed S]"""
+    kill.py [--count N] [--rows N] [--seed S]"""
 
-import argparse
 import os
 import random
 import signal
@@ -14,7 +13,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from faults import CHANGES, KILL, Cut, Injector, PostgresProxy
+from faults import CHANGES, KILL, Cut, Injector, PostgresProxy, begin, campaign
 from retlfs import Mount, Postgres, Sqlite, wait_for
 from subject import MODES, Subject
 
@@ -105,19 +104,16 @@ def wait_until(moment):
 
 
 def main():
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    options.add_argument("--kills", type=int, default=int(os.environ.get("FAULT_COUNT", "16")))
+    options = campaign(__doc__, 16, 400)
     options.add_argument("--rows", type=int, default=20000)
-    options.add_argument("--seed", default=os.environ.get("SEED") or str(time.time_ns() % 10**9))
-    args = options.parse_args()
-    print("seed", args.seed, flush=True)
+    args = begin(options)
     world = World(args.seed)
     kills, done_before_kill, phases = {}, {}, {}
     try:
         subjects = [world.subject(mode, to, args.rows) for to in ("to", "lite") for mode in MODES]
-        if args.kills < len(subjects):
-            subjects = world.rng.sample(subjects, args.kills)
-        for i in range(args.kills):
+        if args.count < len(subjects):
+            subjects = world.rng.sample(subjects, args.count)
+        for i in range(args.count):
             subject = subjects[i % len(subjects)]
             # The very first run is killed too, now and then.
             if subject.sync.last_run() == 0 and world.rng.random() < 0.5:

@@ -101,7 +101,7 @@ def places(world, args):
 
 
 def main():
-    options = campaign(__doc__, 120)
+    options = campaign(__doc__, 120, 3000)
     options.add_argument("--only", help="the name of a sync, such as mirror_src_lite")
     options.add_argument("--at", type=int, help="the one allocation that fails")
     args = begin(options)

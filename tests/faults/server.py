@@ -297,7 +297,7 @@ def learn(world, subject):
 
 
 def main():
-    options = campaign(__doc__, 14)
+    options = campaign(__doc__, 14, 150)
     options.add_argument("--rows", type=int, default=2000)
     options.add_argument("--only", default="")
     args = begin(options)

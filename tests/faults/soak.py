@@ -264,7 +264,7 @@ def soak(mount, psql, args, rng, happened):
 
 
 def main():
-    args = begin(campaign(__doc__, 400))
+    args = begin(campaign(__doc__, 400, 6000))
     rng, happened = random.Random(args.seed), Counter()
     pg = Postgres()
     mount = Mount(expect="^retlfs: (error|warning):")

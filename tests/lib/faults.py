@@ -20,10 +20,12 @@ def on_alarm(*_):
     raise AssertionError("it hangs")
 
 
-def campaign(doc, count):
-    """The options that all have; the others are added by the campaign."""
+def campaign(doc, count, long):
+    """The options that all have; the others are added by the campaign. count: how many faults it takes every day,
+    long: where there is time ($RETLFS_TEST_LONG)."""
+    usual = long if os.environ.get("RETLFS_TEST_LONG") else count
     options = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawTextHelpFormatter)
-    options.add_argument("--count", type=int, default=int(os.environ.get("FAULT_COUNT", count)))
+    options.add_argument("--count", type=int, default=int(os.environ.get("FAULT_COUNT", usual)))
     options.add_argument("--seed", default=os.environ.get("SEED") or str(time.time_ns() % 10**9))
     return options
 
