@@ -66,7 +66,8 @@ struct body_settings {
     const json_t *markup; /* names of members whose "@text" is markup: values are escaped */
     bool strings;         /* numbers and booleans as strings */
     bool changed_only;    /* "@record" leaves out what stands at the destination already, but
-                             for the identifier */
+                             for the identifier; an array is sent whole */
+    bool changed_whole;   /* so is an object within the record */
     /* The option as JSON (borrowed), NULL: no such option or unset. */
     const json_t *(*option)(void *arg, const char *name);
     void *arg;

@@ -45,8 +45,14 @@ struct step {
     enum body_now unit;
     const size_t *fields; /* STEP_WITH_NULLS: each part is followed by SIZE_MAX */
     size_t nfields;
-    bool markup;    /* STEP_PIECE_FIELD: the string is markup */
-    bool in_record; /* the field stands for "@record": changed_only is about it */
+    bool markup;                     /* STEP_PIECE_FIELD: the string is markup */
+    const struct field_group *group; /* of a field of "@record", which changed_only is about */
+};
+
+/* Fields that are sent together, if one of them changed. */
+struct field_group {
+    size_t n;
+    size_t fields[];
 };
 
 struct body {

@@ -35,9 +35,11 @@ struct path {
 
 /* Where the members of a record are to go. */
 struct place {
-    bool array;  /* elements, not members */
-    bool within; /* …or within an element: then nothing is left out, it stands for the whole */
-    bool omit;   /* what is NULL is left out */
+    bool array;                      /* elements, not members */
+    bool within;                     /* …or within an element: NULL stands there too */
+    bool omit;                       /* what is NULL is left out */
+    bool whole;                      /* all of it is sent, or nothing… */
+    const struct field_group *group; /* …that is, unless all of these stand there already */
     int depth;
 };
 
@@ -79,6 +81,26 @@ name_clash(struct compiler *c, size_t field, const char *why)
                      why);
 }
 
+/* *ret: NULL when one of them is the identifier's, which is always sent. */
+static int
+make_group(struct compiler *c, const struct path *paths, size_t n,
+           const struct field_group **ret)
+{
+    *ret = NULL;
+    for (size_t i = 0; i < n; i++)
+        if (is_key(c->set, paths[i].field))
+            return 0;
+    struct field_group *group =
+        arena_alloc(&c->body->arena, sizeof *group + n * sizeof *group->fields);
+    if (!group)
+        return no_memory(c->err);
+    group->n = n;
+    for (size_t i = 0; i < n; i++)
+        group->fields[i] = paths[i].field;
+    *ret = group;
+    return 0;
+}
+
 /* paths[0..n) begin with the same part and go on below it. */
 static int
 add_below(struct compiler *c, struct path *paths, size_t n, struct place at)
@@ -96,14 +118,29 @@ add_below(struct compiler *c, struct path *paths, size_t n, struct place at)
     }
     if (elements != 0 && elements != n)
         return name_clash(c, paths[0].field, "makes its parent both an array and an object");
+    struct place below = at;
+    below.array = elements != 0;
+    below.within = at.within || elements != 0;
+    below.depth++;
     int rc = body_open(c, elements ? '[' : '{', true);
+    if (rc == 0 && !at.whole && (elements || c->set->changed_whole)) {
+        below.whole = true;
+        rc = make_group(c, paths, n, &below.group);
+    }
     if (rc == 0)
-        rc = add_members(c, paths, n,
-                         (struct place){.array = elements != 0,
-                                        .within = at.within || elements != 0,
-                                        .omit = at.omit,
-                                        .depth = at.depth + 1});
+        rc = add_members(c, paths, n, below);
     return rc == 0 ? body_close(c) : rc;
+}
+
+static int
+add_leaf(struct compiler *c, const struct path *path, struct place at)
+{
+    struct step step = {.kind = STEP_FIELD,
+                        .field = path->field,
+                        .omit = at.omit && !at.within,
+                        .group = at.group};
+    int rc = at.whole ? 0 : make_group(c, path, 1, &step.group);
+    return rc == 0 ? body_add(c, step) : rc;
 }
 
 /* Members in the order in which the mappings name them first; elements must come in theirs. */
@@ -128,11 +165,7 @@ add_members(struct compiler *c, struct path *paths, size_t n, struct place at)
                               "is an element out of turn: they are 0, 1, 2 …");
         int rc = at.array ? 0 : body_name(c, part.p, part.n);
         if (rc == 0 && same == 1 && paths[0].rest[part.n] == '\0')
-            rc = body_add(
-                c, (struct step){.kind = STEP_FIELD,
-                                 .field = paths[0].field,
-                                 .omit = at.omit && !at.within,
-                                 .in_record = !at.within && !is_key(c->set, paths[0].field)});
+            rc = add_leaf(c, paths, at);
         else if (rc == 0)
             rc = add_below(c, paths, same, at);
         if (rc < 0)
@@ -265,7 +298,7 @@ add_if_mapped(struct compiler *c, const json_t *value, int depth)
     if (n == 1 && strcmp(paths[0].rest, name) == 0)
         return body_add(
             c, (struct step){.kind = STEP_FIELD, .field = paths[0].field, .omit = true});
-    return n ? add_below(c, paths, n, (struct place){.depth = depth})
+    return n ? add_below(c, paths, n, (struct place){.whole = true, .depth = depth})
              : body_add(c, (struct step){.kind = STEP_NOTHING});
 }
 

@@ -105,15 +105,23 @@ write_json(struct writer *w, const struct value *v)
         buf_addc(w->out, '"');
 }
 
+static bool
+stands_there(const struct writer *w, const struct field_group *group)
+{
+    for (size_t i = 0; i < group->n; i++)
+        if (!value_equal(&w->change->after[group->fields[i]],
+                         &w->body->before[group->fields[i]]))
+            return false;
+    return true;
+}
+
 static void
 write_field(struct writer *w, const struct step *s)
 {
     const struct value *v = field_value(w, s->field);
-    const struct body_settings *set = &w->body->set;
     enum body_nulls nulls = w->body->nulls[s->field];
     bool in_object = w->levels[w->depth].bracket == '{';
-    bool same = s->in_record && set->changed_only && w->has_before &&
-                value_equal(v, &w->body->before[s->field]);
+    bool same = s->group && w->has_before && w->change->after && stands_there(w, s->group);
     bool omit = s->omit || (nulls == NULLS_OMIT && in_object);
     if ((v->type == V_NULL && omit) || same) {
         drop_name(w);

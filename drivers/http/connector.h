@@ -46,7 +46,7 @@
  * - "lines": true: the body is written for each row alone, a line each
  * - "gzip": true or false: instead of that above
  * - "nulls": "null" (the default), "omit", "empty"
- * - "strings", "changed_only", "markup": see body.h
+ * - "strings", "changed_only", "changed_whole", "markup": see body.h
  * - "repeatable": the peer knows a change again by what the body or a header says of it; true
  *   for upsert, update and delete unless it says false
  * - "rows", "bytes": of a call, at most (1 row; 1 MiB, before it is packed); a single row may
@@ -71,7 +71,7 @@ struct connector_call {
     unsigned names;                  /* of its texts and the connector's: enum fill_names */
     const json_t *when, *query, *headers, *body, *form, *markup;
     const char *method, *url, *path, *type, *refuse;
-    bool lines, strings, changed_only, repeatable, gzip;
+    bool lines, strings, changed_only, changed_whole, repeatable, gzip;
     const json_t *needs; /* lists of fields of which one must be mapped */
     enum body_nulls nulls;
     size_t rows, bytes;

@@ -235,6 +235,8 @@ take_flags(const json_t *object, const char *where, struct connector_call *call,
     if (rc == 0)
         rc = manifest_bool(object, where, "changed_only", &call->changed_only, err);
     if (rc == 0)
+        rc = manifest_bool(object, where, "changed_whole", &call->changed_whole, err);
+    if (rc == 0)
         rc = manifest_bool(object, where, "repeatable", &call->repeatable, err);
     if (rc == 0)
         rc = manifest_bool(object, where, "gzip", &call->gzip, err);
@@ -293,10 +295,11 @@ take_call(const struct connector *c, const json_t *object, const char *where,
           struct connector_call *call, struct error *err)
 {
     static const char *const known[] = {
-        "for",    "when",         "method",     "path",  "query", "headers", "answer",
-        "type",   "body",         "form",       "lines", "nulls", "strings", "rows",
-        "bytes",  "changed_only", "repeatable", "gzip",  "url",   "markup",  "exceptions",
-        "refuse", "event",        "needs",      NULL};
+        "for",           "when",   "method", "path",         "query",      "headers",
+        "answer",        "type",   "body",   "form",         "lines",      "nulls",
+        "strings",       "rows",   "bytes",  "changed_only", "repeatable", "gzip",
+        "url",           "markup", "refuse", "exceptions",   "event",      "needs",
+        "changed_whole", NULL};
     call->names = c->names;
     call->gzip = c->gzip;
     int rc = manifest_members(object, where, known, err);

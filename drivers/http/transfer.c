@@ -585,7 +585,7 @@ exchange_header(const struct exchange *x, const char *name)
     const char *p = buf_z(&x->head), *end = p + x->head.n;
     while (p < end) {
         const char *line = memchr(p, '\n', (size_t)(end - p));
-        if ((size_t)(line - p) > n + 1 && memcmp(p, name, n) == 0 && p[n] == ':')
+        if ((size_t)(line - p) > n + 1 && strncasecmp(p, name, n) == 0 && p[n] == ':')
             return (struct str){p + n + 2, (size_t)(line - p) - n - 2};
         p = line + 1;
     }

@@ -76,7 +76,8 @@ void transfer_cancel(struct transfer *t);
 /* Breaks off what is under way; the exchanges stay the caller's. NULL-safe, returns NULL. */
 struct transfer *transfer_free(struct transfer *t);
 
-/* The value of a header (name in lower case), or n = 0 and p = NULL. Of several the first. */
+/* The value of a header, whatever the case of its name, or n = 0 and p = NULL. Of several the
+ * first. */
 struct str exchange_header(const struct exchange *x, const char *name);
 /* Frees the answer's buffers. */
 void exchange_done(struct exchange *x);

@@ -106,6 +106,7 @@ open_body(const struct way *w, const json_t *template, struct body **ret, struct
         .markup = w->call->markup,
         .strings = w->call->strings,
         .changed_only = w->call->changed_only,
+        .changed_whole = w->call->changed_whole,
         .option = body_option,
         .arg = &o,
     };

@@ -174,9 +174,12 @@ not_rejected(const struct job *j, size_t i)
 
 /* ---- verdicts ---- */
 
+/* Counts it, and gives a refusal for which the peer has no code a name. */
 static void
-count(struct courier *c, const struct outcome *out)
+count(struct courier *c, struct outcome *out)
 {
+    if (out->kind == ROW_REJECTED && !out->code)
+        out->code = "refused";
     c->taken += out->kind == ROW_DONE || out->kind == ROW_UNCHANGED;
     c->refused += out->kind == ROW_REJECTED;
 }

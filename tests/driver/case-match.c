@@ -61,6 +61,8 @@ case_expand(const struct case_world *w, const char *text, struct buf *out)
             add_identity(out, p + 10);
         else if (end && strncmp(p, "{date:", 6) == 0)
             add_date(out, p + 6);
+        else if (end && strncmp(p, "{epoch:", 7) == 0)
+            buf_add_int(out, clock_now() / 1000000 + strtol(p + 7, NULL, 10));
         else
             end = NULL;
         if (end)

@@ -127,7 +127,19 @@ test_changed_only(const struct change *rows)
     changed.before = buf_str(&before);
     CHECK_TEXT(write_with("{\"@rows\": {\"id\": {\"@key\": true}, \"@record\": \"rest\"}}",
                           &set, &changed, 1),
-               "[{\"id\":1,\"address\":{\"zip\":\"89073\"},\"phones\":[\"1\",\"2\"]}]");
+               "[{\"id\":1,\"address\":{\"zip\":\"89073\"}}]");
+    CHECK_TEXT(write_with("{\"@rows\": {\"@record\": \"all\"}}", &set, &changed, 1),
+               "[{\"id\":1,\"address\":{\"zip\":\"89073\"}}]");
+    set.changed_whole = true;
+    CHECK_TEXT(write_with("{\"@rows\": {\"@record\": \"all\"}}", &set, &changed, 1),
+               "[{\"id\":1,\"address\":{\"city\":\"Ulm\",\"zip\":\"89073\"}}]");
+    was[3] = text("89073");
+    was[5] = text("3");
+    buf_clear(&before);
+    record_pack(&before, was, FIELDS);
+    changed.before = buf_str(&before);
+    CHECK_TEXT(write_with("{\"@rows\": {\"@record\": \"rest\"}}", &set, &changed, 1),
+               "[{\"phones\":[\"1\",\"2\"]}]");
     CHECK_TEXT(write_with("{\"@rows\": {\"name\": {\"@field\": \"name\"}}}", &set, &changed, 1),
                "[{\"name\":\"A \\\"b\\\"\"}]");
     changed.before.n--;
