@@ -85,6 +85,7 @@ use_of(const void *connection, const struct target *t)
         .type = t->type,
         .object = t->object,
         .identifier = t->nkey == 1 ? t->fields[t->key[0]].name : NULL,
+        .mode = mode_name(t->mode),
     };
 }
 
@@ -147,7 +148,7 @@ find_calls(const struct connector *c, const struct connector_use *use, const str
     const struct connector_call *upsert = connector_call_for(c, OP_UPSERT, use);
     memset(ret, 0, OPERATIONS * sizeof *ret);
     /* The engine calls a full sync's rows upserts. */
-    bool inserts = t->mode == MODE_FULL && (!upsert || upsert->refuse);
+    bool inserts = t->mode == MODE_FULL && !upsert;
     int rc = find_call(c, use, inserts ? OP_INSERT : op, t, &ret[op], err);
     if (rc == 0 && t->mode == MODE_MIRROR)
         rc = find_call(c, use, OP_DELETE, t, &ret[OP_DELETE], err);
