@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/vec.h"
 #include "http/fill.h"
+#include "http/mention.h"
 #include "http/way.h"
 
 enum { OPERATIONS = OP_DELETE + 1 };
@@ -263,9 +264,14 @@ dest_limits(void *handle, struct limits *ret)
     *ret = (struct limits){
         .rows = SIZE_MAX, .bytes = SIZE_MAX, .parallel = d->connector->transfer.parallel};
     connector_pace(d->connector, &d->use, ret);
-    for (size_t i = 0; i < OPERATIONS; i++)
-        if (d->ways[i])
-            way_limits(d->ways[i], &ret->of[i]);
+    ret->identities = d->secret != NULL;
+    for (size_t i = 0; i < OPERATIONS; i++) {
+        if (!d->ways[i])
+            continue;
+        way_limits(d->ways[i], &ret->of[i]);
+        ret->identities =
+            ret->identities || mention_identity(d->connector, way_call(d->ways[i]), &d->use);
+    }
 }
 
 /* ---- calls ---- */

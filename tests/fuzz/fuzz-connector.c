@@ -122,7 +122,10 @@ check_operation(const struct connector *c, enum operation op, const struct excha
     AUTO_FREE void *connection = fill_options(c->driver.options, c->driver.options_size);
     AUTO_FREE void *destination =
         fill_options(c->driver.dest_options, c->driver.dest_options_size);
-    const struct connector_use use = {connection, destination, "list", "id"};
+    const struct connector_use use = {.connection = connection,
+                                      .destination = destination,
+                                      .object = "list",
+                                      .identifier = "id"};
     const struct connector_call *how = connector_call_for(c, op, &use);
     if (!how)
         return;
