@@ -259,7 +259,7 @@ test_connection(void)
 
     struct connection *conn = NULL;
     struct complaint c;
-    CHECK(connection_parse("shop", STR(good_connection), &conn, &c) == 0);
+    CHECK(connection_parse(NULL, "shop", STR(good_connection), &conn, &c) == 0);
     const struct fake_options *o = conn->options;
     CHECK_TEXT(conn->name, "shop");
     CHECK_TEXT(o->path, "/x");
@@ -268,7 +268,7 @@ test_connection(void)
     CHECK(o->types.n == 2 && o->types.types[0] == V_INT && o->types.types[1] == V_TIMESTAMPTZ);
     CHECK(conn->nsecrets == 1);
     conn = connection_free(conn);
-    CHECK(connection_parse("shop", STR("{ \"driver\": \"db\", \"path\": \"/x\" }"), &conn,
+    CHECK(connection_parse(NULL, "shop", STR("{ \"driver\": \"db\", \"path\": \"/x\" }"), &conn,
                            &c) == 0);
     CHECK(((const struct fake_options *)conn->options)->delimiter == '"');
     connection_free(conn);
@@ -329,7 +329,7 @@ resolve(const char *secret, char *ret, size_t size, struct error *err)
     struct connection *conn = NULL;
     struct complaint c;
     *err = (struct error)ERROR_INIT;
-    int rc = connection_parse("shop", str_of(text), &conn, &c);
+    int rc = connection_parse(NULL, "shop", str_of(text), &conn, &c);
     if (rc == 0)
         rc = connection_resolve(conn, &cancelled, err);
     if (rc == 0)
