@@ -485,6 +485,10 @@ test_fields_named(void)
     CHECK(refused(k, NAMING("\"nulls\": \"omit\""), 3, 10, "must be an object"));
 }
 
+#define SEALED                                                                                 \
+    "{\"source\": {\"connection\": \"shop\", \"table\": \"t\"}, \"identifier\": \"email\", "   \
+    "\"destination\": {\"connection\": \"crm\", \"object\": \"sealed\"}}\n"
+
 static void
 test_not_ready(void)
 {
@@ -495,6 +499,8 @@ test_not_ready(void)
     CHECK(not_ready(c, m, NULL, "mode is missing"));
     CHECK(not_ready(c, m, "", "the file is empty"));
     CHECK(not_ready(c, m, "mirror", "not possible with driver \"db\""));
+    CHECK(not_ready(SEALED, m, "upsert", "sealed does not upsert by e of 2 fields"));
+    CHECK(not_ready(SEALED, m, "mirror", "not possible with driver \"db\"")); /* that alone */
     CHECK(not_ready(CONFIG(""), m, "upsert", "mode \"upsert\" needs an \"identifier\""));
     CHECK(not_ready(CONFIG(""), m, "full", "mode \"full\" needs an \"identifier\""));
     CHECK(not_ready(CONFIG(", \"identifier\": \"emial\""), m, "insert", "is not mapped"));
