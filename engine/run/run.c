@@ -16,8 +16,9 @@ const char *
 verb_name(enum verb verb)
 {
     static const char *const names[] = {
-        [VERB_RUN] = "run",   [VERB_FULL] = "full",       [VERB_RETRY] = "retry",
-        [VERB_PLAN] = "plan", [VERB_APPROVE] = "approve", [VERB_BASELINE] = "baseline",
+        [VERB_RUN] = "run",           [VERB_FULL] = "full", [VERB_RETRY] = "retry",
+        [VERB_SEND] = "send",         [VERB_PLAN] = "plan", [VERB_APPROVE] = "approve",
+        [VERB_BASELINE] = "baseline",
     };
     return names[verb];
 }
@@ -428,7 +429,7 @@ open_sender(struct run *run, struct error *err)
         .requests = {.dirfd = run->dirfd,
                      .name = asked,
                      .run = run->record.number,
-                     .first = run->def->log_requests,
+                     .first = run->rows == VERB_SEND ? UINT64_MAX : run->def->log_requests,
                      .redactor = run->redactor},
         .cancelled = &run->cancelled,
         .progress = &run->progress,
@@ -464,6 +465,8 @@ read_and_send(struct run *run, struct error *err)
         rc = run_deliver(run, err);
     if (rc < 0)
         return rc;
+    if (run->held && run->rows == VERB_SEND)
+        return error_set(err, ERR_LIMIT, EIO, "held: %s", run->held);
     if (run->verb == VERB_PLAN || run->held)
         return run_keep_plan(run, err);
     return run_finish(run, err);
