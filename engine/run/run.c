@@ -71,6 +71,10 @@ run_log(struct run *run, const char *format, ...)
     buf_vaddf(&said, format, ap);
     va_end(ap);
     redact(run->redactor, NULL, buf_str(&said), &text);
+    if (text.failed && text.n == 0) {
+        buf_clear(&text);
+        buf_adds(&text, "(not told: out of memory)");
+    }
     AUTO_BUF struct buf line = BUF_INIT(16384);
     if (run->numbered)
         buf_addf(&line, "run=%llu ", (unsigned long long)run->record.number);
@@ -428,6 +432,7 @@ open_sender(struct run *run, struct error *err)
         .redactor = run->redactor,
         .requests = {.dirfd = run->dirfd,
                      .name = asked,
+                     .sync = run->name,
                      .run = run->record.number,
                      .first = run->rows == VERB_SEND ? UINT64_MAX : run->def->log_requests,
                      .redactor = run->redactor},
