@@ -67,6 +67,7 @@ struct chg_meta {
     enum key_class *key_class;
     size_t nkey;
     char *source_driver; /* whose `native` names these are */
+    bool nested;         /* JSON shows what a dot in a field's name means to the destination */
 };
 
 /* Deep copy into the arena. NULL when memory is out. */

@@ -225,6 +225,8 @@ meta_to_json(const struct chg_meta *meta)
     put(json, "fields", fields);
     put(json, "key", key);
     put_text(json, "source_driver", meta->source_driver);
+    if (meta->nested)
+        put(json, "nested", json_true());
     return json;
 }
 
@@ -243,6 +245,7 @@ meta_from_json(const json_t *json, struct arena *arena)
     meta->key_names = arena_alloc(arena, (meta->nkey + 1) * sizeof *meta->key_names);
     meta->key_class = arena_alloc(arena, (meta->nkey + 1) * sizeof *meta->key_class);
     meta->source_driver = (char *)get_text(json, "source_driver", arena);
+    meta->nested = json_is_true(json_object_get(json, "nested"));
     if (!meta->fields || !meta->key || !meta->key_names || !meta->key_class) {
         lost = true;
         return NULL;

@@ -513,6 +513,8 @@ run_open_source(struct run *run, struct error *err)
         rc = mapper_create(def, &schema, driver->name, &run->mapper, err);
     if (rc == 0) {
         run->meta = chg_meta_copy(&run->arena, mapper_meta(run->mapper));
+        if (run->meta)
+            run->meta->nested = run->dest_connection->driver->traits & TRAIT_NESTED;
         rc = run->meta ? decide_full(run, err) : no_memory(err);
     }
     if (rc < 0)
