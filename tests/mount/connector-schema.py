@@ -3,6 +3,7 @@
 manifest that is built in, and says of wrong ones what the daemon says, so that neither forgets a member."""
 
 import copy
+import importlib
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
 from retlfs import ROOT, MountTest, binary, main, skip
 
 try:
-    import jsonschema
+    jsonschema = importlib.import_module("jsonschema")
 except ImportError:
     skip("python3-jsonschema is not installed")
 
