@@ -179,12 +179,14 @@ not_rejected(const struct job *j, size_t i)
 
 /* ---- verdicts ---- */
 
-/* Counts it, and gives a refusal for which the peer has no code a name. */
+/* Counts it, and gives a refusal for which the peer has no code or words some of ours. */
 static void
 count(struct courier *c, struct outcome *out)
 {
     if (out->kind == ROW_REJECTED && !out->code)
         out->code = "refused";
+    if (out->kind == ROW_REJECTED && !out->why)
+        out->why = "no reason was given";
     c->taken += out->kind == ROW_DONE || out->kind == ROW_UNCHANGED;
     c->refused += out->kind == ROW_REJECTED;
 }
