@@ -281,7 +281,7 @@ take_row(struct writer *w, const struct change *change, const unsigned char *ide
     w->change = change;
     w->identity = identity;
     w->index = index;
-    w->compares = b->set.changed_only && change->before.n > 0;
+    w->compares = b->set.changed_only && change->before.n > 0 && !change->unsure;
     return !w->compares || record_unpack(change->before, b->before, b->set.nfields);
 }
 

@@ -23,6 +23,7 @@ struct diff_settings {
     bool full;            /* send every row */
     bool duplicates_last; /* the last row of a duplicate identifier wins */
     bool present;         /* emit ENTRY_PRESENT for rows that are not sent but hold their key */
+    bool doubts;          /* what `rejected` holds as unknown may have been applied */
     bool only_rejected;   /* retry: send only identifiers that `rejected` or `unsent` hold */
     struct chg *rejected; /* the rejected file of the run before; NULL: nothing was rejected */
     struct chg *unsent;   /* what it did not come to; NULL: nothing */

@@ -174,7 +174,7 @@ describe_after(struct run *run, const struct refused_counts *refused, struct syn
         after->meta = run->meta;
     after->reset = NULL;
     after->live_rows = kept + run->new_keys - refused->never_delivered - r->deletes +
-                       (refused->deletes - refused->foreign);
+                       run->doubtful + (refused->deletes - refused->foreign);
     if (run->verb == VERB_BASELINE)
         after->live_rows = r->inserts + r->updates + r->recorded;
     if (!r->cut)

@@ -13,7 +13,7 @@ import email.utils
 import json
 import os
 import random
-import socket
+import sqlite3
 import sys
 import threading
 import time
@@ -261,7 +261,7 @@ class Subject:
 
     def row(self):
         rng = self.rng
-        return ["x" * rng.randint(1, 900), rng.choice([None, "Ulm", "Köln \"am\" Rhein", "\\"]), rng.randint(-5, 5)]
+        return ["x" * rng.randint(1, 2000), rng.choice([None, "Ulm", "Köln \"am\" Rhein", "\\"]), rng.randint(-5, 5)]
 
     def add(self, n):
         self.db.fill("t", [[i] + self.row() for i in range(self.next, self.next + n)])
@@ -271,14 +271,18 @@ class Subject:
     def change(self, share):
         """New rows, changed ones (some back to what they were), and some that leave."""
         ids = [row[0] for row in self.db.sql("SELECT id FROM t")]
+        statements = []
         for i in self.rng.sample(ids, max(1, int(len(ids) * share))):
             what = self.rng.random()
             if what < 0.15 and self.mode != "insert":
-                self.db.sql("DELETE FROM t WHERE id = %d" % i)
+                statements.append("DELETE FROM t WHERE id = %d" % i)
             elif what < 0.6:
-                self.db.sql("UPDATE t SET n = %d WHERE id = %d" % (self.rng.randint(-5, 5), i))
+                statements.append("UPDATE t SET n = %d WHERE id = %d" % (self.rng.randint(-5, 5), i))
             else:
-                self.db.sql("UPDATE t SET city = %s WHERE id = %d" % (self.rng.choice(["NULL", "'Ulm'", "'Bonn'"]), i))
+                statements.append("UPDATE t SET city = %s WHERE id = %d" % (self.rng.choice(["NULL", "'Ulm'", "'Bonn'"]), i))
+        with sqlite3.connect(self.db.path, timeout=30) as db:
+            db.executescript("BEGIN;" + ";".join(statements) + ";COMMIT")
+        db.close()
         self.add(max(1, int(len(ids) * share)))
 
     def model(self):
@@ -373,12 +377,14 @@ def main():
         for i in range(args.count):
             subject = subjects[i % len(subjects)]
             what = rng.choice(["run", "run", "kill", "kill", "cancel"])
-            subject.peer.chance = rng.choice([0.05, 0.2, 0.5])
+            subject.peer.chance = rng.choice([0.05, 0.15, 0.4])
             if i >= len(subjects):
                 subject.change(rng.choice([0.01, 0.1, 0.3]))
             disturb(mount, subject, rng, what)
             if subject.sync.last_run():
-                ends[what + ": " + subject.sync.summary()["outcome"]] += 1
+                summary = subject.sync.summary()
+                ends[what + ": " + summary["outcome"]] += 1
+                ends["cut off while reading"] += summary["cut"]
         for subject in subjects:
             context = "seed %s, %s" % (args.seed, subject.name)
             subject.finish(context)
@@ -391,7 +397,7 @@ def main():
     for name, n in sorted(told.items()):
         print("%-16s %4d" % (name, n))
     print("%d runs disturbed (%s), %d calls, %d of them answered badly; %d rows came twice, all listed; all destinations as promised" % (
-        args.count, ", ".join("%s %d" % end for end in sorted(ends.items())), sum(p.calls for p in peers), sum(told.values()),
+        args.count, ", ".join("%s %d" % end for end in sorted(ends.items()) if end[1]), sum(p.calls for p in peers), sum(told.values()),
         subjects[0].doubled))
 
 
