@@ -38,7 +38,7 @@ enum option_type {
     OPT_TYPES,  /* struct option_types: {"column": "integer", …}             */
     OPT_JSON,   /* char *: any JSON value, as compact text; NULL: unset      */
     OPT_FIELDS, /* struct option_fields *: {"field": one of `choices`, …}; NULL: unset */
-    OPT_FIXED,  /* const char *: the default; nobody writes it, its name is unknown */
+    OPT_FIXED,  /* const char *: default_text itself; nobody writes it, its name is unknown */
 };
 
 enum option_flags {
@@ -126,6 +126,7 @@ typedef int (*source_row_fn)(void *arg, const struct value *values, struct error
 enum sync_type {
     TYPE_RECORDS,  /* it holds records */
     TYPE_AUDIENCE, /* it is a list, and a record is a member */
+    TYPE_EVENTS,   /* things that happen ("track"); to identify somebody is a record */
     SYNC_TYPES,
 };
 
@@ -145,6 +146,7 @@ enum mode {
      MODE_BIT(MODE_MIRROR) | MODE_BIT(MODE_FULL))
 #define MODES_OF_AUDIENCES                                                                     \
     (MODE_BIT(MODE_ADD) | MODE_BIT(MODE_REMOVE) | MODE_BIT(MODE_MIRROR) | MODE_BIT(MODE_UPSERT))
+#define MODES_OF_EVENTS (MODE_BIT(MODE_UPSERT) | MODE_BIT(MODE_INSERT) | MODE_BIT(MODE_FULL))
 /* What a destination of tables can carry out. */
 #define MODES_OF_TABLES MODES_OF_RECORDS
 
@@ -201,6 +203,8 @@ struct target {
     size_t nfields;
     const size_t *key; /* indices into fields; nkey = 0 without identifier */
     size_t nkey;
+    const char *event;  /* TYPE_EVENTS: the name of them all; NULL: each has its own… */
+    size_t event_field; /* …in this field, an index into fields, never NULL */
     const atomic_bool *cancelled; /* as in struct model */
 };
 
@@ -283,10 +287,25 @@ struct call {
     void *driver;                          /* the driver's own, while it is under way */
 };
 
+/* A request and its answer, for those who look for what went wrong: the engine takes secrets
+ * out of it, and keeps some. Borrowed until the next dest_call or dest_answer. */
+struct transcript {
+    const char *method, *address;
+    const char *const *headers; /* "Name: value", ended by NULL; MAY be NULL */
+    struct str body;            /* before it was packed */
+    int status;                 /* 0: there is no whole answer */
+    struct str answer_head;     /* "name: value\n" lines */
+    struct str answer;
+    int64_t us;
+    const char *const *secrets; /* beside those of the connection, such as tokens; ended by
+                                   NULL, MAY be NULL */
+};
+
 struct call_answer {
     struct call *call;
     enum call_fate fate;
-    struct error error; /* unless CALL_ANSWERED: what the run says of it */
+    struct error error;                  /* unless CALL_ANSWERED: what the run says of it */
+    const struct transcript *transcript; /* MAY be NULL */
     /* What it says of the pace; see calls/pace.h. */
     int64_t wait_us;
     bool counted;
@@ -305,11 +324,13 @@ enum driver_traits {
 
 struct driver {
     const char *name;
-    const char *summary; /* one line */
-    const char *readme;  /* the README of /drivers/NAME, plain text or Markdown */
+    const char *summary;  /* one line */
+    const char *manifest; /* the text that it was made of; NULL: it is code */
+    const char *readme;   /* the README of /drivers/NAME, plain text or Markdown */
     /* MODE_BITs it can carry out as a destination, by the sync's type; see driver_modes. */
     unsigned modes;
     unsigned audience_modes;
+    unsigned event_modes;
     unsigned traits;
     bool takes_table, takes_query; /* as a source; a file source takes neither */
 
@@ -383,15 +404,42 @@ struct driver {
     void (*dest_wake)(void *handle);
     void (*dest_cancel)(void *handle);
     void (*dest_close)(void *handle);
+
+    /* Of one that may go while the process lives, both or none: one holder more, one less; the
+     * last one frees it. Any thread. */
+    void (*hold)(const struct driver *driver);
+    void (*let_go)(const struct driver *driver);
 };
 
-/* All drivers; NULL ends. Made by the build from drivers/meson.build, and by
- * drivers_load from the connectors built in. */
+/* All that are built in; NULL ends. Made by the build from drivers/meson.build, and by
+ * drivers_load from the connectors among them. */
 extern const struct driver *const *drivers;
-/* Puts the connectors built in among them; once, before a second thread runs. */
+/* Puts the connectors built in among them, and sets driver_maker; once, before a second thread
+ * runs. */
 int drivers_load(struct error *err);
-/* NULL when there is none of that name. */
+/* Of those built in; NULL when there is none of that name. */
 const struct driver *driver_find(const char *name);
+
+/* One reference more; NULL-safe. Whoever keeps a driver, or a struct that was filled by its
+ * tables, needs one. */
+const struct driver *driver_ref(const struct driver *driver);
+const struct driver *driver_unref(const struct driver *driver); /* NULL-safe, returns NULL */
+static inline void
+driver_done(const struct driver **driver)
+{
+    driver_unref(*driver);
+}
+#define AUTO_DRIVER __attribute__((cleanup(driver_done)))
+
+/* Who makes drivers of what users write: of a manifest. */
+struct driver_maker {
+    /* The text is JSON, whole and well formed. 0 and a reference in *ret; -EINVAL with
+     * "/calls/0/method: what is wrong; what would be right" in *err, of which the last may be
+     * missing; -ENOMEM. */
+    int (*make)(const char *name, struct str manifest, const struct driver **ret,
+                struct error *err);
+};
+extern const struct driver_maker *driver_maker; /* NULL: there is none */
 
 /* "upsert" …; static. */
 const char *mode_name(enum mode mode);

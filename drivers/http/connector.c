@@ -108,9 +108,9 @@ audience_modes_of(const struct connector *c)
 }
 
 static unsigned
-modes_of(const struct connector *c)
+modes_of(const struct connector *c, enum sync_type type)
 {
-    unsigned ops = operations_of(c, TYPE_RECORDS), modes = 0;
+    unsigned ops = operations_of(c, type), modes = 0;
     bool insert = ops & 1u << OP_INSERT, upsert = ops & 1u << OP_UPSERT;
     if (insert)
         modes |= MODE_BIT(MODE_INSERT);
@@ -143,6 +143,25 @@ take_readme(struct connector *c, struct error *err)
 }
 
 static int
+take_name(struct connector *c, const char *given, struct error *err)
+{
+    const char *name = NULL;
+    int rc = manifest_text(c->manifest, "", "name", &name, err);
+    if (rc == 0 && name &&
+        (!*name || name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-")]))
+        rc = manifest_wrong(err, "/name", "must be a-z, 0-9, \"_\" and \"-\"");
+    if (rc == 0 && !name && !given)
+        rc = manifest_wrong(err, "", "wants \"name\"");
+    size_t n = rc == 0 ? strlen(given ? given : name) : 0;
+    if (n > CONNECTOR_NAME_MAX)
+        rc = manifest_wrong(err, "/name", "is too long");
+    if (rc == 0)
+        memcpy(c->name, given ? given : name, n + 1);
+    c->driver.name = c->name;
+    return rc;
+}
+
+static int
 take_head(struct connector *c, struct error *err)
 {
     static const char *const known[] = {
@@ -151,8 +170,6 @@ take_head(struct connector *c, struct error *err)
         "signature", "auth",    "gzip",    "answer",   "calls",      NULL};
     const json_t *m = c->manifest;
     int rc = manifest_members(m, "", known, err);
-    if (rc == 0)
-        rc = manifest_text(m, "", "name", &c->driver.name, err);
     if (rc == 0)
         rc = manifest_text(m, "", "summary", &c->driver.summary, err);
     if (rc == 0)
@@ -166,9 +183,6 @@ take_head(struct connector *c, struct error *err)
         rc = manifest_bool(m, "", "gzip", &c->gzip, err);
     if (rc < 0)
         return rc;
-    const char *name = c->driver.name;
-    if (!name || !*name || name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-")])
-        return manifest_wrong(err, "/name", "must be a-z, 0-9, \"_\" and \"-\"");
     if (!c->driver.summary || !c->url)
         return manifest_wrong(err, "", "wants \"summary\" and \"url\"");
     return 0;
@@ -196,9 +210,11 @@ take_texts(struct connector *c, struct error *err)
 }
 
 static int
-take_manifest(struct connector *c, struct error *err)
+take_manifest(struct connector *c, const char *name, struct error *err)
 {
-    int rc = take_head(c, err);
+    int rc = take_name(c, name, err);
+    if (rc == 0)
+        rc = take_head(c, err);
     if (rc == 0)
         rc = take_readme(c, err);
     if (rc == 0)
@@ -217,18 +233,25 @@ take_manifest(struct connector *c, struct error *err)
         rc = connector_take_answer(c->manifest, "", &c->answer, err);
     if (rc == 0)
         rc = connector_take_calls(c, err);
-    c->driver.modes = modes_of(c);
+    c->driver.modes = modes_of(c, TYPE_RECORDS);
+    c->driver.event_modes = modes_of(c, TYPE_EVENTS);
     c->driver.audience_modes = audience_modes_of(c);
     return rc;
 }
 
 int
-connector_parse(struct str text, struct connector **ret, struct error *err)
+connector_parse(const char *name, struct str text, struct connector **ret, struct error *err)
 {
     struct connector *c = calloc(1, sizeof *c);
     json_error_t at;
     if (!c)
         return no_memory(err);
+    atomic_init(&c->holders, 1);
+    c->driver.manifest = arena_strndup(&c->arena, text.p, text.n);
+    if (!c->driver.manifest) {
+        connector_free(c);
+        return no_memory(err);
+    }
     c->manifest = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES, &at);
     int rc = 0;
     if (!c->manifest)
@@ -236,7 +259,7 @@ connector_parse(struct str text, struct connector **ret, struct error *err)
                  ? no_memory(err)
                  : error_set(err, ERR_CONFIG, EINVAL, "line %d: %s", at.line, at.text);
     if (rc == 0)
-        rc = take_manifest(c, err);
+        rc = take_manifest(c, name, err);
     if (rc < 0) {
         connector_free(c);
         return rc;

@@ -1,7 +1,8 @@
 /*
  * Connectors: what the HTTP driver must know of a destination, as data. A manifest is JSON:
  *
- * - "name": the driver's; a-z, 0-9, "_" and "-"
+ * - "name": the driver's, of one that is built in: a-z, 0-9, "_" and "-"; a user's is called as
+ *   its directory is
  * - "summary": one line; "readme": lines of Markdown; "sources": where its facts come from
  * - "connection": options of connections/NAME.json, "destination": those of "destination" in
  *   config.json: {"token": {"type": "string|integer|boolean|enum|secret|json", "required":
@@ -29,6 +30,9 @@
  * - "when": {"format": "array"}, options as they must be (null: not set), and the mode, the
  *   object and the only field of the identifier (null: it has several or none): {"@mode":
  *   "mirror", "@object": "contacts", "@identifier": "Id"}
+ * - "event": "track" for syncs of such events, which have no other calls; "identify" when it is
+ *   missing: for records, and events that identify
+ * - "needs": [["user_id", "device_id"]], fields of which one must be mapped, for each list
  * - "refuse": "why this cannot be done": said when a sync that would need it is defined; beside
  *   it stand "for" and "when" alone
  * - "url": text, instead of that above
@@ -57,6 +61,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdatomic.h>
 
 #include "base/arena.h"
 #include "driver.h"
@@ -70,6 +75,7 @@ struct connector_call {
     const json_t *when, *query, *headers, *body, *form, *markup;
     const char *method, *url, *path, *type, *refuse;
     bool lines, strings, changed_only, changed_whole, repeatable, gzip;
+    const json_t *needs; /* lists of fields of which one must be mapped */
     enum body_nulls nulls;
     size_t rows, bytes;
     struct answer_rules *answer;
@@ -81,8 +87,12 @@ struct connector_window {
     const json_t *when;
 };
 
+enum { CONNECTOR_NAME_MAX = 128 };
+
 struct connector {
     struct driver driver; /* as the engine sees it */
+    atomic_uint holders;
+    char name[CONNECTOR_NAME_MAX + 1];
     struct arena arena;
     json_t *manifest;
     const char *url, *place, *signature;
@@ -114,13 +124,16 @@ union connector_value {
     const struct option_fields *fields;
 };
 struct connector_options {
-    const char *connector; /* its name */
+    const char *connector; /* its name, by which it is found */
     union connector_value values[];
 };
 
-/* Reads a manifest. 0, -EINVAL with the place in *err (a JSON pointer), -ENOMEM. driver.name
- * and the option tables are filled; the hooks are http.c's. */
-int connector_parse(struct str text, struct connector **ret, struct error *err);
+/* Reads a manifest; name NULL: it says its own. 0, -EINVAL with the place in *err (a JSON
+ * pointer), -ENOMEM. driver.name and the option tables are filled; the hooks are http.c's. */
+int connector_parse(const char *name, struct str text, struct connector **ret,
+                    struct error *err);
+/* The connector by whose table the options were filled. */
+const struct connector *connector_of(const struct connector_options *filled);
 struct connector *connector_free(struct connector *c); /* NULL-safe, returns NULL */
 
 /* The option as JSON, owned by the caller; NULL: no such option, or unset (or memory is out).

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "base/vec.h"
 #include "http/fill.h"
 #include "http/mention.h"
 #include "http/way.h"
@@ -35,6 +34,8 @@ struct http_dest {
     struct transfer *transfer;
     struct flight *flights, *idle, *unsent;
     struct arena words; /* of the last answer's outcomes */
+    struct transcript transcript;
+    const char *credentials[2];
     atomic_bool cancelled;
 };
 
@@ -44,33 +45,11 @@ no_memory(struct error *err)
     return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
 }
 
-/* ---- those that are known ---- */
-
-static VEC(struct connector *) known;
-
-static const struct connector *
-find(const void *connection)
-{
-    const char *name = ((const struct connector_options *)connection)->connector;
-    for (size_t i = 0; i < known.n; i++)
-        if (strcmp(known.p[i]->driver.name, name) == 0)
-            return known.p[i];
-    return NULL;
-}
-
-static int
-unknown(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOENT, "no connector of that name");
-}
-
 static int
 place(const void *connection, struct buf *out, struct error *err)
 {
-    const struct fill_values v = {.connector = find(connection),
+    const struct fill_values v = {.connector = connector_of(connection),
                                   .use = {.connection = connection}};
-    if (!v.connector)
-        return unknown(err);
     int rc = fill_plain(v.connector->place, &v, out, err);
     return rc < 0 ? rc : 0;
 }
@@ -88,6 +67,37 @@ use_of(const void *connection, const struct target *t)
         .identifier = t->nkey == 1 ? t->fields[t->key[0]].name : NULL,
         .mode = mode_name(t->mode),
     };
+}
+
+static bool
+is_mapped(const struct target *t, const json_t *name)
+{
+    for (size_t i = 0; i < t->nfields; i++)
+        if (strcmp(t->fields[i].name, json_string_value(name)) == 0)
+            return true;
+    return false;
+}
+
+/* Whether one field of each list is mapped. */
+static int
+check_needs(const struct connector_call *call, const struct target *t, struct error *err)
+{
+    size_t i, j;
+    json_t *list, *name;
+    json_array_foreach((json_t *)(uintptr_t)call->needs, i, list)
+    {
+        AUTO_BUF struct buf names = BUF_INIT(ERROR_TEXT_MAX);
+        bool mapped = false;
+        json_array_foreach(list, j, name)
+        {
+            buf_addf(&names, "%s\"%s\"", j ? " or " : "", json_string_value(name));
+            mapped = mapped || is_mapped(t, name);
+        }
+        if (!mapped)
+            return error_set(err, ERR_CONFIG, EINVAL, "no mapping gives field %s",
+                             buf_z(&names));
+    }
+    return 0;
 }
 
 /* The call for an operation of the mode. */
@@ -127,6 +137,8 @@ find_calls(const struct connector *c, const struct connector_use *use, const str
             rc = error_set(err, ERR_CONFIG, EINVAL,
                            "\"object\" is missing: %s needs to know where to write",
                            c->driver.name);
+    for (size_t i = 0; rc == 0 && i < OPERATIONS; i++)
+        rc = ret[i] ? check_needs(ret[i], t, err) : 0;
     return rc;
 }
 
@@ -134,10 +146,10 @@ find_calls(const struct connector *c, const struct connector_use *use, const str
 static int
 dest_judge(const struct target *target, struct error *err)
 {
-    const struct connector *c = target->options ? find(target->options) : NULL;
+    const struct connector *c = connector_of(target->options);
     const struct connector_call *calls[OPERATIONS];
     const struct connector_use use = use_of(NULL, target);
-    return c ? find_calls(c, &use, target, calls, err) : unknown(err);
+    return find_calls(c, &use, target, calls, err);
 }
 
 static int
@@ -192,12 +204,8 @@ dest_open(const void *connection, const struct target *target, void **ret, struc
     struct http_dest *d = calloc(1, sizeof *d);
     if (!d)
         return no_memory(err);
-    d->connector = find(connection);
+    d->connector = connector_of(connection);
     d->use = use_of(connection, target);
-    if (!d->connector) {
-        free(d);
-        return unknown(err);
-    }
     unsigned parallel = d->connector->transfer.parallel;
     d->flights = calloc(parallel, sizeof *d->flights);
     int rc = d->flights ? take_secret(d, err) : no_memory(err);
@@ -318,6 +326,36 @@ answer_unsent(struct http_dest *d, struct call_answer *ret)
     return 1;
 }
 
+/* What says who calls: a token is in no connection. */
+static const char *
+credentials_of(const struct exchange *x)
+{
+    static const char name[] = "Authorization: ";
+    const char *const *h = x->headers;
+    while (*h && strncmp(*h, name, sizeof name - 1) != 0)
+        h++;
+    const char *blank = *h ? strrchr(*h, ' ') : NULL;
+    return blank && blank[1] ? blank + 1 : NULL;
+}
+
+static void
+transcribe(struct http_dest *d, const struct flight *f)
+{
+    const struct exchange *x = &f->x;
+    d->credentials[0] = credentials_of(x);
+    d->transcript = (struct transcript){
+        .method = x->method,
+        .address = x->url,
+        .headers = x->headers,
+        .body = buf_str(&f->request.plain),
+        .status = x->end == END_ANSWERED ? x->status : 0,
+        .answer_head = buf_str(&x->head),
+        .answer = buf_str(&x->body_back),
+        .us = x->ended - x->began,
+        .secrets = d->credentials,
+    };
+}
+
 static int
 dest_answer(void *handle, int64_t timeout, struct call_answer *ret, struct error *err)
 {
@@ -335,6 +373,8 @@ dest_answer(void *handle, int64_t timeout, struct call_answer *ret, struct error
     ret->call = call;
     if (ret->fate == CALL_DENIED && d->auth)
         auth_refused(d->auth, f->request.token);
+    transcribe(d, f);
+    ret->transcript = &d->transcript;
     land(d, f);
     return 1;
 }
@@ -353,6 +393,27 @@ dest_cancel(void *handle)
     transfer_cancel(d->transfer);
 }
 
+/* Its driver is its first member. */
+static struct connector *
+connector_behind(const struct driver *d)
+{
+    return (struct connector *)(uintptr_t)d;
+}
+
+static void
+hold(const struct driver *d)
+{
+    atomic_fetch_add(&connector_behind(d)->holders, 1);
+}
+
+static void
+let_go(const struct driver *d)
+{
+    struct connector *c = connector_behind(d);
+    if (atomic_fetch_sub(&c->holders, 1) == 1)
+        connector_free(c);
+}
+
 static void
 set_hooks(struct driver *d)
 {
@@ -366,25 +427,17 @@ set_hooks(struct driver *d)
     d->dest_wake = dest_wake;
     d->dest_cancel = dest_cancel;
     d->dest_close = dest_close;
+    d->hold = hold;
+    d->let_go = let_go;
 }
 
 int
-http_load(const char *manifest, const struct driver **ret, struct error *err)
+http_make(const char *name, struct str manifest, const struct driver **ret, struct error *err)
 {
     struct connector *c = NULL;
-    int rc = connector_parse(str_of(manifest), &c, err);
+    int rc = connector_parse(name, manifest, &c, err);
     if (rc < 0)
         return rc;
-    for (size_t i = 0; i < known.n && rc == 0; i++)
-        if (strcmp(known.p[i]->driver.name, c->driver.name) == 0)
-            rc = error_set(err, ERR_CONFIG, EEXIST, "a connector \"%s\" is there already",
-                           c->driver.name);
-    if (rc == 0 && !VEC_PUSH(&known, c))
-        rc = no_memory(err);
-    if (rc < 0) {
-        connector_free(c);
-        return rc;
-    }
     set_hooks(&c->driver);
     *ret = &c->driver;
     return 0;

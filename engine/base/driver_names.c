@@ -1,5 +1,5 @@
-/* The names of modes and of what syncs are: see driver.h. Here because drivers, engine and fs
- * all need them. */
+/* What is said of every driver, whichever it is: see driver.h. Here because drivers, engine and
+ * fs all need it. */
 #include "driver.h"
 
 static const char *const names[MODE_COUNT] = {
@@ -23,11 +23,29 @@ mode_parse(struct str text)
     return -1;
 }
 
+const struct driver_maker *driver_maker;
+
+const struct driver *
+driver_ref(const struct driver *driver)
+{
+    if (driver && driver->hold)
+        driver->hold(driver);
+    return driver;
+}
+
+const struct driver *
+driver_unref(const struct driver *driver)
+{
+    if (driver && driver->let_go)
+        driver->let_go(driver);
+    return NULL;
+}
+
 const char *
 sync_type_name(enum sync_type type)
 {
     static const char *const types[SYNC_TYPES] = {
-        [TYPE_RECORDS] = "records", [TYPE_AUDIENCE] = "audience"};
+        [TYPE_RECORDS] = "records", [TYPE_AUDIENCE] = "audience", [TYPE_EVENTS] = "events"};
     return types[type];
 }
 
@@ -46,7 +64,9 @@ mode_updates(enum mode mode)
 unsigned
 sync_type_modes(enum sync_type type)
 {
-    return type == TYPE_AUDIENCE ? MODES_OF_AUDIENCES : MODES_OF_RECORDS;
+    return type == TYPE_AUDIENCE ? MODES_OF_AUDIENCES
+           : type == TYPE_EVENTS ? MODES_OF_EVENTS
+                                 : MODES_OF_RECORDS;
 }
 
 unsigned
@@ -54,11 +74,13 @@ driver_modes(const struct driver *d, enum sync_type type)
 {
     if (!d)
         return sync_type_modes(type);
-    return type == TYPE_AUDIENCE ? d->audience_modes : d->modes;
+    return type == TYPE_AUDIENCE ? d->audience_modes
+           : type == TYPE_EVENTS ? d->event_modes
+                                 : d->modes;
 }
 
 bool
 driver_is_destination(const struct driver *d)
 {
-    return d->modes || d->audience_modes;
+    return d->modes || d->audience_modes || d->event_modes;
 }

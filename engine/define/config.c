@@ -1,12 +1,13 @@
 /*
  * config.json: where from, where to, what names a record, and the guards. Options of the two
- * drivers are judged as far as the connections are known; of an unknown connection only keys
- * that no driver has are refused, since they can never be right.
+ * drivers are judged as far as the connections are known; of an unknown source only keys that
+ * no driver has are refused, since they can never be right. An unknown destination may be one
+ * that a user is about to write.
  */
+#include "base/words.h"
 #include "define/json_text.h"
 #include "define/options.h"
 #include "define/parse.h"
-#include "define/words.h"
 
 #include <stdio.h>
 
@@ -88,6 +89,52 @@ type_named(const char *name)
     return type;
 }
 
+/* "name": the name of all, or {"column": "kind"}. */
+static int
+take_event_name(const struct config *k, const struct json_node *event)
+{
+    static const char *const own[] = {"column", NULL};
+    static const char hint[] = "\"name\": \"Order paid\", or \"name\": {\"column\": \"kind\"}";
+    struct json_node v = json_get(event, "name");
+    if (!v.json)
+        return complain(k->c, event->file, event->at, hint, "\"name\" of the event is missing");
+    if (!json_is_object(v.json))
+        return take_text(k, event, "name", &k->d->event);
+    int rc = options_check_keys(&v, own, NULL, 0, k->c);
+    rc = rc ? rc : take_text(k, &v, "column", &k->d->event_column);
+    return rc || k->d->event_column
+               ? rc
+               : complain(k->c, v.file, v.at, hint, "\"column\" is missing");
+}
+
+/* To identify somebody is to write his record. */
+static int
+take_event(const struct config *k, const struct json_node *root)
+{
+    static const char *const own[] = {"type", "name", NULL};
+    static const char *const types[] = {"identify", "track", NULL};
+    struct json_node event = json_get(root, "event");
+    struct definition *d = k->d;
+    if (event.json && d->type != TYPE_EVENTS)
+        return complain(k->c, root->file, event.key_at, NULL,
+                        "\"event\" wants \"type\": \"events\"");
+    if (event.json && !json_is_object(event.json))
+        return wrong_kind(k, "event", &event, "an object");
+    int type = event.json ? take_choice(k, &event, "type", types, 0) : 0;
+    int rc = type < 0 ? type : 0;
+    if (rc == 0 && event.json)
+        rc = options_check_keys(&event, own, NULL, 0, k->c);
+    if (rc || d->type != TYPE_EVENTS)
+        return rc;
+    if (type == 1)
+        return take_event_name(k, &event);
+    d->type = TYPE_RECORDS;
+    struct json_node name = event.json ? json_get(&event, "name") : (struct json_node){0};
+    return name.json ? complain(k->c, name.file, name.key_at, NULL,
+                                "only events of the type \"track\" have a \"name\"")
+                     : 0;
+}
+
 static int
 take_type(const struct config *k, const struct json_node *root)
 {
@@ -97,7 +144,7 @@ take_type(const struct config *k, const struct json_node *root)
         return wrong_kind(k, "type", &v, "a string");
     k->d->type = type_named(text);
     if (k->d->type < SYNC_TYPES)
-        return 0;
+        return take_event(k, root);
     struct words types = {.n = 0};
     for (enum sync_type type = TYPE_RECORDS; type < SYNC_TYPES; type++)
         words_add(&types, sync_type_name(type));
@@ -110,7 +157,10 @@ take_type(const struct config *k, const struct json_node *root)
 static int
 check_type(const struct config *k, const struct json_node *root, const struct driver *driver)
 {
-    if (driver_modes(driver, k->d->type))
+    struct json_node v = json_get(root, "type");
+    const char *said = v.json ? json_string_value(v.json) : sync_type_name(TYPE_RECORDS);
+    if (driver_modes(driver, k->d->type) &&
+        (type_named(said) == k->d->type || driver->event_modes))
         return 0;
     struct words types = {.n = 0};
     for (enum sync_type type = TYPE_RECORDS; type < SYNC_TYPES; type++)
@@ -118,10 +168,8 @@ check_type(const struct config *k, const struct json_node *root, const struct dr
             words_add(&types, sync_type_name(type));
     char hint[ERROR_TEXT_MAX];
     words_hint(&types, "", "possible", hint, sizeof hint);
-    struct json_node v = json_get(root, "type");
     return complain(k->c, root->file, v.json ? v.at : root->at, hint,
-                    "type \"%s\" is not possible with driver \"%s\"",
-                    sync_type_name(k->d->type), driver->name);
+                    "type \"%s\" is not possible with driver \"%s\"", said, driver->name);
 }
 
 /* ---- identifier ---- */
@@ -244,6 +292,18 @@ take_keep(const struct config *k, const struct json_node *root)
                            &k->d->keep_days);
 }
 
+static int
+take_log(const struct config *k, const struct json_node *root)
+{
+    enum { MOST = 10000 };
+    k->d->log_requests = 0;
+    return take_count(
+        k, root, "log_requests", MOST,
+        "how many of a run's requests runs/N/requests.jsonl holds, for debugging; "
+        "none if it is left out, but those of rejected rows",
+        &k->d->log_requests);
+}
+
 /* ---- source and destination ---- */
 
 static int
@@ -278,18 +338,52 @@ take_connection(const struct config *k, const struct json_node *object, const ch
 /* Refuses keys that no driver has: a misspelt one is told before what is missing for it, and
  * all that can be told when the connection, and with it the driver, is not known. */
 static int
-check_any_driver(const struct config *k, const struct json_node *object, const char *const *own,
-                 bool source)
+check_source_keys(const struct config *k, const struct json_node *object,
+                  const char *const *own)
 {
     VEC(const struct option *) tables = {.n = 0};
     bool memory = true;
     for (const struct driver *const *d = drivers; *d; d++)
-        memory =
-            memory && VEC_PUSH(&tables, source ? (*d)->source_options : (*d)->dest_options);
+        memory = memory && VEC_PUSH(&tables, (*d)->source_options);
     int rc = memory ? options_check_keys(object, own, tables.p, tables.n, k->c)
                     : complain_memory(k->c, object->file);
     VEC_DONE(&tables);
     return rc;
+}
+
+static bool
+is_some_dest_option(const char *key)
+{
+    for (const struct driver *const *d = drivers; *d; d++)
+        for (const struct option *o = (*d)->dest_options; o && o->name; o++)
+            if (o->type != OPT_FIXED && strcmp(o->name, key) == 0)
+                return true;
+    return false;
+}
+
+/* The same where any key may be that of a driver to come: what seems to be meant for one that
+ * all have. */
+static int
+check_dest_keys(const struct config *k, const struct json_node *object, const char *const *own)
+{
+    const struct driver *driver = k->d->dest_driver;
+    if (driver && driver_is_destination(driver))
+        return options_check_keys(object, own, &driver->dest_options, 1, k->c);
+    struct words words = {.n = 0};
+    for (size_t i = 0; own[i]; i++)
+        words_add(&words, own[i]);
+    const char *key;
+    json_t *value;
+    json_object_foreach(object->json, key, value)
+    {
+        if (words_have(&words, key) || is_some_dest_option(key) || !words_nearest(&words, key))
+            continue;
+        char hint[ERROR_TEXT_MAX];
+        words_hint(&words, key, "allowed", hint, sizeof hint);
+        return complain(k->c, object->file, json_get(object, key).key_at, hint,
+                        "unknown key \"%s\"", key);
+    }
+    return 0;
 }
 
 /* What the source's driver reads: a table, a query, or what its connection says. */
@@ -325,13 +419,14 @@ take_source(const struct config *k, const struct json_node *root)
     struct definition *d = k->d;
     struct json_node source;
     int rc = take_object(k, root, "source", &source);
-    rc = rc ? rc : check_any_driver(k, &source, all, true);
+    rc = rc ? rc : check_source_keys(k, &source, all);
     rc = rc ? rc : take_connection(k, &source, &d->source_connection);
     rc = rc ? rc : take_text(k, &source, "table", &d->table);
     rc = rc ? rc : take_text(k, &source, "query", &d->query);
     if (rc)
         return rc;
-    const struct driver *driver = world_driver(k->world, d->source_connection);
+    const struct driver *driver = d->source_driver =
+        world_driver(k->world, d->source_connection);
     if (driver && !driver->source_open)
         driver = NULL; /* it will have to be another one */
     size_t nown = 1;
@@ -376,7 +471,11 @@ take_destination(const struct config *k, const struct json_node *root)
     struct definition *d = k->d;
     struct json_node destination;
     int rc = take_object(k, root, "destination", &destination);
-    rc = rc ? rc : check_any_driver(k, &destination, own, false);
+    if (rc)
+        return rc;
+    d->dest_driver = world_driver(
+        k->world, json_string_value(json_object_get(destination.json, "connection")));
+    rc = check_dest_keys(k, &destination, own);
     rc = rc ? rc : take_connection(k, &destination, &d->dest_connection);
     rc = rc ? rc : take_text(k, &destination, "object", &d->object);
     if (rc)
@@ -386,7 +485,7 @@ take_destination(const struct config *k, const struct json_node *root)
         return wrong_kind(k, "create", &create, "true or false");
     d->create = json_is_true(create.json);
 
-    const struct driver *driver = world_driver(k->world, d->dest_connection);
+    const struct driver *driver = d->dest_driver;
     if (!driver || !driver_is_destination(driver))
         return 0;
     rc = check_type(k, root, driver);
@@ -398,9 +497,10 @@ take_destination(const struct config *k, const struct json_node *root)
 static int
 take_root(const struct config *k, const struct json_node *root)
 {
-    static const char *const own[] = {"source",      "destination", "identifier", "type",
-                                      "max_deletes", "foreign",     "duplicates", "description",
-                                      "keep_runs",   "keep_days",   NULL};
+    static const char *const own[] = {
+        "source",  "destination",  "identifier",  "type",      "max_deletes",
+        "foreign", "duplicates",   "description", "keep_runs", "keep_days",
+        "event",   "log_requests", NULL};
     static const char *const foreign[] = {"hold", "delete", "keep", NULL};
     static const char *const duplicates[] = {"reject", "last", NULL};
     const char *description = NULL;
@@ -411,6 +511,7 @@ take_root(const struct config *k, const struct json_node *root)
     rc = rc ? rc : take_identifier(k, root);
     rc = rc ? rc : take_max_deletes(k, root);
     rc = rc ? rc : take_keep(k, root);
+    rc = rc ? rc : take_log(k, root);
     rc = rc ? rc : take_text(k, root, "description", &description);
     if (rc)
         return rc;
@@ -451,6 +552,10 @@ config_destination(struct str config, struct arena *arena, enum sync_type *type)
     const char *copy = arena_strdup(arena, name);
     *type = said ? type_named(said) : TYPE_RECORDS;
     *type = *type < SYNC_TYPES ? *type : TYPE_RECORDS; /* it was refused */
+    const char *event =
+        json_string_value(json_object_get(json_object_get(root.json, "event"), "type"));
+    if (*type == TYPE_EVENTS && !(event && strcmp(event, "track") == 0))
+        *type = TYPE_RECORDS;
     json_decref(root.json);
     return copy;
 }

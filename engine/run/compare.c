@@ -130,6 +130,10 @@ diff(struct run *run, struct error *err)
     struct str hint[SPLITTERS];
     const bool *shared = NULL;
     if (run_rekeys(run)) {
+        if (run->rows == VERB_SEND)
+            return error_set(err, ERR_CONFIG, EIO,
+                             "the mapping has changed: without identifier a row is known again "
+                             "only after a run");
         shared = rekey_shared(run->before.meta, run->meta, &arena);
         mapper_identify_by(run->mapper, shared);
     }
@@ -157,6 +161,7 @@ diff(struct run *run, struct error *err)
         .present = run->survey,
         .doubts = run->dest_connection->driver->dest_call != NULL,
         .only_rejected = run->rows == VERB_RETRY,
+        .only = run->rows == VERB_SEND ? run->row_asked : NULL,
         .rejected = run->previous_rejected,
         .unsent = run->previous_unsent,
         .meta = run->meta,

@@ -11,6 +11,8 @@
 #include "define/json_parse.h"
 #include "run/ledger_json.h"
 
+enum { PARSE_TRIES = 16 };
+
 static int
 no_memory(struct error *err)
 {
@@ -266,6 +268,8 @@ find_reasons(const struct sync_record *before, const struct definition *def, con
     } else {
         const char *signature = run_signature(def, place, &scratch);
         rc = signature ? compare_signatures(before->signature, signature, why) : -ENOMEM;
+        if (before->due_full)
+            add_reason(why, "%s", before->due_full);
         if (def->mode == MODE_FULL)
             add_reason(why, "mode full");
         if (mode_updates(def->mode) && before->meta)
@@ -334,6 +338,12 @@ decide_full(struct run *run, struct error *err)
         add_reason(&why, "asked for");
     if (why.failed && why.n == 0) /* a reason that was not told would be none */
         return no_memory(err);
+    if (run->rows == VERB_SEND) {
+        run->due_full = arena_strdup(&run->arena, buf_z(&why));
+        if (!run->due_full)
+            return no_memory(err);
+        buf_clear(&why);
+    }
     if (run->rows == VERB_RETRY) {
         if (run->fresh)
             return error_set(err, ERR_CONFIG, EINVAL,
@@ -347,8 +357,11 @@ decide_full(struct run *run, struct error *err)
 
 /* ---- definition and connections ---- */
 
+/* The definition's options were filled by the tables of `driver`: if another stands behind the
+ * name meanwhile, they are not for it. */
 static int
-load_connection(struct run *run, const char *name, struct connection **ret, struct error *err)
+load_connection(struct run *run, const char *name, const struct driver *driver,
+                struct connection **ret, bool *changed, struct error *err)
 {
     AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
     int rc = catalog_connection_text(run->catalog, name, &text, err);
@@ -357,12 +370,16 @@ load_connection(struct run *run, const char *name, struct connection **ret, stru
     if (rc < 0)
         return error_wrap(err, "connection \"%s\"", name);
     struct complaint complaint = {0};
-    rc = connection_parse(name, buf_str(&text), ret, &complaint);
+    const struct world world = catalog_world(run->catalog);
+    rc = connection_parse(&world, name, buf_str(&text), ret, &complaint);
     if (rc == -ENOMEM)
         return no_memory(err);
     if (rc < 0)
         return error_set(err, ERR_CONFIG, ENOEXEC, "connections/%s.json:%u: %s", name,
                          complaint.line, complaint.text);
+    *changed = (*ret)->driver != driver;
+    if (*changed)
+        return error_set(err, ERR_CONFIG, EBUSY, "connection \"%s\" is being changed", name);
     rc = connection_resolve(*ret, &run->cancelled, err);
     return rc < 0 ? error_wrap(err, "connection \"%s\"", name) : 0;
 }
@@ -387,10 +404,28 @@ digest_texts(struct run *run, struct error *err)
     return 0;
 }
 
-int
-run_prepare_texts(struct run *run, struct error *err)
+static int
+collect_secrets(struct run *run, struct error *err)
+{
+    const struct connection *const both[] = {run->source_connection, run->dest_connection};
+    run->redactor = redactor_create();
+    int rc = run->redactor ? 0 : -ENOMEM;
+    for (size_t i = 0; i < 2; i++)
+        for (size_t k = 0; rc == 0 && k < both[i]->nsecrets; k++) {
+            const char *options = both[i]->options;
+            rc = redactor_add(
+                run->redactor,
+                *(char *const *)(const void *)(options + both[i]->secrets[k].offset));
+        }
+    return rc < 0 ? no_memory(err) : 0;
+}
+
+/* *changed: an edit came in between. */
+static int
+parse_all(struct run *run, bool *changed, struct error *err)
 {
     AUTO_FREE struct complaints *complaints = calloc(1, sizeof *complaints);
+    *changed = false;
     if (!complaints)
         return no_memory(err);
     struct world world = catalog_world(run->catalog);
@@ -403,9 +438,28 @@ run_prepare_texts(struct run *run, struct error *err)
             complaint_line(&complaints->items[0], &line);
         return error_set(err, ERR_CONFIG, ENOEXEC, "not ready: %s", buf_z(&line));
     }
-    rc = load_connection(run, run->def->source_connection, &run->source_connection, err);
+    const struct definition *def = run->def;
+    rc = load_connection(run, def->source_connection, def->source_driver,
+                         &run->source_connection, changed, err);
+    return rc < 0 ? rc
+                  : load_connection(run, def->dest_connection, def->dest_driver,
+                                    &run->dest_connection, changed, err);
+}
+
+int
+run_prepare_texts(struct run *run, struct error *err)
+{
+    bool changed;
+    int rc = parse_all(run, &changed, err);
+    for (int tries = 0; changed && tries < PARSE_TRIES; tries++) {
+        run->source_connection = connection_free(run->source_connection);
+        run->dest_connection = connection_free(run->dest_connection);
+        run->def = definition_free(run->def);
+        *err = (struct error)ERROR_INIT;
+        rc = parse_all(run, &changed, err);
+    }
     if (rc == 0)
-        rc = load_connection(run, run->def->dest_connection, &run->dest_connection, err);
+        rc = collect_secrets(run, err);
     if (rc < 0)
         return rc;
     run->place = run_place(run->dest_connection, &run->arena, err);
@@ -467,6 +521,8 @@ run_open_source(struct run *run, struct error *err)
         rc = mapper_create(def, &schema, driver->name, &run->mapper, err);
     if (rc == 0) {
         run->meta = chg_meta_copy(&run->arena, mapper_meta(run->mapper));
+        if (run->meta)
+            run->meta->nested = run->dest_connection->driver->traits & TRAIT_NESTED;
         rc = run->meta ? decide_full(run, err) : no_memory(err);
     }
     if (rc < 0)
@@ -518,6 +574,8 @@ run_open_destination(struct run *run, struct error *err)
         .object = def->object,
         .options = def->dest_options,
         .type = def->type,
+        .event = def->event,
+        .event_field = def->event_field,
         .mode = def->mode,
         .create = def->create,
         .cancelled = &run->cancelled,

@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """What was not delivered by calls, and why: rows that a run did not come to stay pending and are not
-rejected; a change that is sent again is known by the same identity, another one never is."""
+rejected; a change that is sent again is known by the same identity, another one never is. Of what was rejected the
+request and its answer are kept, and no secret is."""
 
+import base64
 import collections
 import errno
 import json
 import os
 import sys
+import urllib.parse
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
 from endpoint import Endpoint
@@ -16,7 +19,7 @@ from retlfs import Mount, MountTest, main, wait_for
 class Undelivered(MountTest):
     postgres = True
 
-    def make(self, rows, mode="insert", mount=None, **destination):
+    def make(self, rows, mode="insert", mount=None, connection=None, config=None, **destination):
         """A sync of `rows` rows (id, name) of a table of its own, to an endpoint that gets CloudEvents: their
         ids are the identities of changes."""
         mount = mount or self.mount
@@ -24,10 +27,11 @@ class Undelivered(MountTest):
         self.addCleanup(self.endpoint.close)
         self.pg.sql("CREATE TABLE %s (id int PRIMARY KEY, name text)" % self.name)
         self.pg.fill(self.name, [(i, "n%d" % i) for i in range(rows)])
-        mount.connect("to_" + self.name, {"driver": "webhook", "url": self.endpoint.url})
+        mount.connect("to_" + self.name, {"driver": "webhook", "url": self.endpoint.url, **(connection or {})})
         return mount.sync(self.name).define(
             config={"source": {"connection": "pg", "table": self.name}, "identifier": "id",
-                    "destination": {"connection": "to_" + self.name, "format": "cloudevents", **destination}},
+                    "destination": {"connection": "to_" + self.name, "format": "cloudevents", **destination},
+                    **(config or {})},
             mappings=[("id", "id"), ("name", "name")], mode=mode)
 
     def events(self, first=0):
@@ -178,6 +182,219 @@ class Undelivered(MountTest):
         self.assertEqual(len(set(first.values()) | set(again.values())), 5000)
         settled = sync.summary(1)
         self.assertEqual(settled["delivered"] + settled["rejected"] + settled["not_sent"], 5000)
+
+    # ---- evidence ----
+
+    def evidence(self, sync, row):
+        """The line that a rejected row points to."""
+        name, line = row["evidence"].rsplit(":", 1)
+        return json.loads(sync.read(name).splitlines()[int(line) - 1])
+
+    def test_evidence(self):
+        sync = self.make(300)
+        bad = {7, 8, 250}
+        self.endpoint.answer = lambda rows, number: (
+            (422, {"X-Request-Id": "r-%d" % number, "Set-Cookie": "session=1"}, b'{"error": "no \xc3\xb6"}')
+            if bad & {r["data"]["id"] for r in rows} else None)
+        sync.run(want=errno.EIO)
+        rejected = {r["id"]["id"]: r for r in sync.rejected()}
+        self.assertEqual(set(rejected), bad)
+        for i, row in rejected.items():
+            call = self.evidence(sync, row)
+            self.assertEqual((call["rows"], call["fate"], row["row"], row["tries"]), (1, "refused", 0, 1))
+            self.assertEqual((call["request"]["method"], call["request"]["address"]), ("POST", self.endpoint.url))
+            self.assertEqual([e["data"]["id"] for e in json.loads(call["request"]["body"])], [i])
+            self.assertEqual(call["request"]["bytes"], len(call["request"]["body"].encode()))
+            self.assertEqual((call["answer"]["status"], call["answer"]["body"]), (422, '{"error": "no ö"}'))
+            headers = dict(h.split(": ", 1) for h in call["answer"]["headers"])
+            self.assertRegex(headers["x-request-id"], "^r-")
+            self.assertEqual(headers["set-cookie"], "***")
+            alone = json.loads(sync.read("rejected/%d" % i))
+            self.assertEqual(alone.pop("call"), call)
+            self.assertEqual(alone, row)
+        self.assertEqual(len(sync.lines("runs/1/requests.jsonl")), 3)
+        self.go_on()
+        sync.run()
+        self.assertFalse(sync.exists("runs/2/requests.jsonl"))
+
+    def test_evidence_is_shared_and_bounded(self):
+        """A call is kept once for all its rows, and long texts are cut."""
+        sync = self.make(250)
+        self.pg.sql("UPDATE %s SET name = repeat('ü', 9000)" % self.name)
+        self.endpoint.answer = lambda rows, number: (500, {}, b"x" * 100000)
+        sync.run(want=errno.EIO)
+        rows = sync.rejected()
+        self.assertEqual(collections.Counter(r["code"] for r in rows), {"unknown": 250})
+        calls = sync.lines("runs/1/requests.jsonl")
+        self.assertEqual(len(calls), self.endpoint.calls)
+        self.assertEqual(len({r["evidence"] for r in rows}), len(calls))
+        for row in rows:
+            self.assertLess(row["row"], self.evidence(sync, row)["rows"])
+        for call in calls:
+            self.assertEqual((call["answer"]["bytes"], len(call["answer"]["body"])), (100000, 4096))
+            self.assertLessEqual(len(call["request"]["body"].encode()), 4096)
+        self.assertLess(len(sync.read("runs/1/requests.jsonl")), 20000 * len(calls))
+
+    def test_evidence_has_an_end(self):
+        sync = self.make(3000, format="object")
+        self.endpoint.answer = lambda rows, number: (500, {"X-Long": "y" * 2000}, b"z" * 4000)
+        sync.run(want=errno.EIO)
+        lines = sync.read("runs/1/requests.jsonl")
+        last = json.loads(lines.splitlines()[-1])
+        self.assertLess(len(lines), 9 << 20)
+        self.assertEqual(last["left_out"] + lines.count("\n") - 1, 3000)
+        rows = sync.rejected()
+        self.assertEqual(sum("evidence" not in r for r in rows), last["left_out"])
+
+    def test_the_first_requests(self):
+        sync = self.make(1000, config={"log_requests": 4})
+        sync.run()
+        calls = sync.lines("runs/1/requests.jsonl")
+        self.assertEqual([(c["fate"], c["rows"], c["answer"]["status"]) for c in calls], [("answered", 100, 200)] * 4)
+        for wrong in (0, -1, "all", 1.5):
+            self.expect_errno(errno.EINVAL, sync.define, {**json.loads(sync.read("config.json")), "log_requests": wrong})
+            os.remove(sync.path / "config.json.rej")
+
+    def test_evidence_survives_a_kill(self):
+        mount = Mount(expect=self.expect)
+        self.addCleanup(mount.close)
+        mount.connect("pg", self.pg.connection)
+        sync = self.make(3000, mount=mount)
+        self.endpoint.answer = lambda rows, number: (502, {}, b"gate") if number <= 5 else (0, {}, b"") if number > 20 else None
+        sync.run("start")
+        wait_for("calls without an answer", lambda: self.endpoint.calls > 24)
+        mount.kill()
+        mount.start()
+        self.endpoint.answer = lambda rows, number: (422, {}, b"no")
+        sync.run(want=errno.EIO)
+        first = [r for r in sync.rejected(1) if "evidence" in r]
+        answers = collections.Counter(json.dumps((self.evidence(sync, row)["answer"] or {}).get("body")) for row in first)
+        self.assertEqual(answers['"gate"'], 500)
+
+    def test_no_secret(self):
+        """Whatever the endpoint says, in whatever form, no secret is found anywhere."""
+        password, key = "tr\"e/s eçret+1", "whsec_" + base64.b64encode(b"thirty-two bytes of pure chance!").decode()
+        files = {}
+        for name, text in (("authorization", "Basic-ish " + password), ("secret", key)):
+            path = self.mount.data / (self.name + name)
+            path.write_text(text)
+            files[name] = {"file": str(path)}
+        sync = self.make(400, connection=files, config={"log_requests": 3})
+        forms = [s for text in (password, key) for s in (
+            text, urllib.parse.quote(text, safe=""), urllib.parse.quote_plus(text), json.dumps(text)[1:-1],
+            json.dumps(text, ensure_ascii=False)[1:-1]) + tuple(
+            base64.b64encode(("u" * n + ":" + text).encode()).decode().rstrip("=") for n in range(3))]
+        said = "\n".join(forms)
+        statuses = [422, 502, 400, 200, 403]
+
+        def answer(rows, number):
+            status = statuses[number % len(statuses)]
+            text = said if number % 2 else json.dumps({"error": said, "message": said, "code": password})
+            return None if status == 200 else (status, {"X-Said": urllib.parse.quote(said)}, text.encode())
+        self.endpoint.answer = answer
+        for _ in range(6):
+            sync.trigger("run")
+        self.assertIn("***", sync.read("rejected.jsonl") + sync.read("error"))
+        self.assertIn("***", sync.read("runs/1/requests.jsonl"))
+        forms += [json.dumps(f)[1:-1] for f in forms] + [json.dumps(f, ensure_ascii=False)[1:-1] for f in forms]
+        looked = 0
+        for top in (self.mount.point, self.mount.state):
+            for folder, _, names in os.walk(top):
+                for name in names:
+                    with open(os.path.join(folder, name), "rb") as file:
+                        content = file.read()
+                    looked += 1
+                    for form in set(forms):
+                        self.assertNotIn(form.encode(), content, os.path.join(folder, name))
+        self.assertGreater(looked, 100)
+        for form in set(forms):
+            self.assertNotIn(form, self.mount.stderr())
+
+    # ---- one row ----
+
+    def test_send_one(self):
+        sync = self.make(500)
+        sync.run("plan")
+        sync.run("send 42")
+        self.assertEqual(self.endpoint.taken, {42: 1})
+        summary, calls = sync.summary(), sync.lines("runs/last/requests.jsonl")
+        self.assertEqual((summary["verb"], summary["inserts"], summary["delivered"], summary["held_back"]), ("send", 1, 1, 499))
+        self.assertEqual([(c["answer"]["status"], c["rows"]) for c in calls], [(200, 1)])
+        self.assertEqual([e["data"]["id"] for e in json.loads(calls[0]["request"]["body"])], [42])
+        self.assertEqual(sync.status()["delivered"], "1")
+        for row, words in ("42", "delivered already"), ("500", "must be in the model"), ("4~2x", "named as its file"):
+            sync.run("send " + row, errno.EIO)
+            self.assertIn(words, sync.read("error"))
+        sync.run("send", errno.EINVAL)
+        self.assertIn("wants a row", sync.read("error"))
+        self.assertEqual(self.endpoint.calls, 1)
+        sync.run()
+        self.assertEqual(self.endpoint.taken, collections.Counter(range(500)))
+        self.assertIn("send", sync.read("trigger"))
+
+    def test_send_is_delivered_if_acknowledged(self):
+        sync = self.make(10)
+        self.endpoint.answer = lambda rows, number: (422, {}, b"no")
+        sync.run(want=errno.EIO)
+        self.assertEqual(len(sync.rejected()), 10)
+        for row in 3, 4:
+            self.endpoint.answer = lambda rows, number: (422, {}, b"not yet") if row == 3 else None
+            sync.run("send %d" % row, errno.EIO if row == 3 else 0)
+        rejected = {r["id"]["id"]: r for r in sync.rejected()}
+        self.assertEqual(set(rejected), set(range(10)) - {4})
+        self.assertEqual((rejected[3]["reason"], rejected[3]["tries"]), ("HTTP 422: not yet", 2))
+        self.assertEqual({r["tries"] for i, r in rejected.items() if i != 3}, {1})
+        self.assertEqual((sync.summary(2)["rejected"], sync.summary(3)["rejected"]), (1, 0))
+        self.assertEqual(sync.status()["rejected"], "9")
+        self.go_on()
+        sync.run("retry")
+        self.assertEqual(self.endpoint.taken, collections.Counter(range(10)))
+        self.assertEqual(sync.rejected(), [])
+
+    def test_send_to_a_table(self):
+        self.pg.sql("CREATE TABLE %s (a text, b int, name text, PRIMARY KEY (a, b))" % self.name)
+        self.pg.fill(self.name, [("x,y/%d" % i, i, "n") for i in range(200)])
+        self.pg.sql("CREATE TABLE %s_to (a text, b int, name text, PRIMARY KEY (a, b))" % self.name)
+        sync = self.mount.sync(self.name).define(
+            config={"source": {"connection": "pg", "table": self.name}, "identifier": ["a", "b"],
+                    "destination": {"connection": "pg", "object": self.name + "_to"}},
+            mappings=[(c, c) for c in ("a", "b", "name")], mode="mirror")
+        sync.run("plan")
+        name = sorted(os.listdir(sync.path / "pending/insert"))[7]
+
+        def there():
+            return self.pg.sql("SELECT count(*), min(a), min(name) FROM %s_to" % self.name)[0]
+        sync.run("send " + name)
+        one = there()
+        self.assertEqual((one[0], sync.summary()["delivered"]), ("1", 1))
+        self.assertIn("first run", sync.status()["next_run"])
+        sync.run("send " + name)  # as it is: once more
+        self.assertEqual((there(), sync.summary()["updates"]), (one, 1))
+        self.pg.sql("INSERT INTO %s_to VALUES ('foreign', 1, '')" % self.name)
+        sync.run(want=errno.EIO)  # a first run still, which finds what is foreign
+        self.assertIn("foreign", sync.read("pending/summary"))
+        self.pg.sql("DELETE FROM %s_to WHERE a = 'foreign'" % self.name)
+        sync.run()
+        self.assertEqual(there()[0], "200")
+        self.pg.sql("UPDATE %s SET name = 'm'" % self.name)
+        self.pg.sql("DELETE FROM %s WHERE a = '%s'" % (self.name, one[1]))
+        sync.run("send " + name)  # it has left
+        self.assertEqual((there()[0], sync.summary()["deletes"]), ("199", 1))
+        sync.run("send x%2Cy%2F3,3")
+        self.assertEqual(self.pg.sql("SELECT a FROM %s_to WHERE name = 'm'" % self.name), [["x,y/3"]])
+        sync.run()
+        self.assertEqual(self.pg.sql("SELECT * FROM %s EXCEPT SELECT * FROM %s_to" % (self.name, self.name)), [])
+
+    def test_send_beside_what_was_not_sent(self):
+        sync = self.make(1000)
+        self.stop_after(2)
+        sync.run(want=errno.EIO)
+        self.go_on()
+        sync.run("send 999")
+        self.assertEqual(len(self.endpoint.taken), 201)
+        self.pg.sql("INSERT INTO %s VALUES (5000, 'new')" % self.name)
+        sync.run("retry")
+        self.assertEqual(self.endpoint.taken, collections.Counter(range(1000)))
 
 
 if __name__ == "__main__":

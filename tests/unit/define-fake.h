@@ -71,6 +71,16 @@ fake_dest_options_check(const void *options, enum sync_type type, struct error *
     return error_set(err, ERR_CONFIG, EINVAL, "\"list\" is for an audience");
 }
 
+static int
+fake_dest_judge(const struct target *t, struct error *err)
+{
+    const char *key = t->nkey ? t->fields[t->key[0]].name : "";
+    if (strcmp(key, "sealed") != 0)
+        return 0;
+    return error_set(err, ERR_CONFIG, EINVAL, "no %s of %zu by %s", mode_name(t->mode),
+                     t->nfields, key);
+}
+
 /* Source and destination, with everything. */
 static const struct driver fake_db = {
     .name = "db",
@@ -78,6 +88,7 @@ static const struct driver fake_db = {
     .modes = MODE_BIT(MODE_UPSERT) | MODE_BIT(MODE_INSERT) | MODE_BIT(MODE_FULL),
     .audience_modes = MODE_BIT(MODE_ADD) | MODE_BIT(MODE_REMOVE) | MODE_BIT(MODE_MIRROR),
     .dest_options_check = fake_dest_options_check,
+    .dest_judge = fake_dest_judge,
     .takes_table = true,
     .takes_query = true,
     .options = fake_table,
@@ -111,7 +122,8 @@ static const struct driver fake_file = {
 static const struct driver fake_stream = {
     .name = "stream",
     .summary = "a stream",
-    .modes = MODE_BIT(MODE_INSERT) | MODE_BIT(MODE_FULL),
+    .modes = MODE_BIT(MODE_INSERT) | MODE_BIT(MODE_FULL) | MODE_BIT(MODE_MIRROR),
+    .event_modes = MODE_BIT(MODE_UPSERT) | MODE_BIT(MODE_INSERT),
 };
 
 static const struct driver *const all_drivers[] = {&fake_db, &fake_file, &fake_stream, NULL};
