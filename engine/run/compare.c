@@ -162,6 +162,7 @@ diff(struct run *run, struct error *err)
         .doubts = run->dest_connection->driver->dest_call != NULL,
         .only_rejected = run->rows == VERB_RETRY,
         .only = run->rows == VERB_SEND ? run->row_asked : NULL,
+        .once = run_creates(run->def),
         .rejected = run->previous_rejected,
         .unsent = run->previous_unsent,
         .meta = run->meta,

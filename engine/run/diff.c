@@ -304,11 +304,11 @@ compare_new(struct diff *d, struct str key, struct str record, struct error *err
 static int
 send_again(const struct diff *d, struct error *err)
 {
-    if (d->set->mode != MODE_INSERT && d->set->mode != MODE_ADD)
+    if (!d->set->once)
         return 1;
     return error_set(err, ERR_CONFIG, EEXIST,
-                     "\"%s\" was delivered already, and mode %s would send it a second time",
-                     d->set->only, mode_name(d->set->mode));
+                     "\"%s\" was delivered already, and would be created a second time",
+                     d->set->only);
 }
 
 static int

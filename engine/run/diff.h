@@ -26,6 +26,7 @@ struct diff_settings {
     bool doubts;          /* what `rejected` holds as unknown may have been applied */
     bool only_rejected;   /* retry: send only identifiers that `rejected` or `unsent` hold */
     const char *only;     /* the file name of the one row to be sent; NULL: there are more */
+    bool once;            /* …which was delivered already is not sent a second time */
     struct chg *rejected; /* the rejected file of the run before; NULL: nothing was rejected */
     struct chg *unsent;   /* what it did not come to; NULL: nothing */
     const struct chg_meta *meta;

@@ -168,7 +168,7 @@ still_due_full(const struct run *run)
 {
     if (!run->fresh)
         return run->before.due_full;
-    if (run->def->mode == MODE_INSERT || run->def->mode == MODE_ADD)
+    if (run_creates(run->def))
         return NULL;
     return run->due_full ? run->due_full : "only one row was sent so far";
 }
