@@ -339,6 +339,7 @@ sync_record_to_json(const struct sync_record *record)
     json_t *json = json_object();
     put_text(json, "signature", record->signature);
     put_text(json, "reset", record->reset);
+    put_text(json, "due_full", record->due_full);
     json_t *segments = json_array();
     for (size_t i = 0; i < record->nsegments; i++)
         append(segments, json_string_nocheck(record->segments[i]));
@@ -359,6 +360,7 @@ sync_record_from_json(const json_t *json, struct sync_record *record, struct err
     begin_whole();
     record->signature = get_text(json, "signature", arena);
     record->reset = get_text(json, "reset", arena);
+    record->due_full = get_text(json, "due_full", arena);
     const json_t *segments = json_object_get(json, "segments");
     record->nsegments = json_array_size(segments);
     record->segments = arena_alloc(arena, (record->nsegments + 1) * sizeof *record->segments);
