@@ -192,7 +192,7 @@ describe_after(struct run *run, const struct refused_counts *refused, struct syn
     else if (run->rows != VERB_RETRY && !r->cut)
         after->due_full = NULL;
     after->live_rows = kept + run->new_keys - refused->never_delivered - r->deletes +
-                       (refused->deletes - refused->foreign);
+                       run->doubtful + (refused->deletes - refused->foreign);
     if (run->verb == VERB_BASELINE)
         after->live_rows = r->inserts + r->updates + r->recorded;
     if (!r->cut)

@@ -101,6 +101,7 @@ struct run {
     struct chg_writer *writer;
     struct chg *changes; /* what is, or would be, sent */
     uint64_t new_keys;   /* of it: identifiers that were not delivered before */
+    uint64_t doubtful;   /* of its deletes: those of what is not in the delivered state */
     bool rekeyed;        /* the delivered state was written anew under other keys */
     struct sorter *foreign;
     uint64_t foreign_rows;
