@@ -184,8 +184,8 @@ int run_show(struct engine *e, node_id sync, uint64_t run, enum run_text which, 
 /* Appends the line of a run's requests.jsonl that a rejected row's note points to, without its
  * newline. -ENOENT: the note points to none, or it is gone. */
 int run_request(struct engine *e, node_id sync, struct str note, struct buf *out);
-/* Numbers of the kept runs above `after`, ascending, at most max; returns how many. */
-size_t run_list(struct engine *e, node_id sync, uint64_t after, uint64_t *numbers, size_t max);
+/* The first kept run above `after`: 1; 0: there is none; or -errno. */
+int run_next(struct engine *e, node_id sync, uint64_t after, uint64_t *number);
 /* The newest run's number; 0: none. */
 uint64_t run_last(struct engine *e, node_id sync);
 
@@ -225,9 +225,9 @@ struct history_text {
     bool accepted;
 };
 
-/* Texts of the file `name` with numbers above `after`, ascending, at most max; how many. */
-size_t sync_history_list(struct engine *e, node_id sync, const char *name, uint64_t after,
-                         struct history_text *ret, size_t max);
+/* The first text of the file `name` above `after`: 1; 0: there is none; or -errno. */
+int sync_history_next(struct engine *e, node_id sync, const char *name, uint64_t after,
+                      struct history_text *ret);
 int sync_history_read(struct engine *e, node_id sync, const char *name, uint64_t number,
                       struct buf *out, struct timespec *changed); /* -ENOENT */
 

@@ -26,8 +26,9 @@ find(struct engine *e, const struct place *dir, const char *name, uint64_t *numb
     for (; *p >= '0' && *p <= '9' && p - name < 18; p++)
         n = n * 10 + (uint64_t)(*p - '0');
     struct history_text text;
-    if (n == 0 || sync_history_list(e, dir->sync, dir->item->name, n - 1, &text, 1) != 1)
-        return -ENOENT;
+    int r = n == 0 ? 0 : sync_history_next(e, dir->sync, dir->item->name, n - 1, &text);
+    if (r <= 0)
+        return r < 0 ? r : -ENOENT;
     AUTO_BUF struct buf its_name = BUF_INIT(64);
     add_name(&text, &its_name); /* each text has one name only */
     *number = text.number;
@@ -38,8 +39,9 @@ static int
 next(struct engine *e, const struct place *dir, struct listing *it, struct buf *name)
 {
     struct history_text text;
-    if (sync_history_list(e, dir->sync, dir->item->name, it->number, &text, 1) != 1)
-        return 0;
+    int r = sync_history_next(e, dir->sync, dir->item->name, it->number, &text);
+    if (r <= 0)
+        return r;
     it->number = text.number;
     add_name(&text, name);
     return 1;

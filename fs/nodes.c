@@ -171,8 +171,9 @@ find_run(struct engine *e, const struct place *dir, const char *name, uint64_t *
     uint64_t wanted, got;
     if (!run_number(name, &wanted))
         return -ENOENT;
-    if (run_list(e, dir->sync, wanted - 1, &got, 1) != 1 || got != wanted)
-        return -ENOENT;
+    int r = run_next(e, dir->sync, wanted - 1, &got);
+    if (r <= 0 || got != wanted)
+        return r < 0 ? r : -ENOENT;
     *number = wanted;
     return 0;
 }
@@ -181,8 +182,9 @@ static int
 next_run(struct engine *e, const struct place *dir, struct listing *it, struct buf *name)
 {
     uint64_t number;
-    if (run_list(e, dir->sync, it->number, &number, 1) != 1)
-        return 0;
+    int r = run_next(e, dir->sync, it->number, &number);
+    if (r <= 0)
+        return r;
     it->number = number;
     buf_addf(name, "%llu", (unsigned long long)number);
     return 1;

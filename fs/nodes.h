@@ -77,7 +77,7 @@ struct dir {
     const struct item *child; /* what the names that are not fixed are; NULL: there are none */
     int (*find)(struct engine *e, const struct place *dir, const char *name, uint64_t *number);
     int (*next)(struct engine *e, const struct place *dir, struct listing *it,
-                struct buf *name); /* 1: a name; 0: the end */
+                struct buf *name); /* 1: a name; 0: the end; -errno */
     /* NULL: none of these names can be removed. */
     int (*remove)(struct engine *e, const struct place *dir, const char *name,
                   const struct caller *who);

@@ -145,8 +145,8 @@ int catalog_error_log_text(struct catalog *c, struct buf *out, usec_t *changed);
 int catalog_error_log_clear(struct catalog *c);
 
 /* history/ of a sync, as in engine.h. */
-int catalog_history_list(struct catalog *c, const char *uid, const char *name, uint64_t after,
-                         struct history_text *ret, size_t max, size_t *n);
+int catalog_history_next(struct catalog *c, const char *uid, const char *name, uint64_t after,
+                         struct history_text *ret);
 int catalog_history_text(struct catalog *c, const char *uid, const char *name, uint64_t number,
                          struct buf *out, usec_t *at);
 

@@ -5,21 +5,19 @@
 #include <string.h>
 
 int
-catalog_history_list(struct catalog *c, const char *uid, const char *name, uint64_t after,
-                     struct history_text *ret, size_t max, size_t *n)
+catalog_history_next(struct catalog *c, const char *uid, const char *name, uint64_t after,
+                     struct history_text *ret)
 {
     struct error err = ERROR_INIT;
     AUTO_CATALOG_ROWS struct catalog_rows r = {0};
-    *n = 0;
     int rc = catalog_select(c, &r, &err,
                             "SELECT number, accepted FROM history WHERE sync = ?1"
-                            " AND name = ?2 AND number > ?3 ORDER BY number LIMIT ?4",
-                            "ttii", uid, name, (int64_t)after, (int64_t)max);
-    while (rc == 0 && *n < max && (rc = sql_next(&r.rows, &err)) > 0) {
-        ret[(*n)++] =
-            (struct history_text){(uint64_t)sql_int(&r.rows, 0), sql_int(&r.rows, 1) != 0};
-        rc = 0;
-    }
+                            " AND name = ?2 AND number > ?3 ORDER BY number LIMIT 1",
+                            "tti", uid, name, (int64_t)after);
+    if (rc == 0)
+        rc = sql_next(&r.rows, &err);
+    if (rc > 0)
+        *ret = (struct history_text){(uint64_t)sql_int(&r.rows, 0), sql_int(&r.rows, 1) != 0};
     return rc;
 }
 

@@ -2,12 +2,13 @@
 #include "define/define.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/words.h"
 #include "define/json_parse.h"
 #include "define/options.h"
 
-/* Owned children are stolen by jansson also on failure; a NULL anywhere ends as no text. */
+/* Owned children are stolen by jansson also on failure; what is missing ends as no text. */
 static json_t *
 types_schema(void)
 {
@@ -20,12 +21,11 @@ types_schema(void)
 static json_t *
 enum_schema(const struct option *o)
 {
-    AUTO_ARENA struct arena arena = ARENA_INIT;
-    struct words words = {.n = 0};
-    option_choices(o, &arena, &words);
     json_t *choices = json_array();
-    for (size_t i = 0; i < words.n; i++)
-        json_array_append_new(choices, json_pack("s", words.items[i]));
+    for (const char *word = o->choices, *end; word; word = *end ? end + 1 : NULL) {
+        end = strchrnul(word, '|');
+        json_array_append_new(choices, json_stringn(word, (size_t)(end - word)));
+    }
     return json_pack("{s:o}", "enum", choices);
 }
 
@@ -143,6 +143,7 @@ destination_schema(const struct driver *d)
 void
 driver_options_json(const struct driver *d, struct buf *out)
 {
+    json_build_begin();
     json_t *own = json_pack("{s:{s:s}}", "driver", "const", d->name);
     json_t *defs = json_pack("{s:o}", "secret", secret_schema());
     if (d->source_open)
@@ -156,7 +157,7 @@ driver_options_json(const struct driver *d, struct buf *out)
     json_object_update(root, body);
     json_object_set_new(root, "$defs", defs);
     json_decref(body);
-    char *text = json_write(root, JSON_INDENT(2));
+    char *text = json_build_whole() ? json_write(root, JSON_INDENT(2)) : NULL;
     json_decref(root);
     if (text) {
         buf_adds(out, text);

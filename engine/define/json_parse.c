@@ -19,11 +19,14 @@ struct parsing {
 };
 
 static _Thread_local struct parsing *parsing; /* of this thread; NULL: none */
+static _Thread_local bool incomplete;         /* what json_build_begin began */
 
 static void *
 lending_malloc(size_t n)
 {
     void *p = malloc(n);
+    if (!p)
+        incomplete = true;
     if (p || !parsing || parsing->refused)
         return p;
     parsing->refused = true;
@@ -43,6 +46,13 @@ set_up(void)
     json_set_alloc_funcs(lending_malloc, lending_free);
 }
 
+static void
+take_memory_through_us(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, set_up);
+}
+
 /* json_load_callback_t; a byte a call, so that the end comes at once. */
 static size_t
 next_byte(void *to, size_t room, void *arg)
@@ -58,8 +68,7 @@ next_byte(void *to, size_t room, void *arg)
 json_t *
 json_parse(struct str text, size_t flags, json_error_t *e, bool *no_memory)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, set_up);
+    take_memory_through_us();
     /* No token is longer than the text, and the lexer doubles. */
     struct parsing p = {.rest = text, .nspare = 2 * text.n + 64};
     AUTO_FREE char *spare = p.spare = malloc(p.nspare);
@@ -70,6 +79,7 @@ json_parse(struct str text, size_t flags, json_error_t *e, bool *no_memory)
     else
         json = json_load_callback(next_byte, &p, flags, e);
     if (p.refused) {
+        incomplete = true;
         json_decref(json);
         json = NULL;
     }
@@ -93,4 +103,23 @@ json_write(const json_t *json, size_t flags)
 {
     AUTO_BUF struct buf out = BUF_INIT(BUF_NO_MAX); /* that it failed stays known */
     return json_dump_callback(json, add_piece, &out, flags) < 0 ? NULL : buf_take(&out);
+}
+
+void
+json_build_begin(void)
+{
+    take_memory_through_us();
+    incomplete = false;
+}
+
+void
+json_build_fail(void)
+{
+    incomplete = true;
+}
+
+bool
+json_build_whole(void)
+{
+    return !incomplete;
 }

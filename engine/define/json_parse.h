@@ -13,3 +13,10 @@
 json_t *json_parse(struct str text, size_t flags, json_error_t *e, bool *no_memory);
 /* As json_dumps, the caller's to free. NULL: memory was out, or json is NULL. */
 char *json_write(const json_t *json, size_t flags);
+
+/* A tree of many pieces is put together between the first and the last of these, in one thread:
+ * false when there was no memory for one of them, which may be missing then, or when somebody
+ * had none for what was to become one. */
+void json_build_begin(void);
+void json_build_fail(void);
+bool json_build_whole(void);

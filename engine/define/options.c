@@ -38,8 +38,11 @@ option_default(const struct option *o)
     struct buf text = BUF_INIT(0);
     buf_addf(&text, bare ? "%s" : "\"%s\"", o->default_text);
     bool no_memory = text.failed;
-    json_t *json =
-        no_memory ? NULL : json_parse(buf_str(&text), JSON_DECODE_ANY, NULL, &no_memory);
+    json_t *json = NULL;
+    if (no_memory)
+        json_build_fail();
+    else
+        json = json_parse(buf_str(&text), JSON_DECODE_ANY, NULL, &no_memory);
     buf_done(&text);
     /* a lone quote or backslash is meant as it stands */
     return json || bare || no_memory ? json : json_pack("s", o->default_text);

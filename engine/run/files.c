@@ -194,13 +194,13 @@ run_show(struct engine *e, node_id sync, uint64_t run, enum run_text which, stru
     return rc;
 }
 
-size_t
-run_list(struct engine *e, node_id sync, uint64_t after, uint64_t *numbers, size_t max)
+int
+run_next(struct engine *e, node_id sync, uint64_t after, uint64_t *number)
 {
     struct sync_view *v = registry_view(e, sync);
-    size_t n = v ? ledger_list_runs(e->catalog, v->record.uid, after, numbers, max) : 0;
+    int rc = v ? ledger_next_run(e->catalog, v->record.uid, after, number) : 0;
     sync_view_unref(v);
-    return n;
+    return rc;
 }
 
 uint64_t
@@ -212,16 +212,14 @@ run_last(struct engine *e, node_id sync)
     return last;
 }
 
-size_t
-sync_history_list(struct engine *e, node_id sync, const char *name, uint64_t after,
-                  struct history_text *ret, size_t max)
+int
+sync_history_next(struct engine *e, node_id sync, const char *name, uint64_t after,
+                  struct history_text *ret)
 {
     struct sync_view *v = registry_view(e, sync);
-    size_t n = 0;
-    if (v && catalog_history_list(e->catalog, v->record.uid, name, after, ret, max, &n) < 0)
-        n = 0;
+    int rc = v ? catalog_history_next(e->catalog, v->record.uid, name, after, ret) : 0;
     sync_view_unref(v);
-    return n;
+    return rc;
 }
 
 int

@@ -557,20 +557,20 @@ ledger_load_run(struct catalog *c, const char *uid, uint64_t number, struct aren
     return rc < 0 ? rc : run_record_from_json(run, arena, ret);
 }
 
-size_t
-ledger_list_runs(struct catalog *c, const char *uid, uint64_t after, uint64_t *numbers,
-                 size_t max)
+int
+ledger_next_run(struct catalog *c, const char *uid, uint64_t after, uint64_t *number)
 {
     struct error err = ERROR_INIT;
-    size_t n = 0;
     AUTO_CATALOG_ROWS struct catalog_rows r = {0};
     int rc = catalog_select(c, &r, &err,
                             "SELECT number FROM run WHERE sync = ?1 AND number > ?2"
-                            " ORDER BY number LIMIT ?3",
-                            "tii", uid, (int64_t)after, (int64_t)max);
-    while (rc == 0 && n < max && sql_next(&r.rows, &err) == 1)
-        numbers[n++] = (uint64_t)sql_int(&r.rows, 0);
-    return n;
+                            " ORDER BY number LIMIT 1",
+                            "ti", uid, (int64_t)after);
+    if (rc == 0)
+        rc = sql_next(&r.rows, &err);
+    if (rc > 0)
+        *number = (uint64_t)sql_int(&r.rows, 0);
+    return rc;
 }
 
 int

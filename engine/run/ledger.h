@@ -155,8 +155,8 @@ int ledger_run_text(struct catalog *c, const char *uid, uint64_t number, const c
 /* The run of that number (0: the newest), read back into *ret (strings in arena). -ENOENT. */
 int ledger_load_run(struct catalog *c, const char *uid, uint64_t number, struct arena *arena,
                     struct run_record *ret);
-size_t ledger_list_runs(struct catalog *c, const char *uid, uint64_t after, uint64_t *numbers,
-                        size_t max);
+/* As run_next in engine.h. */
+int ledger_next_run(struct catalog *c, const char *uid, uint64_t after, uint64_t *number);
 /* The number of the oldest run that is not known to have ended before `when`; 0: there is none.
  */
 int ledger_first_since(struct catalog *c, const char *uid, usec_t when, uint64_t *number,

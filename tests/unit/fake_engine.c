@@ -508,14 +508,12 @@ run_show(struct engine *e, node_id sync, uint64_t run, enum run_text which, stru
     return 0;
 }
 
-size_t
-run_list(struct engine *e, node_id sync, uint64_t after, uint64_t *numbers, size_t max)
+int
+run_next(struct engine *e, node_id sync, uint64_t after, uint64_t *number)
 {
     LOCKED;
-    size_t n = 0;
-    for (uint64_t i = after + 1; i <= e->runs && n < max; i++)
-        numbers[n++] = i;
-    return n;
+    *number = after + 1;
+    return after < e->runs ? 1 : 0;
 }
 
 uint64_t

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "base/cleanup.h"
+#include "define/define.h"
 #include "tap.h"
 
 /* The linker puts these in the place of malloc and realloc (--wrap), for our objects only:
@@ -80,6 +82,43 @@ write_it(const struct trial *t)
     return end;
 }
 
+static int
+open_source(const void *connection, const struct model *model, void **ret, struct error *err)
+{
+    return -ENOSYS;
+}
+
+static const struct option options[] = {
+    {"path", OPT_STRING, OPTION_REQUIRED, 0, NULL, NULL, "where it stands"},
+    {"kind", OPT_ENUM, 0, 0, "b", "a|b|c", "which of them"},
+    {"header", OPT_BOOL, 0, 0, "true", NULL, NULL},
+    {"width", OPT_INT, 0, 0, "7", NULL, NULL},
+    {"separator", OPT_CHAR, 0, 0, ",", NULL, NULL},
+    {"password", OPT_SECRET, 0, 0, NULL, NULL, NULL},
+    {"types", OPT_TYPES, 0, 0, NULL, NULL, NULL},
+    {NULL},
+};
+
+static const struct driver example = {
+    .name = "example",
+    .summary = "what an example has",
+    .modes = MODES_OF_TABLES,
+    .takes_table = true,
+    .takes_query = true,
+    .options = options,
+    .source_options = options,
+    .dest_options = options,
+    .source_open = open_source,
+};
+
+static enum end
+show_options(const struct trial *t)
+{
+    AUTO_BUF struct buf out = BUF_INIT(BUF_NO_MAX);
+    driver_options_json(&example, &out);
+    return out.failed ? NO_MEMORY : strcmp(buf_z(&out), t->written) == 0 ? WHOLE : WRONG;
+}
+
 /* Every allocation fails once, or all from it on. */
 static bool
 survives(enum end (*act)(const struct trial *), const struct trial *t, bool on, unsigned least)
@@ -120,6 +159,17 @@ test_memory(void)
 }
 
 static void
+test_options(void)
+{
+    struct buf out = BUF_INIT(BUF_NO_MAX);
+    driver_options_json(&example, &out);
+    struct trial t = {.written = (char *)buf_z(&out)};
+    CHECK(strstr(t.written, "\"b\",\n"));
+    CHECK(survives(show_options, &t, false, 300) && survives(show_options, &t, true, 300));
+    buf_done(&out);
+}
+
+static void
 test_other_reasons(void)
 {
     bool no_memory = true;
@@ -137,6 +187,7 @@ int
 main(void)
 {
     test_memory();
+    test_options();
     test_other_reasons();
     return tap_done();
 }
