@@ -48,6 +48,7 @@
  *   for upsert, update and delete unless it says false
  * - "rows", "bytes": of a call, at most (1 row; 1 MiB, before it is packed); a single row may
  *   be larger. Of each operation apart: deletes of one row do not make upserts of one row
+ * - "parallel": at most, instead of that above; of a sync's calls the smallest holds
  *
  * For texts see fill.h. Modes follow from the operations: mirror wants upsert and delete,
  * full upsert or insert; of audiences add and upsert want add, remove wants remove, mirror
@@ -71,6 +72,7 @@ struct connector_call {
     bool lines, strings, changed_only, changed_whole, repeatable, gzip;
     enum body_nulls nulls;
     size_t rows, bytes;
+    unsigned parallel; /* 0: as the connector says */
     struct answer_rules *answer;
 };
 

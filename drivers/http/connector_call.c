@@ -215,15 +215,18 @@ take_sizes(const json_t *object, const char *where, struct connector_call *call,
 {
     static const char *const nulls[] = {
         [NULLS_NULL] = "null", [NULLS_OMIT] = "omit", [NULLS_EMPTY] = "empty"};
-    json_int_t rows = 1, bytes = 1 << 20;
+    json_int_t rows = 1, bytes = 1 << 20, parallel = 0;
     int policy = NULLS_NULL;
     int rc = manifest_number(object, where, "rows", 1, 100000, &rows, err);
     if (rc == 0)
         rc = manifest_number(object, where, "bytes", 1, 1 << 30, &bytes, err);
     if (rc == 0)
+        rc = manifest_number(object, where, "parallel", 1, 64, &parallel, err);
+    if (rc == 0)
         rc = manifest_word(object, where, "nulls", nulls, 3, &policy, err);
     call->rows = (size_t)rows;
     call->bytes = (size_t)bytes;
+    call->parallel = (unsigned)parallel;
     call->nulls = (enum body_nulls)policy;
     return rc;
 }
@@ -259,10 +262,10 @@ take_call(const struct connector *c, const json_t *object, const char *where,
           struct connector_call *call, struct error *err)
 {
     static const char *const known[] = {
-        "for",     "when",   "method",     "path",         "query",         "headers",
-        "answer",  "type",   "body",       "form",         "lines",         "nulls",
-        "strings", "rows",   "bytes",      "changed_only", "repeatable",    "gzip",
-        "url",     "markup", "exceptions", "refuse",       "changed_whole", NULL};
+        "for",    "when",          "method",     "path",  "query", "headers", "answer",
+        "type",   "body",          "form",       "lines", "nulls", "strings", "rows",
+        "bytes",  "changed_only",  "repeatable", "gzip",  "url",   "markup",  "exceptions",
+        "refuse", "changed_whole", "parallel",   NULL};
     call->names = c->names;
     call->gzip = c->gzip;
     int rc = manifest_members(object, where, known, err);

@@ -229,9 +229,9 @@ dest_limits(void *handle, struct limits *ret)
     *ret = (struct limits){
         .rows = SIZE_MAX, .bytes = SIZE_MAX, .parallel = d->connector->transfer.parallel};
     connector_pace(d->connector, &d->use, ret);
-    for (size_t i = 0; i < OPERATIONS; i++)
-        if (d->ways[i])
-            way_limits(d->ways[i], &ret->of[i]);
+    for (enum operation op = 0; op <= OP_DELETE; op++)
+        if (d->ways[op])
+            way_limits(d->ways[op], op, ret);
 }
 
 /* ---- calls ---- */
