@@ -234,6 +234,7 @@ struct limits {
     unsigned parallel; /* calls under way at once; of dest_write there is one */
     struct pace_window windows[PACE_WINDOWS_MAX]; /* of the account behind the connection */
     size_t nwindows;
+    bool identities; /* dest_call looks at the changes' identities */
     bool repeatable; /* a call may come to the peer twice without harm: by its operation, or
                         since the peer knows a change again by its identity */
     struct call_limits of[OP_DELETE + 1]; /* of destinations of calls, by operation */
@@ -275,7 +276,8 @@ enum call_fate {                   /* zero is the honest default */
 struct call {
     struct batch batch;
     struct outcome *out;                   /* batch.n, zeroed by the engine */
-    const unsigned char (*identities)[32]; /* of each change, over retries and restarts */
+    const unsigned char (*identities)[32]; /* of each change, over retries and restarts; zeros
+                                              unless limits.identities */
     unsigned tries;                        /* made before */
     void *driver;                          /* the driver's own, while it is under way */
 };
@@ -372,7 +374,8 @@ struct driver {
      * its answer. */
     int (*dest_call)(void *handle, struct call *call, struct error *err);
     /* Waits for one call under way to end: 1 with *ret, whose texts are borrowed until the next
-     * dest_answer; 0 when none did in time or somebody woke it. */
+     * dest_answer; 0 when none did in time or somebody woke it. Of a timeout below 0: only
+     * those that are known to have ended. */
     int (*dest_answer)(void *handle, int64_t timeout_us, struct call_answer *ret,
                        struct error *err);
     /* Any thread: dest_answer returns soon. */

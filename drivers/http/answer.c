@@ -1,320 +1,15 @@
 /* What an answer means: see answer.h. */
-#include "http/answer.h"
-
+#include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 #include "base/utf8.h"
-#include "base/vec.h"
-#include "http/manifest.h"
+#include "http/answer_private.h"
 #include "http/pointer.h"
 
-enum {
-    WORDS_MAX = 500,
-    CODE_MAX = 64,
-    STATUSES_MAX = 8,
-    CODES_MAX = 16,
-    LISTS_MAX = 4,
-    WAIT_MAX = 3600,
-};
-
-/* Of which answers a rule speaks. */
-struct condition {
-    int statuses[STATUSES_MAX]; /* 400; 4 stands for 4xx; none: any */
-    size_t nstatuses;
-    const char *pointer; /* NULL: the body does not matter */
-    json_t *is, *is_not;
-    json_t *in;           /* what it is one of */
-    const char *contains; /* NULL: anything */
-    const char *text;     /* what the whole body is, but for blanks around it; NULL: anything */
-    bool some;
-};
-
-struct rule {
-    struct condition when;
-    enum call_fate fate;
-    json_int_t wait; /* seconds */
-};
-
-enum rows_by { BY_ALL, BY_INDEX, BY_POINTER, BY_IDENTITY, BY_FIELDS, BY_KEY };
-
-struct rows_rule {
-    enum rows_by by;
-    const char *list, *index, *pointer, *prefix; /* of those that failed */
-    const char *done;                            /* BY_IDENTITY: the list of those done */
-    struct condition is_done;                    /* BY_INDEX without index */
-    const char *identity;
-    json_int_t digits;
-    const char *lists[LISTS_MAX]; /* BY_FIELDS */
-    size_t nlists;
-    const char *count;
-    const char *code, *words, *why;
-    const char *retry[CODES_MAX];
-    size_t nretry;
-};
-
-enum reset_is { RESET_SECONDS, RESET_EPOCH, RESET_MILLISECONDS };
-
-struct answer_rules {
-    struct arena arena;
-    json_t *manifest; /* owns the texts above */
-    VEC(struct rule) rules;
-    const char *code, *words; /* of the whole answer */
-    struct rows_rule rows;
-    const char *remaining, *reset; /* headers */
-    enum reset_is reset_is;
-};
-
-/* ---- the manifest's rules ---- */
-
-static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
-static bool
-take_status(const json_t *value, struct condition *c)
-{
-    int status = 0;
-    const char *text = json_string_value(value);
-    if (json_is_integer(value))
-        status = (int)json_integer_value(value);
-    else if (text && text[0] >= '1' && text[0] <= '5' && strcmp(text + 1, "xx") == 0)
-        status = text[0] - '0';
-    bool good = c->nstatuses < STATUSES_MAX &&
-                ((status >= 100 && status <= 599) || (status >= 1 && status <= 5 && text));
-    if (good)
-        c->statuses[c->nstatuses++] = status;
-    return good;
-}
-
-static int
-take_condition(const json_t *object, const char *where, struct condition *c, struct error *err)
-{
-    const json_t *status = json_object_get(object, "status");
-    bool good = true;
-    if (json_is_array(status))
-        for (size_t i = 0; i < json_array_size(status); i++)
-            good = good && take_status(json_array_get(status, i), c);
-    else if (status)
-        good = take_status(status, c);
-    if (!good)
-        return manifest_wrong(err, where,
-                              "\"status\" is 400, \"4xx\", or up to eight of these");
-    int rc = manifest_pointer(object, where, "pointer", &c->pointer, err);
-    if (rc == 0)
-        rc = manifest_text(object, where, "contains", &c->contains, err);
-    if (rc == 0)
-        rc = manifest_text(object, where, "text", &c->text, err);
-    if (rc == 0)
-        rc = manifest_bool(object, where, "some", &c->some, err);
-    c->is = json_object_get(object, "is");
-    c->is_not = json_object_get(object, "not");
-    c->in = json_object_get(object, "in");
-    if (rc == 0 && !c->pointer && (c->is || c->is_not || c->in || c->some))
-        return manifest_wrong(err, where,
-                              "\"is\", \"in\", \"not\" and \"some\" want a \"pointer\"");
-    if (rc == 0 && c->in && !json_is_array(c->in))
-        return manifest_wrong(err, where, "\"in\" must be an array");
-    return rc;
-}
-
-static const char *const fates[] = {
-    [CALL_UNKNOWN] = "unknown",   [CALL_ANSWERED] = "answered",   [CALL_FAILED] = "failed",
-    [CALL_REFUSED] = "refused",   [CALL_TOO_LARGE] = "too_large", [CALL_DENIED] = "denied",
-    [CALL_HOPELESS] = "hopeless",
-};
-
-static int
-take_rules(const json_t *list, struct answer_rules *r, struct error *err)
-{
-    static const char *const known[] = {"status", "pointer", "is",   "in",   "not", "contains",
-                                        "text",   "some",    "fate", "wait", NULL};
-    if (list && !json_is_array(list))
-        return manifest_wrong(err, "/answer/when", "must be an array");
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *object = json_array_get(list, i);
-        char where[48];
-        snprintf(where, sizeof where, "/answer/when/%zu", i);
-        struct rule rule = {.fate = CALL_UNKNOWN};
-        int rc = manifest_members(object, where, known, err);
-        if (rc == 0)
-            rc = take_condition(object, where, &rule.when, err);
-        int fate = -1;
-        if (rc == 0)
-            rc = manifest_word(object, where, "fate", fates, sizeof fates / sizeof *fates,
-                               &fate, err);
-        if (rc == 0)
-            rc = manifest_number(object, where, "wait", 1, WAIT_MAX, &rule.wait, err);
-        if (rc == 0 && fate < 0)
-            rc = manifest_wrong(err, where, "wants a \"fate\"");
-        rule.fate = (enum call_fate)fate;
-        if (rc == 0 && !VEC_PUSH(&r->rules, rule))
-            rc = no_memory(err);
-        if (rc < 0)
-            return rc;
-    }
-    return 0;
-}
-
-static int
-take_codes(const json_t *list, struct rows_rule *rows, struct error *err)
-{
-    if (list && !json_is_array(list))
-        return manifest_wrong(err, "/answer/rows/retry", "must be an array of codes");
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const char *code = json_string_value(json_array_get(list, i));
-        if (!code || rows->nretry == CODES_MAX)
-            return manifest_wrong(err, "/answer/rows/retry", "holds up to sixteen strings");
-        rows->retry[rows->nretry++] = code;
-    }
-    return 0;
-}
-
-static int
-take_lists(const json_t *lists, struct rows_rule *rows, struct error *err)
-{
-    size_t n = json_array_size(lists);
-    if (rows->by != BY_FIELDS && !lists)
-        return 0;
-    bool good = rows->by == BY_FIELDS && n > 0 && n <= LISTS_MAX;
-    for (size_t i = 0; good && i < n; i++) {
-        const char *pointer = json_string_value(json_array_get(lists, i));
-        good = pointer && pointer_good(pointer);
-        rows->lists[rows->nlists++] = pointer;
-    }
-    return good ? 0
-                : manifest_wrong(err, "/answer/rows",
-                                 "by fields wants \"lists\", one to four pointers");
-}
-
-static int
-take_rows(const json_t *object, struct rows_rule *rows, struct error *err)
-{
-    static const char *const known[] = {
-        "by",   "list",  "index", "pointer", "prefix", "done", "failed", "identity", "digits",
-        "code", "words", "retry", "lists",   "count",  "why",  "key",    NULL};
-    static const char *const where = "/answer/rows";
-    if (!object)
-        return 0;
-    const json_t *done = json_object_get(object, "done");
-    bool each = json_is_object(done); /* the list has an entry a row */
-    static const char *const ways[] = {"all", "index", "pointer", "identity", "fields", "key"};
-    int way = -1;
-    int rc = manifest_members(object, where, known, err);
-    if (rc == 0)
-        rc = manifest_word(object, where, "by", ways, sizeof ways / sizeof *ways, &way, err);
-    if (rc == 0 && way < 0)
-        rc = manifest_wrong(err, where, "wants \"by\"");
-    rows->by = (enum rows_by)way;
-    const struct {
-        const char *name;
-        const char **to;
-    } pointers[] = {
-        {"list", &rows->list},       {"failed", &rows->list},       {"index", &rows->index},
-        {"pointer", &rows->pointer}, {"identity", &rows->identity}, {"key", &rows->identity},
-        {"code", &rows->code},       {"words", &rows->words},       {"count", &rows->count}};
-    for (size_t i = 0; rc == 0 && i < sizeof pointers / sizeof *pointers; i++)
-        rc = manifest_pointer(object, where, pointers[i].name, pointers[i].to, err);
-    if (rc == 0)
-        rc = manifest_text(object, where, "prefix", &rows->prefix, err);
-    if (rc == 0)
-        rc = manifest_text(object, where, "why", &rows->why, err);
-    if (rc == 0 && each)
-        rc = take_condition(done, "/answer/rows/done", &rows->is_done, err);
-    if (rc == 0 && !each)
-        rc = manifest_pointer(object, where, "done", &rows->done, err);
-    if (rc == 0)
-        rc = take_codes(json_object_get(object, "retry"), rows, err);
-    if (rc == 0)
-        rc = take_lists(json_object_get(object, "lists"), rows, err);
-    if (rc == 0)
-        rc = manifest_number(object, where, "digits", 16, 64, &rows->digits, err);
-    if (rc < 0)
-        return rc;
-    if (rows->by == BY_INDEX && (!rows->list || !rows->index == !each))
-        return manifest_wrong(err, where,
-                              "by index wants \"list\", and either \"index\" or \"done\"");
-    if (rows->by == BY_POINTER && (!rows->list || !rows->pointer || !rows->prefix))
-        return manifest_wrong(err, where,
-                              "by pointer wants \"list\", \"pointer\" and \"prefix\"");
-    if (rows->by == BY_KEY && !rows->list)
-        return manifest_wrong(err, where, "by key wants \"list\"");
-    if (rows->by == BY_IDENTITY && (!rows->done || !rows->identity || !rows->digits))
-        return manifest_wrong(err, where,
-                              "by identity wants \"done\", \"identity\" and \"digits\"");
-    return 0;
-}
-
-static int
-take_pace(const json_t *object, struct answer_rules *r, struct error *err)
-{
-    static const char *const known[] = {"remaining", "reset", "reset_is", NULL};
-    static const char *const units[] = {"seconds", "epoch", "milliseconds"};
-    static const char *const where = "/answer/pace";
-    int unit = RESET_SECONDS;
-    if (!object)
-        return 0;
-    int rc = manifest_members(object, where, known, err);
-    if (rc == 0)
-        rc = manifest_text(object, where, "remaining", &r->remaining, err);
-    if (rc == 0)
-        rc = manifest_text(object, where, "reset", &r->reset, err);
-    if (rc == 0)
-        rc = manifest_word(object, where, "reset_is", units, 3, &unit, err);
-    r->reset_is = (enum reset_is)unit;
-    if (rc == 0 && (!r->remaining || !r->reset))
-        return manifest_wrong(err, where, "wants \"remaining\" and \"reset\"");
-    return rc;
-}
-
-int
-answer_compile(const json_t *manifest, struct answer_rules **ret, struct error *err)
-{
-    static const char *const known[] = {"when", "error", "rows", "pace", NULL};
-    static const char *const of_error[] = {"code", "words", NULL};
-    struct answer_rules *r = calloc(1, sizeof *r);
-    if (!r)
-        return no_memory(err);
-    r->manifest = manifest ? json_incref((json_t *)(uintptr_t)manifest) : NULL;
-    int rc = manifest ? manifest_members(manifest, "/answer", known, err) : 0;
-    const json_t *error = json_object_get(manifest, "error");
-    if (rc == 0)
-        rc = take_rules(json_object_get(manifest, "when"), r, err);
-    if (rc == 0 && error)
-        rc = manifest_members(error, "/answer/error", of_error, err);
-    if (rc == 0)
-        rc = manifest_pointer(error, "/answer/error", "code", &r->code, err);
-    if (rc == 0)
-        rc = manifest_pointer(error, "/answer/error", "words", &r->words, err);
-    if (rc == 0)
-        rc = take_rows(json_object_get(manifest, "rows"), &r->rows, err);
-    if (rc == 0)
-        rc = take_pace(json_object_get(manifest, "pace"), r, err);
-    if (rc < 0) {
-        answer_free(r);
-        return rc;
-    }
-    *ret = r;
-    return 0;
-}
-
-struct answer_rules *
-answer_free(struct answer_rules *r)
-{
-    if (!r)
-        return NULL;
-    VEC_DONE(&r->rules);
-    json_decref(r->manifest);
-    arena_done(&r->arena);
-    free(r);
-    return NULL;
-}
-
-/* ---- judging the call ---- */
+enum { WORDS_MAX = 500, CODE_MAX = 64 };
 
 struct judge {
     const struct answer_rules *rules;
@@ -349,7 +44,7 @@ trimmed(const struct buf *body)
 }
 
 static bool
-fits(const struct judge *j, const struct condition *c, const json_t *root)
+fits(const struct judge *j, const struct answer_condition *c, const json_t *root)
 {
     bool status = c->nstatuses == 0;
     for (size_t i = 0; i < c->nstatuses; i++)
@@ -402,10 +97,10 @@ fate_of_http(int status)
 }
 
 /* The manifest's rule for the answer; NULL: HTTP's. */
-static const struct rule *
+static const struct answer_rule *
 rule_of(const struct judge *j)
 {
-    const struct rule *rules = j->rules->rules.p;
+    const struct answer_rule *rules = j->rules->rules.p;
     for (size_t i = 0; i < j->rules->rules.n; i++)
         if (fits(j, &rules[i].when, j->body))
             return &rules[i];
@@ -421,7 +116,7 @@ find_fate(const struct judge *j, struct call_answer *ret)
         ret->fate = without[j->x->end];
         return;
     }
-    const struct rule *rule = rule_of(j);
+    const struct answer_rule *rule = rule_of(j);
     ret->fate = rule ? rule->fate : fate_of_http(j->x->status);
     if (rule && rule->wait * 1000000 > ret->wait_us)
         ret->wait_us = rule->wait * 1000000;
@@ -492,19 +187,22 @@ set_all(const struct judge *j, enum outcome_kind kind)
 static void
 refuse_for(const struct judge *j, size_t row, const char *code, const char *why)
 {
-    const struct rows_rule *rows = &j->rules->rows;
+    const struct answer_rows *rows = &j->rules->rows;
     struct outcome *out = &j->call->out[row];
     *out = (struct outcome){.kind = ROW_REJECTED, .code = code, .why = why};
     for (size_t i = 0; out->code && i < rows->nretry; i++)
         if (strcmp(out->code, rows->retry[i]) == 0)
             out->kind = ROW_RETRY;
+    for (size_t i = 0; out->code && i < rows->nfine; i++)
+        if (strcmp(out->code, rows->fine[i]) == 0)
+            *out = (struct outcome){.kind = ROW_DONE};
 }
 
 /* An entry speaks against a row. */
 static void
 refuse(const struct judge *j, size_t row, const json_t *entry)
 {
-    const struct rows_rule *rows = &j->rules->rows;
+    const struct answer_rows *rows = &j->rules->rows;
     const char *why = words_at(j, entry, rows->words);
     refuse_for(j, row, words_at(j, entry, rows->code), why ? why : rows->why);
 }
@@ -544,7 +242,7 @@ count_fits(const struct judge *j)
 static bool
 row_at(const struct judge *j, const json_t *entry, size_t *ret)
 {
-    const struct rows_rule *rows = &j->rules->rows;
+    const struct answer_rows *rows = &j->rules->rows;
     if (rows->by == BY_INDEX) {
         const json_t *index = pointer_get(entry, rows->index);
         *ret = (size_t)json_integer_value(index);
@@ -579,7 +277,7 @@ read_list(const struct judge *j, const json_t *list)
 static bool
 read_each(const struct judge *j, const json_t *list)
 {
-    const struct rows_rule *rows = &j->rules->rows;
+    const struct answer_rows *rows = &j->rules->rows;
     if (json_array_size(list) != j->call->batch.n)
         return false;
     for (size_t i = 0; i < j->call->batch.n; i++) {
@@ -624,16 +322,22 @@ rows_by_name(const struct judge *j)
     return NULL;
 }
 
+/* The row of that name; NULL: none has it. */
 static const json_t *
-row_named(const struct judge *j, const json_t *rows, const json_t *entry)
+row_of(const json_t *rows, const json_t *name)
 {
-    const char *at = j->rules->rows.identity;
-    const json_t *name = at ? pointer_get(entry, at) : entry;
     char number[24];
     if (json_is_string(name))
         return json_object_get(rows, json_string_value(name));
     snprintf(number, sizeof number, "%" JSON_INTEGER_FORMAT, json_integer_value(name));
     return json_is_integer(name) ? json_object_get(rows, number) : NULL;
+}
+
+static const json_t *
+row_named(const struct judge *j, const json_t *rows, const json_t *entry)
+{
+    const char *at = j->rules->rows.identity;
+    return row_of(rows, at ? pointer_get(entry, at) : entry);
 }
 
 /* The identifiers of those that are not done. */
@@ -654,13 +358,31 @@ read_keys(const struct judge *j)
     return good;
 }
 
-/* Only a row that is named among the done ones is done. */
+/* An entry may name a row, or several in an array; false: it names none of ours. */
+static bool
+refuse_named(const struct judge *j, const json_t *rows, const json_t *entry)
+{
+    const json_t *names = pointer_get(entry, j->rules->rows.failed_identity);
+    size_t n = json_is_array(names) ? json_array_size(names) : 1;
+    bool any = false;
+    for (size_t i = 0; i < n; i++) {
+        const json_t *row =
+            row_of(rows, json_is_array(names) ? json_array_get(names, i) : names);
+        if (row)
+            refuse(j, (size_t)json_integer_value(row), entry);
+        any |= row != NULL;
+    }
+    return any;
+}
+
+/* Only a row that is named among the done ones is done. Those that are named nowhere are
+ * refused by an entry that names none; without such a one they are unknown. */
 static bool
 read_identities(const struct judge *j)
 {
-    const struct rows_rule *rule = &j->rules->rows;
+    const struct answer_rows *rule = &j->rules->rows;
     const json_t *done = pointer_get(j->body, rule->done);
-    const json_t *failed = rule->list ? pointer_get(j->body, rule->list) : NULL;
+    const json_t *failed = rule->list ? pointer_get(j->body, rule->list) : NULL, *stray = NULL;
     json_t *rows = rows_by_name(j);
     if (!rows)
         return false;
@@ -670,18 +392,21 @@ read_identities(const struct judge *j)
             j->call->out[json_integer_value(row)].kind = ROW_DONE;
     }
     for (size_t i = 0; i < json_array_size(failed); i++) {
-        const json_t *entry = json_array_get(failed, i), *row = row_named(j, rows, entry);
-        if (row)
-            refuse(j, (size_t)json_integer_value(row), entry);
+        const json_t *entry = json_array_get(failed, i);
+        if (!refuse_named(j, rows, entry) && !stray)
+            stray = entry;
     }
     json_decref(rows);
+    for (size_t i = 0; stray && i < j->call->batch.n; i++)
+        if (j->call->out[i].kind == ROW_UNKNOWN)
+            refuse(j, i, stray);
     return true;
 }
 
 static bool
 read_rows(const struct judge *j)
 {
-    const struct rows_rule *rows = &j->rules->rows;
+    const struct answer_rows *rows = &j->rules->rows;
     if (rows->by == BY_ALL || rows->by == BY_FIELDS) {
         set_all(j, ROW_DONE);
         return count_fits(j);

@@ -42,7 +42,9 @@ struct answer_rules;
  *   - "key", "list": "/skipped", "key": "/id": those whose identifier is listed (without "key"
  * a list of identifiers) are refused, with "why" as the words if the answer has none
  *   - "identity", "done": "/results", "failed": "/errors", "identity": "/objectWriteTraceId",
- *     "digits": 32: rows in neither are unknown
+ *     "digits": 32; among those failed it stands at "failed_identity" if that is given, or an
+ *     array of them. Rows in neither are refused by an entry that names none, else unknown
+ *   and with "fine": [codes by which a row is done, such as that of one that is gone already]
  * - "pace": {"remaining": "header", "reset": "header", "reset_is":
  *   "seconds|epoch|milliseconds"}
  */

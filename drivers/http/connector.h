@@ -26,8 +26,9 @@
  *
  * - "for": ["insert", "upsert", "update", "delete"] of records, ["add", "remove"] of members:
  *   those of an audience, whose list the object is
- * - "when": {"format": "array"}, options as they must be (null: not set), and the object and
- *   the only field of the identifier: {"@object": "contacts", "@identifier": "Id"}
+ * - "when": {"format": "array"}, options as they must be (null: not set), and the type, the
+ *   mode, the object and the only field of the identifier (null: it has several or none):
+ *   {"@type": "records", "@mode": "mirror", "@object": "contacts", "@identifier": "Id"}
  * - "refuse": "why this cannot be done": said when a sync that would need it is defined; beside
  *   it stand "for" and "when" alone
  * - "url": text, instead of that above
@@ -104,6 +105,7 @@ struct connector_use {
     enum sync_type type;
     const char *object;
     const char *identifier; /* its field, if there is just one */
+    const char *mode;       /* its name */
 };
 
 /* What options_fill makes of a connector's options: one word each, in the table's order. */

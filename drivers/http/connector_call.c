@@ -318,11 +318,14 @@ connector_check_when(const struct connector *c, const json_t *when, const char *
         return manifest_wrong(err, where, "\"when\" must be an object");
     json_object_foreach((json_t *)(uintptr_t)when, name, value)
     {
-        if (strcmp(name, "@object") != 0 && strcmp(name, "@identifier") != 0 &&
-            !connector_has_option(c, name))
+        static const char *const of_sync[] = {"@object", "@identifier", "@mode", "@type"};
+        bool known = connector_has_option(c, name);
+        for (size_t i = 0; i < sizeof of_sync / sizeof *of_sync; i++)
+            known = known || strcmp(name, of_sync[i]) == 0;
+        if (!known)
             return error_set(err, ERR_CONFIG, EINVAL,
                              "%s/when: there is no option \"%s\"; known beside them: @object, "
-                             "@identifier",
+                             "@identifier, @mode, @type",
                              where, name);
     }
     return 0;
@@ -332,11 +335,17 @@ static bool
 is(const struct connector *c, const struct connector_use *use, const char *name,
    const json_t *wanted)
 {
+    const struct {
+        const char *name, *value;
+    } of_sync[] = {{"@object", use->object},
+                   {"@identifier", use->identifier},
+                   {"@mode", use->mode},
+                   {"@type", sync_type_name(use->type)}};
     const char *text = json_string_value(wanted);
-    if (strcmp(name, "@object") == 0)
-        return use->object && text && strcmp(use->object, text) == 0;
-    if (strcmp(name, "@identifier") == 0)
-        return use->identifier && text && strcmp(use->identifier, text) == 0;
+    for (size_t i = 0; i < sizeof of_sync / sizeof *of_sync; i++)
+        if (strcmp(name, of_sync[i].name) == 0)
+            return text ? of_sync[i].value && strcmp(of_sync[i].value, text) == 0
+                        : !of_sync[i].value && json_is_null(wanted);
     json_t *value = connector_option(c, use, name);
     bool same = value ? json_equal(value, wanted) : json_is_null(wanted);
     json_decref(value);

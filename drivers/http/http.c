@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/vec.h"
 #include "http/fill.h"
+#include "http/mention.h"
 #include "http/way.h"
 
 enum { OPERATIONS = OP_DELETE + 1 };
@@ -85,6 +86,7 @@ use_of(const void *connection, const struct target *t)
         .type = t->type,
         .object = t->object,
         .identifier = t->nkey == 1 ? t->fields[t->key[0]].name : NULL,
+        .mode = mode_name(t->mode),
     };
 }
 
@@ -116,7 +118,7 @@ find_calls(const struct connector *c, const struct connector_use *use, const str
     const struct connector_call *upsert = connector_call_for(c, OP_UPSERT, use);
     memset(ret, 0, OPERATIONS * sizeof *ret);
     /* The engine calls a full sync's rows upserts. */
-    bool inserts = t->mode == MODE_FULL && (!upsert || upsert->refuse);
+    bool inserts = t->mode == MODE_FULL && !upsert;
     int rc = find_call(c, use, inserts ? OP_INSERT : op, t, &ret[op], err);
     if (rc == 0 && t->mode == MODE_MIRROR)
         rc = find_call(c, use, OP_DELETE, t, &ret[OP_DELETE], err);
@@ -229,9 +231,14 @@ dest_limits(void *handle, struct limits *ret)
     *ret = (struct limits){
         .rows = SIZE_MAX, .bytes = SIZE_MAX, .parallel = d->connector->transfer.parallel};
     connector_pace(d->connector, &d->use, ret);
-    for (enum operation op = 0; op <= OP_DELETE; op++)
-        if (d->ways[op])
-            way_limits(d->ways[op], op, ret);
+    ret->identities = d->secret != NULL;
+    for (enum operation op = 0; op <= OP_DELETE; op++) {
+        if (!d->ways[op])
+            continue;
+        way_limits(d->ways[op], op, ret);
+        ret->identities =
+            ret->identities || mention_identity(d->connector, way_call(d->ways[op]), &d->use);
+    }
 }
 
 /* ---- calls ---- */

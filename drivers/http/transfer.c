@@ -529,7 +529,7 @@ transfer_wait(struct transfer *t, usec_t timeout)
     for (;;) {
         usec_t left = until - clock_monotonic(), wait = left > 0 ? left : 0;
         struct exchange *x = next_ended(t, &wait);
-        if (x || (looked && left <= 0) || atomic_exchange(&t->woken, false))
+        if (x || timeout < 0 || (looked && left <= 0) || atomic_exchange(&t->woken, false))
             return x;
         looked = t->timer < 0 || t->timer > clock_monotonic();
         go_on(t, wait);

@@ -67,7 +67,8 @@ int transfer_create(const struct transfer_settings *settings, struct transfer **
 int transfer_start(struct transfer *t, struct exchange *x, struct error *err);
 /* How many are under way. */
 unsigned transfer_active(const struct transfer *t);
-/* One that has ended, or NULL when none did within the timeout or somebody woke us. */
+/* One that has ended, or NULL when none did within the timeout or somebody woke us. Of a
+ * timeout below 0: only those that were seen to end. */
 struct exchange *transfer_wait(struct transfer *t, usec_t timeout);
 /* Any thread: transfer_wait returns soon. */
 void transfer_wake(struct transfer *t);

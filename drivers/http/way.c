@@ -176,6 +176,12 @@ write_address(const struct way *w, const struct fill_values *v, struct request *
     if (r->address.failed)
         return r->address.full ? error_set(err, ERR_LIMIT, EFBIG, "the address is too long")
                                : no_memory(err);
+    for (const char *p = r->url; *p; p++)
+        if ((unsigned char)*p <= ' ' || *p == 0x7f)
+            return error_set(err, ERR_CONFIG, EINVAL,
+                             "the address \"%s%s\" becomes one with a blank or a control "
+                             "character, which none can have",
+                             start, w->call->path);
     if (w->set.auth && !auth_may_go(w->set.auth, r->url))
         return error_set(err, ERR_CONFIG, EINVAL,
                          "a token that came by https is not sent to an address without it");

@@ -9,6 +9,7 @@
 /* So many rows refused by themselves, and none ever taken: then it is not for the rows' sake.
  */
 enum { HOPELESS_ROWS = 500 };
+enum { CALLS_MAX = 64 };                    /* that begin together */
 static const usec_t LONGEST_WAIT = 1000000; /* so that a cancel is seen */
 
 /* A batch on its way. */
@@ -23,6 +24,7 @@ struct job {
 
 struct list {
     struct job *first, **end;
+    size_t n;
 };
 
 struct courier {
@@ -50,6 +52,7 @@ put_last(struct list *l, struct job *j)
     j->following = NULL;
     *l->end = j;
     l->end = &j->following;
+    l->n++;
 }
 
 static void
@@ -59,6 +62,7 @@ put_first(struct list *l, struct job *j)
         l->end = &j->following;
     j->following = l->first;
     l->first = j;
+    l->n++;
 }
 
 /* The first whose time has come; else NULL, and how long until there is one. */
@@ -75,6 +79,7 @@ take_ready(struct list *l, usec_t now, usec_t *wait)
         *at = j->following;
         if (!*at)
             l->end = at;
+        l->n--;
         return j;
     }
     return NULL;
@@ -427,12 +432,24 @@ tell_waiting(struct courier *c, struct error *err)
     return rc;
 }
 
-/* Begins what may begin; *wait: until more may. */
-static int
-begin_calls(struct courier *c, usec_t *wait, struct error *err)
+static unsigned
+parallel(const struct courier *c)
 {
-    unsigned parallel = c->set.limits.parallel ? c->set.limits.parallel : 1;
-    while (c->active < parallel && c->waiting.first) {
+    return c->set.limits.parallel ? c->set.limits.parallel : 1;
+}
+
+static int
+keep(struct courier *c, struct error *err)
+{
+    return c->set.keep ? c->set.keep(c->set.arg, err) : 0;
+}
+
+/* Takes what may begin, and says so; *wait: until more may. */
+static int
+take_calls(struct courier *c, struct job *jobs[CALLS_MAX], size_t *n, usec_t *wait,
+           struct error *err)
+{
+    while (c->active + *n < parallel(c) && *n < CALLS_MAX && c->waiting.first) {
         usec_t now = clock_monotonic(), until = 0;
         struct job *j = take_ready(&c->waiting, now, wait);
         if (!j)
@@ -443,36 +460,64 @@ begin_calls(struct courier *c, usec_t *wait, struct error *err)
                 *wait = until;
             return 0;
         }
-        memset(j->call.out, 0, j->call.batch.n * sizeof *j->call.out);
+        jobs[(*n)++] = j;
         const struct batch *batch = &j->call.batch;
+        memset(j->call.out, 0, batch->n * sizeof *j->call.out);
         int rc = c->set.sending ? c->set.sending(c->set.arg, batch->changes, batch->n, err) : 0;
-        if (rc == 0)
-            rc = c->set.driver->dest_call(c->set.destination, &j->call, err);
-        if (rc < 0) {
-            put_first(&c->waiting, j);
+        if (rc < 0)
             return rc;
-        }
-        c->active++;
     }
     return 0;
 }
 
-/* Begins what may begin, and waits for an answer, `longest` at most. */
+/* Begins what may begin. */
+static int
+begin_calls(struct courier *c, usec_t *wait, struct error *err)
+{
+    struct job *jobs[CALLS_MAX];
+    size_t n = 0, begun = 0;
+    int rc = take_calls(c, jobs, &n, wait, err);
+    if (rc == 0 && n > 0)
+        rc = keep(c, err);
+    for (; rc == 0 && begun < n; begun++) {
+        rc = c->set.driver->dest_call(c->set.destination, &jobs[begun]->call, err);
+        if (rc < 0)
+            break;
+        c->active++;
+    }
+    while (n > begun)
+        put_first(&c->waiting, jobs[--n]);
+    return rc;
+}
+
+/* Begins what may, if anything still may; *wait: until more may. */
+static void
+begin_or_stop(struct courier *c, usec_t *wait)
+{
+    struct error why = ERROR_INIT;
+    look_whether_to_stop(c);
+    if (!c->stopped && begin_calls(c, wait, &why) < 0)
+        stop(c, &why);
+}
+
+/* Begins what may begin, waits for an answer, `longest` at most, and takes it and those that
+ * are there with it. */
 static int
 go_on(struct courier *c, usec_t longest, struct error *err)
 {
     usec_t wait = longest;
-    look_whether_to_stop(c);
-    if (c->stopped && c->active == 0)
-        return tell_waiting(c, err);
-    if (!c->stopped) {
-        struct error why = ERROR_INIT;
-        if (begin_calls(c, &wait, &why) < 0)
-            stop(c, &why);
+    begin_or_stop(c, &wait);
+    bool over = c->stopped && c->active == 0;
+    int rc = over ? tell_waiting(c, err) : keep(c, err);
+    while (rc == 0 && !over) {
+        struct call_answer answer = {.call = NULL};
+        rc = c->set.driver->dest_answer(c->set.destination, wait, &answer, err);
+        if (rc != 1)
+            break;
+        rc = take_answer(c, &answer, err);
+        wait = -1;
     }
-    struct call_answer answer = {.call = NULL};
-    int rc = c->set.driver->dest_answer(c->set.destination, wait, &answer, err);
-    return rc == 1 ? take_answer(c, &answer, err) : rc;
+    return rc == 0 && !courier_active(c) ? keep(c, err) : rc;
 }
 
 struct courier *
@@ -529,8 +574,9 @@ courier_add(struct courier *c, struct parcel *parcel, struct error *err)
         for (size_t i = first; i < first + n; i++)
             job_add(j, &parcel->changes[i], parcel->identities[i]);
         put_last(&c->waiting, j);
-        rc = go_on(c, 0, err);
-        while (rc == 0 && c->waiting.first) /* or memory would be full of what waits */
+        if (c->waiting.n >= parallel(c)) /* what waits begins together */
+            begin_or_stop(c, &(usec_t){LONGEST_WAIT});
+        while (rc == 0 && c->waiting.n >= parallel(c)) /* or memory would be full of it */
             rc = go_on(c, LONGEST_WAIT, err);
     }
     leave_parcel(parcel);

@@ -24,6 +24,9 @@ struct courier_settings {
     const atomic_bool *abandoned; /* MAY: once it is set no call begins; wake it then */
     /* MAY: these rows are about to be sent. Negative: they are not, and the courier stops. */
     int (*sending)(void *arg, const struct change *changes, size_t n, struct error *err);
+    /* MAY: what `sending` and `told` said is to be kept now: before a call begins, and before
+     * anything is waited for, the next parcel too. Negative as theirs. */
+    int (*keep)(void *arg, struct error *err);
     /* What became of these rows; texts borrowed for the call. Never ROW_STAGED. A row that was
      * not sent, since the courier stopped, is ROW_RETRY with the code "not_sent". Negative ends
      * the courier as courier_add and courier_drain return it. */
@@ -47,8 +50,8 @@ struct courier;
 /* NULL when memory is out. */
 struct courier *courier_create(const struct courier_settings *settings);
 /* Takes the parcel; its done is called exactly once, now or later, whatever is returned. Comes
- * back when all of it is under way. 0, also once it has stopped; negative is our own fault
- * (memory, `told`). */
+ * back when little of it is not under way yet. 0, also once it has stopped; negative is our own
+ * fault (memory, `told`). */
 int courier_add(struct courier *c, struct parcel *parcel, struct error *err);
 /* Whether something is under way, and would stand still without courier_wait. */
 bool courier_active(const struct courier *c);

@@ -1,5 +1,6 @@
 /* Journal: see journal.h. An entry is the length of its text (4 bytes), the text, and the first
- * 8 bytes of the text's SHA-256. */
+ * 8 bytes of the text's SHA-256. The text is groups of rows: what is said of them, how many
+ * they are, and for each its number and what is known. */
 #include "run/journal.h"
 
 #include <fcntl.h>
@@ -11,11 +12,13 @@
 #include "base/fileio.h"
 
 enum { CHECK_BYTES = 8, LENGTH_BYTES = 4, ENTRY_MAX = 64 << 20, WORDS_MAX = 4096 };
+enum { ROWS_MAX = 1000, GATHERED_MAX = 1 << 20 };
 enum { SENDING = 's', TOLD = 't' };
 
 struct journal {
     int fd;
-    struct buf text; /* of the entry at hand, after room for its length */
+    off_t size;
+    struct buf text; /* gathered, after room for its length */
 };
 
 static int
@@ -49,8 +52,8 @@ journal_create(int dirfd, const char *name, struct journal **ret, struct error *
 static void
 begin(struct journal *j, char kind, size_t n)
 {
-    buf_clear(&j->text);
-    buf_add(&j->text, "\0\0\0\0", LENGTH_BYTES);
+    if (j->text.n == 0)
+        buf_add(&j->text, "\0\0\0\0", LENGTH_BYTES);
     buf_addc(&j->text, kind);
     buf_add_varint(&j->text, n);
 }
@@ -58,14 +61,32 @@ begin(struct journal *j, char kind, size_t n)
 static int
 end(struct journal *j, struct error *err)
 {
+    if (j->text.failed)
+        return no_memory(err);
+    return j->text.n < GATHERED_MAX ? 0 : journal_keep(j, err);
+}
+
+/* What was written in part is taken back: nothing behind it could be read. */
+int
+journal_keep(struct journal *j, struct error *err)
+{
     unsigned char check[EVP_MAX_MD_SIZE];
+    if (j->text.n == 0)
+        return 0;
     uint32_t n = (uint32_t)(j->text.n - LENGTH_BYTES);
-    if (j->text.failed || !check_of((struct str){j->text.p + LENGTH_BYTES, n}, check))
+    if (!check_of((struct str){j->text.p + LENGTH_BYTES, n}, check))
         return no_memory(err);
     for (int i = 0; i < LENGTH_BYTES; i++)
         j->text.p[i] = (char)(n >> 8 * i);
     buf_add(&j->text, check, CHECK_BYTES);
-    return j->text.failed ? no_memory(err) : file_write_all(j->fd, j->text.p, j->text.n, err);
+    if (j->text.failed)
+        return no_memory(err);
+    int rc = file_write_all(j->fd, j->text.p, j->text.n, err);
+    if (rc < 0 && ftruncate(j->fd, j->size) < 0)
+        return rc;
+    j->size += rc == 0 ? (off_t)j->text.n : 0;
+    buf_clear(&j->text);
+    return rc;
 }
 
 int
@@ -90,22 +111,28 @@ int
 journal_told(struct journal *j, const struct change *changes, const struct outcome *out,
              size_t n, struct error *err)
 {
-    begin(j, TOLD, n);
-    for (size_t i = 0; i < n; i++) {
-        buf_add_varint(&j->text, changes[i].seq);
-        buf_addc(&j->text, (char)out[i].kind);
-        add_words(&j->text, out[i].code);
-        add_words(&j->text, out[i].why);
+    int rc = 0;
+    for (size_t from = 0, to; rc == 0 && from < n; from = to) {
+        to = n - from > ROWS_MAX ? from + ROWS_MAX : n;
+        begin(j, TOLD, to - from);
+        for (size_t i = from; i < to; i++) {
+            buf_add_varint(&j->text, changes[i].seq);
+            buf_addc(&j->text, (char)out[i].kind);
+            add_words(&j->text, out[i].code);
+            add_words(&j->text, out[i].why);
+        }
+        rc = end(j, err);
     }
-    return end(j, err);
+    return rc;
 }
 
 int
 journal_sync(struct journal *j, struct error *err)
 {
-    return fdatasync(j->fd) < 0
+    int rc = journal_keep(j, err);
+    return rc == 0 && fdatasync(j->fd) < 0
                ? error_set_errno(err, ERR_INTERNAL, errno, "cannot write a journal")
-               : 0;
+               : rc;
 }
 
 struct journal *
@@ -141,13 +168,13 @@ take_words(const char **p, const char *end, struct str *ret)
     return true;
 }
 
-/* What an entry says of each row goes into the sorter, which keeps what is said of one row in
- * its order. */
+/* What is said of each row goes into the sorter, which keeps what is said of one row in its
+ * order. */
 static int
-take_entry(struct str text, struct sorter *rows, struct error *err)
+take_group(const char **at, const char *end, struct sorter *rows, struct error *err)
 {
-    const char *p = text.p, *end = p + text.n;
-    char kind = p < end ? *p++ : 0;
+    const char *p = *at;
+    char kind = *p++;
     uint64_t n, seq;
     if (!varint_read(&p, end, &n))
         return -EILSEQ;
@@ -176,7 +203,17 @@ take_entry(struct str text, struct sorter *rows, struct error *err)
         if (rc < 0)
             return rc;
     }
+    *at = p;
     return 0;
+}
+
+static int
+take_entry(struct str text, struct sorter *rows, struct error *err)
+{
+    int rc = 0;
+    for (const char *p = text.p, *end = p + text.n; rc == 0 && p < end;)
+        rc = take_group(&p, end, rows, err);
+    return rc;
 }
 
 /* 1: an entry in *text; 0: the end, or where it was cut off. */

@@ -16,12 +16,14 @@ struct journal;
 
 /* Begins the journal NAME anew. */
 int journal_create(int dirfd, const char *name, struct journal **ret, struct error *err);
-/* These are about to be sent. In the kernel's hands when it returns. */
+/* These are about to be sent. */
 int journal_sending(struct journal *j, const struct change *changes, size_t n,
                     struct error *err);
 /* What became of these. */
 int journal_told(struct journal *j, const struct change *changes, const struct outcome *out,
                  size_t n, struct error *err);
+/* What was said so far is in the kernel's hands when it returns; before that it may be lost. */
+int journal_keep(struct journal *j, struct error *err);
 /* All of it on the disk. */
 int journal_sync(struct journal *j, struct error *err);
 struct journal *journal_free(struct journal *j); /* closes; NULL-safe, returns NULL */

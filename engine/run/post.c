@@ -44,6 +44,14 @@ note_sending(void *arg, const struct change *changes, size_t n, struct error *er
     return journal_sending(p->set.journal, changes, n, err);
 }
 
+/* courier's keep */
+static int
+keep_notes(void *arg, struct error *err)
+{
+    struct post *p = arg;
+    return journal_keep(p->set.journal, err);
+}
+
 /* courier's told */
 static int
 take_fate(void *arg, const struct change *changes, const struct outcome *out, size_t n,
@@ -82,6 +90,7 @@ post_create(const struct post_settings *settings, struct post **ret, struct erro
         .cancelled = sender->cancelled,
         .abandoned = &p->abandoned,
         .sending = settings->journal ? note_sending : NULL,
+        .keep = settings->journal ? keep_notes : NULL,
         .told = take_fate,
         .arg = p,
     };
@@ -168,7 +177,7 @@ unpack_block(struct bundle *b, struct error *err)
                              "a change between comparing and sending is damaged");
         if (c->op == OP_PRESENT) /* nobody can be asked what is foreign */
             continue;
-        if (!identify(p, c, due, b->identities[n]))
+        if (p->set.limits.identities && !identify(p, c, due, b->identities[n]))
             return no_memory(err);
         n++;
     }

@@ -33,10 +33,14 @@ chance(struct peer *p)
     return (unsigned)(p->random >> 33) % 100;
 }
 
+static unsigned noted; /* rows of which something was said that was not kept yet */
+static bool late;
+
 static int
 peer_call(void *handle, struct call *call, struct error *err)
 {
     struct peer *p = handle;
+    late |= noted > 0;
     p->calls[p->n++] = call;
     p->calls_made++;
     if (p->n > p->most_at_once)
@@ -97,7 +101,8 @@ static int
 peer_answer(void *handle, int64_t timeout, struct call_answer *ret, struct error *err)
 {
     struct peer *p = handle;
-    if (p->n == 0 || (timeout == 0 && chance(p) < 70))
+    late |= timeout >= 0 && noted > 0;
+    if (p->n == 0 || (timeout <= 0 && chance(p) < 70))
         return 0;
     size_t at = chance(p) % p->n; /* in any order */
     struct call *call = p->calls[at];
@@ -136,11 +141,26 @@ take_verdict(void *arg, const struct change *c, const struct outcome *out, size_
              struct error *err)
 {
     struct verdicts *v = arg;
+    noted += (unsigned)n;
     for (size_t i = 0; i < n; i++) {
         v->told[c[i].seq]++;
         v->kind[c[i].seq] = out[i].kind;
         snprintf(v->code[c[i].seq], sizeof v->code[0], "%s", out[i].code ? out[i].code : "");
     }
+    return 0;
+}
+
+static int
+note_sending(void *arg, const struct change *c, size_t n, struct error *err)
+{
+    noted += (unsigned)n;
+    return 0;
+}
+
+static int
+keep_notes(void *arg, struct error *err)
+{
+    noted = 0;
     return 0;
 }
 
@@ -164,6 +184,8 @@ settings(struct peer *p, struct verdicts *v)
         .random = p->random,
         .cancelled = &cancelled,
         .told = take_verdict,
+        .sending = note_sending,
+        .keep = keep_notes,
         .arg = v,
     };
 }
@@ -194,6 +216,7 @@ deliver(const struct courier_settings *set, struct error *why)
         *why = *stopped;
     courier_free(c);
     CHECK_MSG(rc == 0 && parcels_done == parcels, "every parcel is given up");
+    CHECK_MSG(!late && noted == 0, "what was said is kept before anything is waited for");
     return whole;
 }
 

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "run/journal.h"
 #include "tap.h"
 
@@ -42,9 +43,9 @@ write_some(void)
                                   {.kind = ROW_REJECTED, .code = "E1", .why = "no"},
                                   {.kind = ROW_RETRY}};
     bool good = journal_create(dir, "journal", &j, &err) == 0 &&
-                journal_sending(j, changes + 5, 3, &err) == 0 &&
-                journal_sending(j, changes, 2, &err) == 0 &&
-                journal_told(j, changes + 5, out, 3, &err) == 0 &&
+                journal_sending(j, changes + 5, 3, &err) == 0 && journal_keep(j, &err) == 0 &&
+                journal_sending(j, changes, 2, &err) == 0 && journal_keep(j, &err) == 0 &&
+                journal_told(j, changes + 5, out, 3, &err) == 0 && journal_keep(j, &err) == 0 &&
                 journal_sending(j, changes + 7, 1, &err) == 0 && journal_sync(j, &err) == 0;
     CHECK_MSG(good, err.text);
     journal_free(j);
@@ -111,7 +112,7 @@ test_many(void)
     for (size_t i = ROWS; good && i > 0; i -= 10)
         if (i % 30)
             good = journal_told(j, changes + i - 10, done, 10, &err) == 0;
-    CHECK(good);
+    CHECK(good && journal_keep(j, &err) == 0);
     journal_free(j);
     size_t unknown = 0, all = 0;
     for (const char *p = read_back(); *p; p++) {
@@ -119,6 +120,38 @@ test_many(void)
         all += *p == ':';
     }
     CHECK(all == ROWS && unknown == ROWS / 30 * 10);
+}
+
+static bool
+truncate_journal(off_t size)
+{
+    AUTO_CLOSE int fd = openat(dir, "journal", O_RDWR);
+    return fd >= 0 && ftruncate(fd, size) == 0;
+}
+
+/* What is gathered is one entry: all of it or nothing. */
+static void
+test_gathered(void)
+{
+    struct journal *j = NULL;
+    struct error err = ERROR_INIT;
+    struct stat st;
+    const struct outcome out[] = {{.kind = ROW_DONE}, {.kind = ROW_REJECTED, .code = "E1"}};
+    CHECK(journal_create(dir, "journal", &j, &err) == 0);
+    CHECK(journal_sending(j, changes, 3, &err) == 0);
+    CHECK(journal_told(j, changes + 1, out, 2, &err) == 0);
+    CHECK_MSG(fstatat(dir, "journal", &st, 0) == 0 && st.st_size == 0, "nothing is kept yet");
+    CHECK(journal_keep(j, &err) == 0);
+    CHECK_TEXT(read_back(), "0:? 1:D 2:R(E1|)");
+    CHECK(journal_told(j, changes, out, 1, &err) == 0);
+    CHECK(journal_keep(j, &err) == 0 && journal_keep(j, &err) == 0);
+    CHECK(fstatat(dir, "journal", &st, 0) == 0);
+    journal_free(j);
+    CHECK_TEXT(read_back(), "0:D 1:D 2:R(E1|)");
+    CHECK(truncate_journal(st.st_size - 1));
+    CHECK_TEXT(read_back(), "0:? 1:D 2:R(E1|)");
+    CHECK(truncate_journal(20));
+    CHECK_TEXT(read_back(), "");
 }
 
 int
@@ -133,6 +166,7 @@ main(void)
     test_last_word();
     test_damage();
     test_many();
+    test_gathered();
     CHECK(strstr((journal_read(dir, "none", MEMORY, take, NULL, &err), err.text),
                  "cannot read \"none\""));
     buf_done(&said);
