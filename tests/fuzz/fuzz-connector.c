@@ -139,8 +139,9 @@ check_operation(const struct connector *c, enum operation op, const struct excha
     struct outcome out[ROWS] = {0};
     for (size_t i = 0; i < ROWS; i++)
         changes[i] = (struct change){op, i, op == OP_DELETE ? NULL : values[i], values[i], {0}};
-    struct call_limits limits = {0};
-    way_limits(way, &limits);
+    struct limits all = {0};
+    way_limits(way, op, &all);
+    struct call_limits limits = all.of[op];
     MUST(limits.rows > 0);
     struct call call = {.batch = {changes, limits.rows < ROWS ? 1 : ROWS, 7},
                         .out = out,
