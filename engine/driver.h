@@ -282,10 +282,25 @@ struct call {
     void *driver;                          /* the driver's own, while it is under way */
 };
 
+/* A request and its answer, for those who look for what went wrong: the engine takes secrets
+ * out of it, and keeps some. Borrowed until the next dest_call or dest_answer. */
+struct transcript {
+    const char *method, *address;
+    const char *const *headers; /* "Name: value", ended by NULL; MAY be NULL */
+    struct str body;            /* before it was packed */
+    int status;                 /* 0: there is no whole answer */
+    struct str answer_head;     /* "name: value\n" lines */
+    struct str answer;
+    int64_t us;
+    const char *const *secrets; /* beside those of the connection, such as tokens; ended by
+                                   NULL, MAY be NULL */
+};
+
 struct call_answer {
     struct call *call;
     enum call_fate fate;
-    struct error error; /* unless CALL_ANSWERED: what the run says of it */
+    struct error error;                  /* unless CALL_ANSWERED: what the run says of it */
+    const struct transcript *transcript; /* MAY be NULL */
     /* What it says of the pace; see calls/pace.h. */
     int64_t wait_us;
     bool counted;

@@ -171,9 +171,12 @@ int sync_rejected(struct engine *e, node_id sync, struct chg **ret);
 int run_changes(struct engine *e, node_id sync, uint64_t run, struct chg **ret);
 int run_rejected(struct engine *e, node_id sync, uint64_t run, struct chg **ret);
 
-enum run_text { RUN_SUMMARY, RUN_LOG, RUN_CONFIG, RUN_MAPPINGS, RUN_MODE };
+enum run_text { RUN_SUMMARY, RUN_LOG, RUN_REQUESTS, RUN_CONFIG, RUN_MAPPINGS, RUN_MODE };
 int run_show(struct engine *e, node_id sync, uint64_t run, enum run_text which, struct buf *out,
              struct timespec *changed);
+/* Appends the line of a run's requests.jsonl that a rejected row's note points to, without its
+ * newline. -ENOENT: the note points to none, or it is gone. */
+int run_request(struct engine *e, node_id sync, struct str note, struct buf *out);
 /* Numbers of the kept runs above `after`, ascending, at most max; returns how many. */
 size_t run_list(struct engine *e, node_id sync, uint64_t after, uint64_t *numbers, size_t max);
 /* The newest run's number; 0: none. */

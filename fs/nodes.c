@@ -220,6 +220,7 @@ static const struct dir pending_dir = {ITEMS(pending_items)};
 static const struct item run_items[] = {
     {"summary.json", ITEM_TEXT, ITEM_MANY, RUN_SUMMARY, .show = show_run},
     {"log", ITEM_TEXT, ITEM_MANY | ITEM_GROWS, RUN_LOG, .show = show_run},
+    {"requests.jsonl", ITEM_TEXT, ITEM_MANY | ITEM_PASSING, RUN_REQUESTS, .show = show_run},
     {"changes.jsonl", ITEM_ROWS, ITEM_MANY | ITEM_PASSING, RUN_SUMMARY, VIEW_SENT, show_run,
      rows_run_changes},
     {"rejected.jsonl", ITEM_ROWS, ITEM_MANY | ITEM_ALWAYS, RUN_SUMMARY, VIEW_REJECTED, show_run,

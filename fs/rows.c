@@ -41,6 +41,19 @@ find_row(struct engine *e, const struct place *at, struct arena *arena, struct e
     return r < 0 ? r : 0;
 }
 
+/* The request that carried the row, and its answer: {…,"call":{…}}. */
+static void
+add_evidence(struct engine *e, node_id sync, const struct entry *row, struct buf *out)
+{
+    static const char end[] = "}\n", key[] = ",\"call\":";
+    size_t n = out->n;
+    out->n -= sizeof end - 1;
+    buf_adds(out, key);
+    if (run_request(e, sync, row->note, out) < 0)
+        out->n = n - (sizeof end - 1);
+    buf_adds(out, end);
+}
+
 static int
 show_row(struct engine *e, const struct place *at, struct buf *out, struct timespec *changed)
 {
@@ -51,6 +64,8 @@ show_row(struct engine *e, const struct place *at, struct buf *out, struct times
     if (r < 0)
         return r;
     chg_render(chg_get_meta(rows_chg(rows)), at->item->view, &row, out);
+    if (at->item->view == VIEW_REJECTED && !out->failed)
+        add_evidence(e, at->sync, &row, out);
     *changed = rows_changed(rows);
     rows_unref(rows);
     return 0;

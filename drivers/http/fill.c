@@ -168,9 +168,7 @@ add_keys(const struct fill_values *v, struct buf *out, struct error *err)
         size_t before = out->n;
         add_key(v, &v->call->batch.changes[i], out);
         if (!out->failed && memchr(buf_z(out) + before, ',', out->n - before))
-            return error_set(err, ERR_DATA, EINVAL,
-                             "an identifier with a comma cannot be "
-                             "sent among others");
+            return error_set(err, ERR_DATA, EINVAL, "an identifier with a comma would be two");
     }
     return 0;
 }

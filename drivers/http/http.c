@@ -35,6 +35,8 @@ struct http_dest {
     struct transfer *transfer;
     struct flight *flights, *idle, *unsent;
     struct arena words; /* of the last answer's outcomes */
+    struct transcript transcript;
+    const char *credentials[2];
     atomic_bool cancelled;
 };
 
@@ -318,6 +320,36 @@ answer_unsent(struct http_dest *d, struct call_answer *ret)
     return 1;
 }
 
+/* What says who calls: a token is in no connection. */
+static const char *
+credentials_of(const struct exchange *x)
+{
+    static const char name[] = "Authorization: ";
+    const char *const *h = x->headers;
+    while (*h && strncmp(*h, name, sizeof name - 1) != 0)
+        h++;
+    const char *blank = *h ? strrchr(*h, ' ') : NULL;
+    return blank && blank[1] ? blank + 1 : NULL;
+}
+
+static void
+transcribe(struct http_dest *d, const struct flight *f)
+{
+    const struct exchange *x = &f->x;
+    d->credentials[0] = credentials_of(x);
+    d->transcript = (struct transcript){
+        .method = x->method,
+        .address = x->url,
+        .headers = x->headers,
+        .body = buf_str(&f->request.plain),
+        .status = x->end == END_ANSWERED ? x->status : 0,
+        .answer_head = buf_str(&x->head),
+        .answer = buf_str(&x->body_back),
+        .us = x->ended - x->began,
+        .secrets = d->credentials,
+    };
+}
+
 static int
 dest_answer(void *handle, int64_t timeout, struct call_answer *ret, struct error *err)
 {
@@ -335,6 +367,8 @@ dest_answer(void *handle, int64_t timeout, struct call_answer *ret, struct error
     ret->call = call;
     if (ret->fate == CALL_DENIED && d->auth)
         auth_refused(d->auth, f->request.token);
+    transcribe(d, f);
+    ret->transcript = &d->transcript;
     land(d, f);
     return 1;
 }

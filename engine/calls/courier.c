@@ -179,12 +179,14 @@ not_rejected(const struct job *j, size_t i)
 
 /* ---- verdicts ---- */
 
-/* Counts it, and gives a refusal for which the peer has no code a name. */
+/* Counts it, and gives a refusal for which the peer has no code or words some of ours. */
 static void
 count(struct courier *c, struct outcome *out)
 {
     if (out->kind == ROW_REJECTED && !out->code)
         out->code = "refused";
+    if (out->kind == ROW_REJECTED && !out->why)
+        out->why = "no reason was given";
     c->taken += out->kind == ROW_DONE || out->kind == ROW_UNCHANGED;
     c->refused += out->kind == ROW_REJECTED;
 }
@@ -357,15 +359,13 @@ denied(struct courier *c, struct job *j, const struct call_answer *a, struct err
 }
 
 static int
-take_answer(struct courier *c, const struct call_answer *a, struct error *err)
+judge_answer(struct courier *c, const struct call_answer *a, struct error *err)
 {
     struct job *j = (struct job *)(void *)a->call; /* its first member */
     const struct pace_hint hint = {.wait = a->wait_us,
                                    .counted = a->counted,
                                    .remaining = a->remaining,
                                    .reset = a->reset_us};
-    c->active--;
-    j->call.tries++;
     if (c->set.pace)
         pace_tell(c->set.pace, clock_monotonic(), &hint);
     if (a->fate != CALL_DENIED)
@@ -394,6 +394,19 @@ take_answer(struct courier *c, const struct call_answer *a, struct error *err)
         return again_later(c, j, a, err);
     int rc = tell_all(c, j, ROW_UNKNOWN, "unknown", a->error.text, err);
     job_free(j);
+    return rc;
+}
+
+static int
+take_answer(struct courier *c, struct call_answer *a, struct error *err)
+{
+    c->active--;
+    a->call->tries++;
+    if (c->set.answered)
+        c->set.answered(c->set.arg, a);
+    int rc = judge_answer(c, a, err);
+    if (c->set.answered)
+        c->set.answered(c->set.arg, NULL);
     return rc;
 }
 

@@ -24,6 +24,9 @@ struct courier_settings {
     const atomic_bool *abandoned; /* MAY: once it is set no call begins; wake it then */
     /* MAY: these rows are about to be sent. Negative: they are not, and the courier stops. */
     int (*sending)(void *arg, const struct change *changes, size_t n, struct error *err);
+    /* MAY: an answer has come, of which `told` may speak until it is NULL here. Its error and
+     * the texts of its call's outcomes may be changed. */
+    void (*answered)(void *arg, struct call_answer *answer);
     /* MAY: what `sending` and `told` said is to be kept now: before a call begins, and before
      * anything is waited for, the next parcel too. Negative as theirs. */
     int (*keep)(void *arg, struct error *err);

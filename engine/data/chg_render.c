@@ -6,6 +6,7 @@
  */
 #include "base/cleanup.h"
 #include "data/chg_format.h"
+#include "data/note.h"
 
 bool
 chg_renderer_init(struct chg_renderer *r, struct arena *arena, const struct chg_meta *meta)
@@ -221,16 +222,19 @@ render_sent(const struct chg_renderer *r, const struct entry *e, struct buf *out
 static void
 render_rejected(const struct chg_renderer *r, const struct entry *e, struct buf *out)
 {
-    const char *zero = e->note.n > 0 ? memchr(e->note.p, '\0', e->note.n) : NULL;
-    struct str code = {e->note.p, zero ? (size_t)(zero - e->note.p) : 0};
-    struct str words = {zero ? zero + 1 : e->note.p, e->note.n - code.n - (zero ? 1 : 0)};
+    const struct note note = note_read(e->note);
     buf_adds(out, "{\"id\":");
     add_id(r, e, out);
     buf_addf(out, ",\"op\":\"%s\",\"reason\":", op_name(e->op));
-    json_quote(out, words.p, words.n);
+    json_quote(out, note.words.p, note.words.n);
     buf_adds(out, ",\"code\":");
-    json_quote(out, code.p, code.n);
-    buf_addf(out, ",\"tries\":%u,\"record\":", e->tries);
+    json_quote(out, note.code.p, note.code.n);
+    buf_addf(out, ",\"tries\":%u", e->tries);
+    if (note.proof.run)
+        buf_addf(out, ",\"evidence\":\"runs/%llu/requests.jsonl:%llu\",\"row\":%llu",
+                 (unsigned long long)note.proof.run, (unsigned long long)note.proof.line,
+                 (unsigned long long)note.proof.row);
+    buf_adds(out, ",\"record\":");
     struct str record = e->after.n ? e->after : e->before;
     if (record.n > 0)
         add_record(r, record, out);

@@ -244,6 +244,18 @@ take_keep(const struct config *k, const struct json_node *root)
                            &k->d->keep_days);
 }
 
+static int
+take_log(const struct config *k, const struct json_node *root)
+{
+    enum { MOST = 10000 };
+    k->d->log_requests = 0;
+    return take_count(
+        k, root, "log_requests", MOST,
+        "how many of a run's requests runs/N/requests.jsonl holds, for debugging; "
+        "none if it is left out, but those of rejected rows",
+        &k->d->log_requests);
+}
+
 /* ---- source and destination ---- */
 
 static int
@@ -398,9 +410,9 @@ take_destination(const struct config *k, const struct json_node *root)
 static int
 take_root(const struct config *k, const struct json_node *root)
 {
-    static const char *const own[] = {"source",      "destination", "identifier", "type",
-                                      "max_deletes", "foreign",     "duplicates", "description",
-                                      "keep_runs",   "keep_days",   NULL};
+    static const char *const own[] = {
+        "source",     "destination", "identifier", "type",      "max_deletes",  "foreign",
+        "duplicates", "description", "keep_runs",  "keep_days", "log_requests", NULL};
     static const char *const foreign[] = {"hold", "delete", "keep", NULL};
     static const char *const duplicates[] = {"reject", "last", NULL};
     const char *description = NULL;
@@ -411,6 +423,7 @@ take_root(const struct config *k, const struct json_node *root)
     rc = rc ? rc : take_identifier(k, root);
     rc = rc ? rc : take_max_deletes(k, root);
     rc = rc ? rc : take_keep(k, root);
+    rc = rc ? rc : take_log(k, root);
     rc = rc ? rc : take_text(k, root, "description", &description);
     if (rc)
         return rc;

@@ -105,9 +105,11 @@ struct definition {
     int64_t max_deletes_rows; /* -1: a share */
     double max_deletes_share; /* 0.2 is 20 % */
     enum foreign_rows foreign;
-    uint64_t keep_runs;       /* how many of them runs/ holds */
-    uint64_t keep_days;       /* and how old they may be; 0: as old as they are */
-    bool duplicates_last;     /* "duplicates": "last" */
+    uint64_t keep_runs; /* how many of them runs/ holds */
+    uint64_t keep_days; /* and how old they may be; 0: as old as they are */
+    uint64_t
+        log_requests;     /* so many of each run's requests are kept, whatever became of them */
+    bool duplicates_last; /* "duplicates": "last" */
     struct mapping *mappings; /* in file order */
     size_t nmappings;
     size_t *key; /* indices into mappings: the identifier's, in identifier order */

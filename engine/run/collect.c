@@ -33,7 +33,8 @@ is_wanted(const struct sync_record *r, const char *name, uint64_t oldest, uint64
     if (strcmp(name, "plan-rekeyed") == 0)
         return r->plan && r->plan->rekeyed;
     if (run_file_number(name, "run-", &number, &rest) && *rest == '.') {
-        if ((strcmp(rest, ".rejected") == 0 && number == r->rejected_run) ||
+        bool of_rejected = strcmp(rest, ".rejected") == 0 || strcmp(rest, ".requests") == 0;
+        if ((of_rejected && number == r->rejected_run) ||
             (strcmp(rest, ".unsent") == 0 && number == r->unsent_run))
             return true;
         if (number == unresolved)

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 
 #include "base/cleanup.h"
+#include "data/note.h"
 #include "run/engine_private.h"
 
 enum { RUNS_SEARCHED = 100, TRIES = 3 };
@@ -222,16 +223,22 @@ add_time(struct buf *out, usec_t at)
     clock_format(at, out);
 }
 
-/* On one line, whatever others wrote. A note is "CODE: words". */
+/* On one line, whatever others wrote. */
 static void
 add_words(struct buf *out, struct str words)
 {
-    for (size_t i = 0; i < words.n; i++) {
-        if (words.p[i] == '\0')
-            buf_adds(out, ": ");
-        else
-            buf_addc(out, (unsigned char)words.p[i] < ' ' ? ' ' : words.p[i]);
-    }
+    for (size_t i = 0; i < words.n; i++)
+        buf_addc(out, (unsigned char)words.p[i] < ' ' ? ' ' : words.p[i]);
+}
+
+/* "CODE: words" */
+static void
+add_note(struct buf *out, struct str bytes)
+{
+    const struct note note = note_read(bytes);
+    add_words(out, note.code);
+    buf_adds(out, note.code.n ? ": " : "");
+    add_words(out, note.words);
 }
 
 static void
@@ -359,7 +366,7 @@ say_change(struct explanation *x)
         buf_addf(out, "%s: no\nwhy: ", by->plan || !by->changes ? "pending" : "sent");
         if (x->is_refused) {
             buf_adds(out, "it cannot be sent, ");
-            add_words(out, x->refused.note);
+            add_note(out, x->refused.note);
         } else {
             buf_adds(out, why_not(x));
         }
@@ -426,7 +433,7 @@ say_rejected(struct explanation *x)
         return;
     buf_addf(x->out, "rejected: run %" PRIu64 ", %u %s, ", x->view->record.rejected_run,
              x->rejected.tries, x->rejected.tries == 1 ? "try" : "tries");
-    add_words(x->out, x->rejected.note);
+    add_note(x->out, x->rejected.note);
     buf_addc(x->out, '\n');
 }
 

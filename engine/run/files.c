@@ -1,11 +1,14 @@
 /* The row files behind pending/, rejected/ and runs/N/, and the texts of runs. */
 #include <fcntl.h>
 #include <inttypes.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/fileio.h"
 #include "base/log.h"
+#include "data/note.h"
 #include "run/engine_private.h"
+#include "run/requests.h"
 
 int
 files_open_rows(struct engine *e, const char *uid, const char *name, struct chg **ret)
@@ -123,12 +126,42 @@ run_rejected(struct engine *e, node_id sync, uint64_t run, struct chg **ret)
 }
 
 static int
-read_run_log(struct engine *e, const char *uid, uint64_t run, struct buf *out)
+read_run_file(struct engine *e, const char *uid, uint64_t run, const char *what,
+              struct buf *out)
 {
     AUTO_BUF struct buf path = BUF_INIT(256);
-    buf_addf(&path, "syncs/%s/run-%" PRIu64 ".log", uid, run);
+    buf_addf(&path, "syncs/%s/run-%" PRIu64 ".%s", uid, run, what);
     struct error err = ERROR_INIT;
     return file_read_whole(e->state_fd, buf_z(&path), out, &err);
+}
+
+static int
+read_request(struct engine *e, const char *uid, const struct proof *proof, struct buf *out)
+{
+    AUTO_BUF struct buf path = BUF_INIT(256);
+    buf_addf(&path, "syncs/%s/run-%" PRIu64 ".requests", uid, proof->run);
+    AUTO_CLOSE int fd = openat(e->state_fd, buf_z(&path), O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? -ENOENT : -EIO;
+    char *line = buf_room(out, REQUEST_LINE_MAX);
+    if (!line)
+        return -ENOMEM;
+    ssize_t n = pread(fd, line, REQUEST_LINE_MAX, (off_t)proof->at);
+    const char *newline = n > 0 ? memchr(line, '\n', (size_t)n) : NULL;
+    if (!newline)
+        return -ENOENT;
+    out->n += (size_t)(newline - line);
+    return 0;
+}
+
+int
+run_request(struct engine *e, node_id sync, struct str note, struct buf *out)
+{
+    const struct note said = note_read(note);
+    struct sync_view *v = said.proof.run ? registry_view(e, sync) : NULL;
+    int rc = v ? read_request(e, v->record.uid, &said.proof, out) : -ENOENT;
+    sync_view_unref(v);
+    return rc;
 }
 
 int
@@ -149,7 +182,9 @@ run_show(struct engine *e, node_id sync, uint64_t run, enum run_text which, stru
         if (which == RUN_SUMMARY)
             buf_add(out, summary.p, summary.n);
         else if (which == RUN_LOG)
-            rc = read_run_log(e, uid, run, out);
+            rc = read_run_file(e, uid, run, "log", out);
+        else if (which == RUN_REQUESTS)
+            rc = read_run_file(e, uid, run, "requests", out);
         else
             rc = ledger_run_text(e->catalog, uid, run, texts[which], out);
     }

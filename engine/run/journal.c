@@ -11,7 +11,13 @@
 #include "base/cleanup.h"
 #include "base/fileio.h"
 
-enum { CHECK_BYTES = 8, LENGTH_BYTES = 4, ENTRY_MAX = 64 << 20, WORDS_MAX = 4096 };
+enum {
+    CHECK_BYTES = 8,
+    LENGTH_BYTES = 4,
+    ENTRY_MAX = 64 << 20,
+    WORDS_MAX = 4096,
+    PROOF_NUMBERS = 4
+};
 enum { ROWS_MAX = 1000, GATHERED_MAX = 1 << 20 };
 enum { SENDING = 's', TOLD = 't' };
 
@@ -109,12 +115,16 @@ add_words(struct buf *out, const char *words)
 
 int
 journal_told(struct journal *j, const struct change *changes, const struct outcome *out,
-             size_t n, struct error *err)
+             size_t n, const struct proof *proof, struct error *err)
 {
     int rc = 0;
     for (size_t from = 0, to; rc == 0 && from < n; from = to) {
         to = n - from > ROWS_MAX ? from + ROWS_MAX : n;
         begin(j, TOLD, to - from);
+        const uint64_t numbers[PROOF_NUMBERS] = {proof->run, proof->line, proof->at,
+                                                 proof->row + from};
+        for (size_t i = 0; i < PROOF_NUMBERS; i++)
+            buf_add_varint(&j->text, numbers[i]);
         for (size_t i = from; i < to; i++) {
             buf_add_varint(&j->text, changes[i].seq);
             buf_addc(&j->text, (char)out[i].kind);
@@ -168,6 +178,13 @@ take_words(const char **p, const char *end, struct str *ret)
     return true;
 }
 
+static bool
+take_proof(const char **p, const char *end, struct proof *ret)
+{
+    return varint_read(p, end, &ret->run) && varint_read(p, end, &ret->line) &&
+           varint_read(p, end, &ret->at) && varint_read(p, end, &ret->row);
+}
+
 /* What is said of each row goes into the sorter, which keeps what is said of one row in its
  * order. */
 static int
@@ -176,10 +193,11 @@ take_group(const char **at, const char *end, struct sorter *rows, struct error *
     const char *p = *at;
     char kind = *p++;
     uint64_t n, seq;
-    if (!varint_read(&p, end, &n))
+    struct note said = {.proof = {0}};
+    if (!varint_read(&p, end, &n) || (kind == TOLD && !take_proof(&p, end, &said.proof)))
         return -EILSEQ;
-    for (uint64_t i = 0; i < n; i++) {
-        struct str code = {0}, why = {0};
+    for (uint64_t i = 0; i < n; i++, said.proof.row++) {
+        said.code = said.words = (struct str){NULL, 0};
         char outcome = ROW_UNKNOWN, key[8];
         if (!varint_read(&p, end, &seq))
             return -EILSEQ;
@@ -187,15 +205,12 @@ take_group(const char **at, const char *end, struct sorter *rows, struct error *
             if (p == end)
                 return -EILSEQ;
             outcome = *p++;
-            if (!take_words(&p, end, &code) || !take_words(&p, end, &why))
+            if (!take_words(&p, end, &said.code) || !take_words(&p, end, &said.words))
                 return -EILSEQ;
         }
         AUTO_BUF struct buf note = BUF_INIT(BUF_NO_MAX);
         buf_addc(&note, outcome);
-        buf_add(&note, code.p ? code.p : "", code.n);
-        buf_addc(&note, '\0');
-        buf_add(&note, why.p ? why.p : "", why.n);
-        buf_addc(&note, '\0');
+        note_add(&note, &said);
         add_number(key, seq);
         int rc = note.failed
                      ? no_memory(err)
@@ -269,11 +284,11 @@ tell(struct sorter *rows, journal_row_fn row, void *arg, struct error *err)
             uint64_t seq = 0;
             for (int i = 0; i < 8; i++)
                 seq = seq << 8 | (uint8_t)last.p[i];
-            const char *code = last.p + 9, *why = code + strlen(code) + 1;
+            const struct note said = note_read((struct str){last.p + 9, last.n - 9});
             const struct outcome outcome = {.kind = (enum outcome_kind)last.p[8],
-                                            .code = *code ? code : NULL,
-                                            .why = *why ? why : NULL};
-            rc = row(arg, seq, &outcome, err);
+                                            .code = said.code.n ? said.code.p : NULL,
+                                            .why = said.words.n ? said.words.p : NULL};
+            rc = row(arg, seq, &outcome, &said.proof, err);
         }
         if (more == 0)
             break;

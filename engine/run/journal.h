@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "data/note.h"
 #include "data/sorter.h"
 #include "driver.h"
 
@@ -19,9 +20,9 @@ int journal_create(int dirfd, const char *name, struct journal **ret, struct err
 /* These are about to be sent. */
 int journal_sending(struct journal *j, const struct change *changes, size_t n,
                     struct error *err);
-/* What became of these. */
+/* What became of these. proof: of the first, the others are the rows that follow it. */
 int journal_told(struct journal *j, const struct change *changes, const struct outcome *out,
-                 size_t n, struct error *err);
+                 size_t n, const struct proof *proof, struct error *err);
 /* What was said so far is in the kernel's hands when it returns; before that it may be lost. */
 int journal_keep(struct journal *j, struct error *err);
 /* All of it on the disk. */
@@ -31,7 +32,7 @@ struct journal *journal_free(struct journal *j); /* closes; NULL-safe, returns N
 /* The last word on a row: ROW_DONE, ROW_UNCHANGED, ROW_REJECTED or ROW_RETRY as it was told,
  * ROW_UNKNOWN when it was sent and nothing was told. Non-zero stops. */
 typedef int (*journal_row_fn)(void *arg, uint64_t seq, const struct outcome *outcome,
-                              struct error *err);
+                              const struct proof *proof, struct error *err);
 /* Reads NAME: each row that was sent, once, in the order of seq. `memory`: bytes it may use to
  * sort. */
 int journal_read(int dirfd, const char *name, size_t memory, journal_row_fn row, void *arg,

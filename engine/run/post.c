@@ -4,9 +4,12 @@
 #include <openssl/evp.h>
 #include <stdlib.h>
 
+#include "base/arena.h"
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "calls/courier.h"
 #include "run/journal.h"
+#include "run/requests.h"
 
 enum { IDENTITY_BYTES = 32 };
 static const struct backoff patience = {
@@ -18,6 +21,9 @@ struct post {
     struct pace *pace;
     EVP_MD_CTX *digest;
     atomic_bool abandoned;
+    struct requests *requests;
+    const struct call_answer *answer; /* at hand; NULL: none */
+    struct arena words;               /* its, without secrets */
 };
 
 /* A block, unpacked. */
@@ -52,17 +58,71 @@ keep_notes(void *arg, struct error *err)
     return journal_keep(p->set.journal, err);
 }
 
+/* ---- answers ---- */
+
+static const char *
+without_secrets(struct post *p, const char *words)
+{
+    AUTO_BUF struct buf out = BUF_INIT(BUF_NO_MAX);
+    const struct transcript *t = p->answer->transcript;
+    if (!words)
+        return NULL;
+    redact(p->set.sender->redactor, t ? t->secrets : NULL, str_of(words), &out);
+    if (!out.failed && out.n == strlen(words) && memcmp(buf_z(&out), words, out.n) == 0)
+        return words;
+    const char *copy = out.failed ? NULL : arena_strndup(&p->words, buf_z(&out), out.n);
+    return copy ? copy : "(not told: out of memory)";
+}
+
+/* courier's answered: what the peer says is told to many from here on. */
+static void
+take_answer(void *arg, struct call_answer *a)
+{
+    struct post *p = arg;
+    p->answer = a;
+    arena_clear(&p->words);
+    if (a) {
+        const struct transcript *t = a->transcript;
+        redact_error(p->set.sender->redactor, t ? t->secrets : NULL, &a->error);
+        for (size_t i = 0; i < a->call->batch.n; i++) {
+            struct outcome *out = &a->call->out[i];
+            out->code = without_secrets(p, out->code);
+            out->why = without_secrets(p, out->why);
+        }
+    }
+    requests_answered(p->requests, a);
+    struct proof ignored;
+    if (a && (a->fate == CALL_HOPELESS || a->fate == CALL_DENIED)) /* it may end the run */
+        requests_prove(p->requests, &ignored);
+}
+
+/* Where the evidence on these rows stands, if they were not delivered, of the first of them. */
+static struct proof
+prove(struct post *p, const struct change *changes, const struct outcome *out, size_t n)
+{
+    struct proof proof = {0};
+    bool delivered = true;
+    for (size_t i = 0; i < n; i++)
+        delivered = delivered && (out[i].kind == ROW_DONE || out[i].kind == ROW_UNCHANGED);
+    if (delivered || !p->answer)
+        return proof;
+    requests_prove(p->requests, &proof);
+    proof.row = (uint64_t)(changes - p->answer->call->batch.changes);
+    return proof;
+}
+
 /* courier's told */
 static int
 take_fate(void *arg, const struct change *changes, const struct outcome *out, size_t n,
           struct error *err)
 {
     struct post *p = arg;
-    int rc = p->set.journal ? journal_told(p->set.journal, changes, out, n, err) : 0;
+    struct proof proof = prove(p, changes, out, n);
+    int rc = p->set.journal ? journal_told(p->set.journal, changes, out, n, &proof, err) : 0;
     if (rc < 0)
         return rc;
-    for (size_t i = 0; i < n; i++)
-        verdicts_keep(p->set.verdicts, changes[i].seq, &out[i]);
+    for (size_t i = 0; i < n; i++, proof.row++)
+        verdicts_keep_with(p->set.verdicts, changes[i].seq, &out[i], &proof);
     atomic_fetch_add_explicit(&p->set.sender->progress->sent, n, memory_order_relaxed);
     return 0;
 }
@@ -90,12 +150,14 @@ post_create(const struct post_settings *settings, struct post **ret, struct erro
         .cancelled = sender->cancelled,
         .abandoned = &p->abandoned,
         .sending = settings->journal ? note_sending : NULL,
+        .answered = take_answer,
         .keep = settings->journal ? keep_notes : NULL,
         .told = take_fate,
         .arg = p,
     };
     p->digest = EVP_MD_CTX_new();
-    p->courier = p->pace && p->digest ? courier_create(&courier) : NULL;
+    p->requests = requests_create(&sender->requests);
+    p->courier = p->pace && p->digest && p->requests ? courier_create(&courier) : NULL;
     if (!p->courier) {
         post_free(p);
         return no_memory(err);
@@ -253,6 +315,8 @@ post_free(struct post *p)
         return NULL;
     courier_free(p->courier);
     pace_put(p->pace);
+    requests_free(p->requests);
+    arena_done(&p->words);
     EVP_MD_CTX_free(p->digest);
     free(p);
     return NULL;

@@ -387,6 +387,22 @@ digest_texts(struct run *run, struct error *err)
     return 0;
 }
 
+static int
+collect_secrets(struct run *run, struct error *err)
+{
+    const struct connection *const both[] = {run->source_connection, run->dest_connection};
+    run->redactor = redactor_create();
+    int rc = run->redactor ? 0 : -ENOMEM;
+    for (size_t i = 0; i < 2; i++)
+        for (size_t k = 0; rc == 0 && k < both[i]->nsecrets; k++) {
+            const char *options = both[i]->options;
+            rc = redactor_add(
+                run->redactor,
+                *(char *const *)(const void *)(options + both[i]->secrets[k].offset));
+        }
+    return rc < 0 ? no_memory(err) : 0;
+}
+
 int
 run_prepare_texts(struct run *run, struct error *err)
 {
@@ -406,6 +422,8 @@ run_prepare_texts(struct run *run, struct error *err)
     rc = load_connection(run, run->def->source_connection, &run->source_connection, err);
     if (rc == 0)
         rc = load_connection(run, run->def->dest_connection, &run->dest_connection, err);
+    if (rc == 0)
+        rc = collect_secrets(run, err);
     if (rc < 0)
         return rc;
     run->place = run_place(run->dest_connection, &run->arena, err);

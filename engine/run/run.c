@@ -64,11 +64,12 @@ run_set_phase(struct run *run, enum run_phase phase)
 void
 run_log(struct run *run, const char *format, ...)
 {
-    AUTO_BUF struct buf text = BUF_INIT(8192);
+    AUTO_BUF struct buf said = BUF_INIT(8192), text = BUF_INIT(8192);
     va_list ap;
     va_start(ap, format);
-    buf_vaddf(&text, format, ap);
+    buf_vaddf(&said, format, ap);
     va_end(ap);
+    redact(run->redactor, NULL, buf_str(&said), &text);
     AUTO_BUF struct buf line = BUF_INIT(16384);
     if (run->numbered)
         buf_addf(&line, "run=%llu ", (unsigned long long)run->record.number);
@@ -126,6 +127,7 @@ run_done(struct run *run)
     end_attempt(run);
     run->previous_rejected = chg_unref(run->previous_rejected);
     run->previous_unsent = chg_unref(run->previous_unsent);
+    run->redactor = redactor_free(run->redactor);
     connection_free(run->source_connection);
     connection_free(run->dest_connection);
     definition_free(run->def);
@@ -404,10 +406,12 @@ open_sender(struct run *run, struct error *err)
     int rc = run_open_destination(run, err);
     if (rc < 0 || !(sends || run->survey))
         return rc;
-    char journal[STATE_NAME_MAX];
-    run_file_name(journal, run->record.number, "journal");
-    const char *kept = arena_strdup(&run->arena, journal);
-    if (!kept)
+    char name[STATE_NAME_MAX];
+    run_file_name(name, run->record.number, "journal");
+    const char *kept = arena_strdup(&run->arena, name);
+    run_file_name(name, run->record.number, "requests");
+    const char *asked = arena_strdup(&run->arena, name);
+    if (!kept || !asked)
         return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
     const struct sender_settings settings = {
         .driver = driver,
@@ -420,6 +424,12 @@ open_sender(struct run *run, struct error *err)
         .due_run = run->before.last_done + 1,
         .dirfd = run->dirfd,
         .journal = sends && driver->dest_call ? kept : NULL,
+        .redactor = run->redactor,
+        .requests = {.dirfd = run->dirfd,
+                     .name = asked,
+                     .run = run->record.number,
+                     .first = run->def->log_requests,
+                     .redactor = run->redactor},
         .cancelled = &run->cancelled,
         .progress = &run->progress,
         .ahead = run->live && driver->dest_call ? write_ahead : NULL,
@@ -731,6 +741,7 @@ run_execute(struct run *run, struct error *err)
     end_attempt(run);
     if (rc < 0 && atomic_load(&run->cancelled) && run->record.outcome == RUN_ACTIVE)
         error_set(err, ERR_CANCELLED, ECANCELED, "cancelled");
+    redact_error(run->redactor, NULL, err);
     bool ended = run->record.outcome == RUN_SUCCEEDED || run->record.outcome == RUN_PARTIAL;
     if (rc < 0 && run->promised && !(ended && run->record.ended))
         settle_promised(run, err);

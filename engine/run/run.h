@@ -62,6 +62,7 @@ struct run {
     char texts_digest[65];
     struct definition *def;
     struct connection *source_connection, *dest_connection;
+    struct redactor *redactor; /* of their secrets; NULL: not yet read */
     void *source, *destination;
     struct mapper *mapper;
     struct chg_meta *meta;

@@ -7,6 +7,7 @@
 #include "data/chg.h"
 #include "driver.h"
 #include "run/reader.h"
+#include "run/requests.h"
 #include "run/verdicts.h"
 
 struct sender_settings {
@@ -20,6 +21,8 @@ struct sender_settings {
     uint64_t due_run;    /* in which the changes became due that do not say it themselves */
     int dirfd;           /* for the verdicts' sorter, and the journal */
     const char *journal; /* its name, where the destination is one of calls; else NULL */
+    const struct redactor *redactor;   /* MAY be NULL */
+    struct requests_settings requests; /* of a destination of calls */
     const atomic_bool *cancelled;
     struct progress *progress;
     /* MAY: some of what was added is about to be sent; what is to be known of it afterwards

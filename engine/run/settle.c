@@ -85,7 +85,8 @@ not_sent(struct reading *r, uint64_t end)
 
 /* journal_row_fn: what is not in the journal was not sent. */
 static int
-take_row(void *arg, uint64_t seq, const struct outcome *outcome, struct error *err)
+take_row(void *arg, uint64_t seq, const struct outcome *outcome, const struct proof *proof,
+         struct error *err)
 {
     struct reading *r = arg;
     if (seq >= r->end) {
@@ -93,7 +94,7 @@ take_row(void *arg, uint64_t seq, const struct outcome *outcome, struct error *e
         return 0;
     }
     not_sent(r, seq);
-    verdicts_keep(r->verdicts, seq, outcome);
+    verdicts_keep_with(r->verdicts, seq, outcome, proof);
     r->next = seq + 1;
     return 0;
 }

@@ -5,7 +5,7 @@
 
 #include "base/cleanup.h"
 
-enum { MEMORY = 4 * 1024 * 1024, NOTE_MAX = 64 * 1024 };
+enum { MEMORY = 4 * 1024 * 1024, CODE_MAX = 1024, WORDS_MAX = 64 * 1024 };
 
 struct verdicts {
     int dirfd;
@@ -47,7 +47,14 @@ default_words(enum outcome_kind kind)
 void
 verdicts_keep(void *verdicts, uint64_t seq, const struct outcome *outcome)
 {
-    struct verdicts *v = verdicts;
+    static const struct proof none;
+    verdicts_keep_with(verdicts, seq, outcome, &none);
+}
+
+void
+verdicts_keep_with(struct verdicts *v, uint64_t seq, const struct outcome *outcome,
+                   const struct proof *proof)
+{
     if (outcome->kind == ROW_DONE || outcome->kind == ROW_UNCHANGED ||
         outcome->kind == ROW_STAGED)
         return;
@@ -56,13 +63,14 @@ verdicts_keep(void *verdicts, uint64_t seq, const struct outcome *outcome)
                        : outcome->kind == ROW_REJECTED ? "rejected"
                                                        : codes[outcome->kind];
     const char *why = outcome->why ? outcome->why : default_words(outcome->kind);
-    AUTO_BUF struct buf note = BUF_INIT(NOTE_MAX);
-    buf_add(&note, code, strlen(code) + 1);
-    buf_adds(&note, why);
+    AUTO_BUF struct buf note = BUF_INIT(BUF_NO_MAX);
+    note_add(&note, &(struct note){.code = {code, strnlen(code, CODE_MAX)},
+                                   .words = {why, strnlen(why, WORDS_MAX)},
+                                   .proof = *proof});
     char key[8];
     seq_key(seq, key);
     v->n++;
-    if (note.failed && !note.full) {
+    if (note.failed) {
         error_set(&v->error, ERR_INTERNAL, ENOMEM, "out of memory");
         return;
     }

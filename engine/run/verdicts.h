@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "data/note.h"
 #include "data/sorter.h"
 #include "driver.h"
 
@@ -17,10 +18,13 @@ struct verdicts *verdicts_create(int dirfd);
 /* Keeps the verdict unless the row was delivered, or has none yet. A dest_verdict_fn: what
  * fails is told by verdicts_kept. */
 void verdicts_keep(void *verdicts, uint64_t seq, const struct outcome *outcome);
+/* The same, with where the evidence stands. */
+void verdicts_keep_with(struct verdicts *v, uint64_t seq, const struct outcome *outcome,
+                        const struct proof *proof);
 int verdicts_kept(const struct verdicts *v, struct error *err);
 uint64_t verdicts_count(const struct verdicts *v);
 /* Once all are kept: one after the other, in the order of seq. 1: one, borrowed until the next
- * call; 0: no more. note is "code\0words". */
+ * call; 0: no more. note: see data/note.h. */
 int verdicts_next(struct verdicts *v, const atomic_bool *cancelled, uint64_t *seq,
                   struct str *note, struct error *err);
 struct verdicts *verdicts_free(struct verdicts *v); /* NULL-safe, returns NULL */

@@ -361,6 +361,7 @@ class Verbs(MountTest):
             signal.setitimer(signal.ITIMER_REAL, 0.5, 0.5)
             fd = os.open("trigger", os.O_WRONLY)
             os.write(fd, b"run\\n")
+            signal.setitimer(signal.ITIMER_REAL, 0)  # Python ends without the handler
             os.close(fd)""", cwd=sync.path)
         self.assertEqual(done.stderr, "")
         self.assertEqual(sync.last_run(), 1)

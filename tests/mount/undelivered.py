@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """What was not delivered by calls, and why: rows that a run did not come to stay pending and are not
-rejected; a change that is sent again is known by the same identity, another one never is."""
+rejected; a change that is sent again is known by the same identity, another one never is. Of what was rejected the
+request and its answer are kept, and no secret is."""
 
+import base64
 import collections
 import errno
 import json
 import os
 import sys
+import urllib.parse
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
 from endpoint import Endpoint
@@ -16,7 +19,7 @@ from retlfs import Mount, MountTest, main, wait_for
 class Undelivered(MountTest):
     postgres = True
 
-    def make(self, rows, mode="insert", mount=None, **destination):
+    def make(self, rows, mode="insert", mount=None, connection=None, config=None, **destination):
         """A sync of `rows` rows (id, name) of a table of its own, to an endpoint that gets CloudEvents: their
         ids are the identities of changes."""
         mount = mount or self.mount
@@ -24,10 +27,11 @@ class Undelivered(MountTest):
         self.addCleanup(self.endpoint.close)
         self.pg.sql("CREATE TABLE %s (id int PRIMARY KEY, name text)" % self.name)
         self.pg.fill(self.name, [(i, "n%d" % i) for i in range(rows)])
-        mount.connect("to_" + self.name, {"driver": "webhook", "url": self.endpoint.url})
+        mount.connect("to_" + self.name, {"driver": "webhook", "url": self.endpoint.url, **(connection or {})})
         return mount.sync(self.name).define(
             config={"source": {"connection": "pg", "table": self.name}, "identifier": "id",
-                    "destination": {"connection": "to_" + self.name, "format": "cloudevents", **destination}},
+                    "destination": {"connection": "to_" + self.name, "format": "cloudevents", **destination},
+                    **(config or {})},
             mappings=[("id", "id"), ("name", "name")], mode=mode)
 
     def events(self, first=0):
@@ -178,6 +182,133 @@ class Undelivered(MountTest):
         self.assertEqual(len(set(first.values()) | set(again.values())), 5000)
         settled = sync.summary(1)
         self.assertEqual(settled["delivered"] + settled["rejected"] + settled["not_sent"], 5000)
+
+    # ---- evidence ----
+
+    def evidence(self, sync, row):
+        """The line that a rejected row points to."""
+        name, line = row["evidence"].rsplit(":", 1)
+        return json.loads(sync.read(name).splitlines()[int(line) - 1])
+
+    def test_evidence(self):
+        sync = self.make(300)
+        bad = {7, 8, 250}
+        self.endpoint.answer = lambda rows, number: (
+            (422, {"X-Request-Id": "r-%d" % number, "Set-Cookie": "session=1"}, b'{"error": "no \xc3\xb6"}')
+            if bad & {r["data"]["id"] for r in rows} else None)
+        sync.run(want=errno.EIO)
+        rejected = {r["id"]["id"]: r for r in sync.rejected()}
+        self.assertEqual(set(rejected), bad)
+        for i, row in rejected.items():
+            call = self.evidence(sync, row)
+            self.assertEqual((call["rows"], call["fate"], row["row"], row["tries"]), (1, "refused", 0, 1))
+            self.assertEqual((call["request"]["method"], call["request"]["address"]), ("POST", self.endpoint.url))
+            self.assertEqual([e["data"]["id"] for e in json.loads(call["request"]["body"])], [i])
+            self.assertEqual(call["request"]["bytes"], len(call["request"]["body"].encode()))
+            self.assertEqual((call["answer"]["status"], call["answer"]["body"]), (422, '{"error": "no ö"}'))
+            headers = dict(h.split(": ", 1) for h in call["answer"]["headers"])
+            self.assertRegex(headers["x-request-id"], "^r-")
+            self.assertEqual(headers["set-cookie"], "***")
+            alone = json.loads(sync.read("rejected/%d" % i))
+            self.assertEqual(alone.pop("call"), call)
+            self.assertEqual(alone, row)
+        self.assertEqual(len(sync.lines("runs/1/requests.jsonl")), 3)
+        self.go_on()
+        sync.run()
+        self.assertFalse(sync.exists("runs/2/requests.jsonl"))
+
+    def test_evidence_is_shared_and_bounded(self):
+        """A call is kept once for all its rows, and long texts are cut."""
+        sync = self.make(250)
+        self.pg.sql("UPDATE %s SET name = repeat('ü', 9000)" % self.name)
+        self.endpoint.answer = lambda rows, number: (500, {}, b"x" * 100000)
+        sync.run(want=errno.EIO)
+        rows = sync.rejected()
+        self.assertEqual(collections.Counter(r["code"] for r in rows), {"unknown": 250})
+        calls = sync.lines("runs/1/requests.jsonl")
+        self.assertEqual(len(calls), self.endpoint.calls)
+        self.assertEqual(len({r["evidence"] for r in rows}), len(calls))
+        for row in rows:
+            self.assertLess(row["row"], self.evidence(sync, row)["rows"])
+        for call in calls:
+            self.assertEqual((call["answer"]["bytes"], len(call["answer"]["body"])), (100000, 4096))
+            self.assertLessEqual(len(call["request"]["body"].encode()), 4096)
+        self.assertLess(len(sync.read("runs/1/requests.jsonl")), 20000 * len(calls))
+
+    def test_evidence_has_an_end(self):
+        sync = self.make(3000, format="object")
+        self.endpoint.answer = lambda rows, number: (500, {"X-Long": "y" * 2000}, b"z" * 4000)
+        sync.run(want=errno.EIO)
+        lines = sync.read("runs/1/requests.jsonl")
+        last = json.loads(lines.splitlines()[-1])
+        self.assertLess(len(lines), 9 << 20)
+        self.assertEqual(last["left_out"] + lines.count("\n") - 1, 3000)
+        rows = sync.rejected()
+        self.assertEqual(sum("evidence" not in r for r in rows), last["left_out"])
+
+    def test_the_first_requests(self):
+        sync = self.make(1000, config={"log_requests": 4})
+        sync.run()
+        calls = sync.lines("runs/1/requests.jsonl")
+        self.assertEqual([(c["fate"], c["rows"], c["answer"]["status"]) for c in calls], [("answered", 100, 200)] * 4)
+        for wrong in (0, -1, "all", 1.5):
+            self.expect_errno(errno.EINVAL, sync.define, {**json.loads(sync.read("config.json")), "log_requests": wrong})
+            os.remove(sync.path / "config.json.rej")
+
+    def test_evidence_survives_a_kill(self):
+        mount = Mount(expect=self.expect)
+        self.addCleanup(mount.close)
+        mount.connect("pg", self.pg.connection)
+        sync = self.make(3000, mount=mount)
+        self.endpoint.answer = lambda rows, number: (502, {}, b"gate") if number <= 5 else (0, {}, b"") if number > 20 else None
+        sync.run("start")
+        wait_for("calls without an answer", lambda: self.endpoint.calls > 24)
+        mount.kill()
+        mount.start()
+        self.endpoint.answer = lambda rows, number: (422, {}, b"no")
+        sync.run(want=errno.EIO)
+        first = [r for r in sync.rejected(1) if "evidence" in r]
+        answers = collections.Counter(json.dumps((self.evidence(sync, row)["answer"] or {}).get("body")) for row in first)
+        self.assertEqual(answers['"gate"'], 500)
+
+    def test_no_secret(self):
+        """Whatever the endpoint says, in whatever form, no secret is found anywhere."""
+        password, key = "tr\"e/s eçret+1", "whsec_" + base64.b64encode(b"thirty-two bytes of pure chance!").decode()
+        files = {}
+        for name, text in (("authorization", "Basic-ish " + password), ("secret", key)):
+            path = self.mount.data / (self.name + name)
+            path.write_text(text)
+            files[name] = {"file": str(path)}
+        sync = self.make(400, connection=files, config={"log_requests": 3})
+        forms = [s for text in (password, key) for s in (
+            text, urllib.parse.quote(text, safe=""), urllib.parse.quote_plus(text), json.dumps(text)[1:-1],
+            json.dumps(text, ensure_ascii=False)[1:-1]) + tuple(
+            base64.b64encode(("u" * n + ":" + text).encode()).decode().rstrip("=") for n in range(3))]
+        said = "\n".join(forms)
+        statuses = [422, 502, 400, 200, 403]
+
+        def answer(rows, number):
+            status = statuses[number % len(statuses)]
+            text = said if number % 2 else json.dumps({"error": said, "message": said, "code": password})
+            return None if status == 200 else (status, {"X-Said": urllib.parse.quote(said)}, text.encode())
+        self.endpoint.answer = answer
+        for _ in range(6):
+            sync.trigger("run")
+        self.assertIn("***", sync.read("rejected.jsonl") + sync.read("error"))
+        self.assertIn("***", sync.read("runs/1/requests.jsonl"))
+        forms += [json.dumps(f)[1:-1] for f in forms] + [json.dumps(f, ensure_ascii=False)[1:-1] for f in forms]
+        looked = 0
+        for top in (self.mount.point, self.mount.state):
+            for folder, _, names in os.walk(top):
+                for name in names:
+                    with open(os.path.join(folder, name), "rb") as file:
+                        content = file.read()
+                    looked += 1
+                    for form in set(forms):
+                        self.assertNotIn(form.encode(), content, os.path.join(folder, name))
+        self.assertGreater(looked, 100)
+        for form in set(forms):
+            self.assertNotIn(form, self.mount.stderr())
 
 
 if __name__ == "__main__":

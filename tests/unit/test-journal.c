@@ -11,16 +11,22 @@ enum { ROWS = 1000, MEMORY = 1 << 20 };
 
 static int dir;
 static struct change changes[ROWS];
+static const struct proof none;
 
 /* "seq:kind(code|why) …" */
 static struct buf said = BUF_INIT(1 << 20);
 
 static int
-take(void *arg, uint64_t seq, const struct outcome *o, struct error *err)
+take(void *arg, uint64_t seq, const struct outcome *o, const struct proof *proof,
+     struct error *err)
 {
     buf_addf(&said, "%s%llu:%c", said.n ? " " : "", (unsigned long long)seq, "?DURTS"[o->kind]);
     if (o->code || o->why)
         buf_addf(&said, "(%s|%s)", o->code ? o->code : "", o->why ? o->why : "");
+    if (proof->run)
+        buf_addf(&said, "@%llu.%llu.%llu.%llu", (unsigned long long)proof->run,
+                 (unsigned long long)proof->line, (unsigned long long)proof->at,
+                 (unsigned long long)proof->row);
     return 0;
 }
 
@@ -39,14 +45,16 @@ write_some(void)
 {
     struct journal *j = NULL;
     struct error err = ERROR_INIT;
+    const struct proof proof = {.run = 300, .line = 2, .at = 4097, .row = 9};
     const struct outcome out[] = {{.kind = ROW_DONE},
                                   {.kind = ROW_REJECTED, .code = "E1", .why = "no"},
                                   {.kind = ROW_RETRY}};
     bool good = journal_create(dir, "journal", &j, &err) == 0 &&
                 journal_sending(j, changes + 5, 3, &err) == 0 && journal_keep(j, &err) == 0 &&
                 journal_sending(j, changes, 2, &err) == 0 && journal_keep(j, &err) == 0 &&
-                journal_told(j, changes + 5, out, 3, &err) == 0 && journal_keep(j, &err) == 0 &&
-                journal_sending(j, changes + 7, 1, &err) == 0 && journal_sync(j, &err) == 0;
+                journal_told(j, changes + 5, out, 3, &proof, &err) == 0 &&
+                journal_keep(j, &err) == 0 && journal_sending(j, changes + 7, 1, &err) == 0 &&
+                journal_sync(j, &err) == 0;
     CHECK_MSG(good, err.text);
     journal_free(j);
 }
@@ -55,7 +63,7 @@ static void
 test_last_word(void)
 {
     write_some();
-    CHECK_TEXT(read_back(), "0:? 1:? 5:D 6:R(E1|no) 7:?");
+    CHECK_TEXT(read_back(), "0:? 1:? 5:D@300.2.4097.9 6:R(E1|no)@300.2.4097.10 7:?");
 }
 
 /* Cut anywhere, it is what was there before; a turned bit ends it. */
@@ -66,9 +74,10 @@ test_damage(void)
     write_some();
     CHECK(fstatat(dir, "journal", &st, 0) == 0);
     int fd = openat(dir, "journal", O_RDWR);
-    static const char *const states[] = {"", "5:? 6:? 7:?", "0:? 1:? 5:? 6:? 7:?",
-                                         "0:? 1:? 5:D 6:R(E1|no) 7:T",
-                                         "0:? 1:? 5:D 6:R(E1|no) 7:?"};
+    static const char *const states[] = {
+        "", "5:? 6:? 7:?", "0:? 1:? 5:? 6:? 7:?",
+        "0:? 1:? 5:D@300.2.4097.9 6:R(E1|no)@300.2.4097.10 7:T@300.2.4097.11",
+        "0:? 1:? 5:D@300.2.4097.9 6:R(E1|no)@300.2.4097.10 7:?"};
     bool good = true;
     size_t at = 4;
     for (off_t n = st.st_size - 1; n >= 0; n--) {
@@ -111,7 +120,7 @@ test_many(void)
                                      {.kind = ROW_DONE}};
     for (size_t i = ROWS; good && i > 0; i -= 10)
         if (i % 30)
-            good = journal_told(j, changes + i - 10, done, 10, &err) == 0;
+            good = journal_told(j, changes + i - 10, done, 10, &none, &err) == 0;
     CHECK(good && journal_keep(j, &err) == 0);
     journal_free(j);
     size_t unknown = 0, all = 0;
@@ -139,11 +148,11 @@ test_gathered(void)
     const struct outcome out[] = {{.kind = ROW_DONE}, {.kind = ROW_REJECTED, .code = "E1"}};
     CHECK(journal_create(dir, "journal", &j, &err) == 0);
     CHECK(journal_sending(j, changes, 3, &err) == 0);
-    CHECK(journal_told(j, changes + 1, out, 2, &err) == 0);
+    CHECK(journal_told(j, changes + 1, out, 2, &none, &err) == 0);
     CHECK_MSG(fstatat(dir, "journal", &st, 0) == 0 && st.st_size == 0, "nothing is kept yet");
     CHECK(journal_keep(j, &err) == 0);
     CHECK_TEXT(read_back(), "0:? 1:D 2:R(E1|)");
-    CHECK(journal_told(j, changes, out, 1, &err) == 0);
+    CHECK(journal_told(j, changes, out, 1, &none, &err) == 0);
     CHECK(journal_keep(j, &err) == 0 && journal_keep(j, &err) == 0);
     CHECK(fstatat(dir, "journal", &st, 0) == 0);
     journal_free(j);

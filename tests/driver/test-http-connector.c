@@ -1,0 +1,144 @@
+/* Manifests: what is refused, with its place. */
+#include "http/connector.h"
+
+#include "unit/tap.h"
+
+static struct error err;
+
+/* "OK", or what is wrong with a manifest that has these members too. */
+static const char *
+parse(const char *members)
+{
+    static char text[4096];
+    struct connector *c = NULL;
+    snprintf(text, sizeof text,
+             "{\"name\": \"p\", \"summary\": \"s\", \"url\": \"{base}\", \"connection\": "
+             "{\"base\": {\"type\": \"string\", \"help\": \"h\"}, \"key\": {\"type\": "
+             "\"secret\", \"help\": \"h\"}}, %s}",
+             members);
+    error_clear(&err);
+    int rc = connector_parse(str_of(text), &c, &err);
+    CHECK((rc < 0) == (c == NULL));
+    connector_free(c);
+    return rc < 0 ? err.text : "OK";
+}
+
+/* …with a call that has these members. */
+static const char *
+parse_call(const char *members)
+{
+    char text[2048];
+    snprintf(text, sizeof text, "\"calls\": [{\"for\": [\"upsert\"], %s}]", members);
+    return parse(text);
+}
+
+static const char *
+parse_auth(const char *auth)
+{
+    char text[2048];
+    snprintf(text, sizeof text, "\"calls\": [{\"for\": [\"upsert\"]}], \"auth\": %s", auth);
+    return parse(text);
+}
+
+static bool
+says(const char *text, const char *words)
+{
+    if (strstr(text, words))
+        return true;
+    printf("# %s\n", text);
+    return false;
+}
+
+static void
+test_rows(void)
+{
+    CHECK_TEXT(parse_call("\"path\": \"/{@key}\", \"body\": {\"@record\": \"all\"}"), "OK");
+    CHECK(says(parse_call("\"path\": \"/{@key}\", \"rows\": 2, \"body\": {\"@rows\": 1}"),
+               "/calls/0: names one row in its address or headers, so \"rows\" is 1"));
+    CHECK(says(parse_call("\"headers\": {\"X\": \"{@identity:32}\"}, \"rows\": 2, \"lines\": "
+                          "true, \"body\": {}"),
+               "names one row"));
+    CHECK(says(parse_call("\"rows\": 2, \"body\": {\"@record\": \"all\"}"),
+               "\"rows\" is more than 1, but only one is sent"));
+    CHECK(says(parse_call("\"rows\": 2"), "only one is sent"));
+    CHECK_TEXT(parse_call("\"rows\": 2, \"query\": {\"ids\": \"{@keys}\"}"), "OK");
+    CHECK_TEXT(parse_call("\"rows\": 2, \"form\": {\"a\": \"x\", \"b\": [{\"@rows\": 1}]}"),
+               "OK");
+    CHECK(says(parse_call("\"lines\": true"), "\"lines\" wants a \"body\""));
+}
+
+static void
+test_texts(void)
+{
+    CHECK(says(parse_call("\"path\": \"/{id}\""), "/calls/0/path: nothing is called \"id\""));
+    CHECK(says(parse_call("\"query\": {\"a\": \"{no}\"}"), "/calls/0/query/a: nothing is"));
+    CHECK(says(parse_call("\"query\": {\"a\": 1}"), "/calls/0/query/a: must be a string"));
+    CHECK(says(parse_call("\"headers\": [1]"), "/calls/0/headers: must be an object"));
+    CHECK(says(parse_call("\"form\": {\"a\": 1}"), "/calls/0/form/a: must be a string, an"));
+    CHECK(says(parse_call("\"form\": {}, \"body\": {}"), "\"body\" or \"form\", not both"));
+    CHECK(
+        says(parse_call("\"url\": \"{@token:/x}\""), "{@token:…} wants an \"auth\" by oauth2"));
+    CHECK(says(parse_call("\"when\": {\"bse\": 1}"),
+               "/calls/0/when: there is no option \"bse\""));
+    CHECK(says(parse_call("\"refuse\": \"no\", \"path\": \"/x\""), "beside \"refuse\" stand"));
+    CHECK(says(parse("\"place\": \"{@key}\", \"calls\": [{\"for\": [\"upsert\"]}]"),
+               "/place: is wanted, and may name options only"));
+    CHECK(says(parse("\"signature\": \"kee\", \"calls\": [{\"for\": [\"upsert\"]}]"),
+               "/signature: must be an option's name"));
+    CHECK(says(parse("\"signature\": \"key\", \"gzip\": true, \"calls\": [{\"for\": "
+                     "[\"upsert\"]}]"),
+               "/calls/0: a body that is signed is not packed"));
+    CHECK(says(parse("\"headers\": {\"A\": \"{b}\"}, \"calls\": [{\"for\": [\"upsert\"]}]"),
+               "/headers/A: nothing is called \"b\""));
+}
+
+static void
+test_auth(void)
+{
+    CHECK_TEXT(parse_auth("{\"scheme\": \"bearer\", \"token\": \"{key}\"}"), "OK");
+    CHECK(says(parse_auth("{\"scheme\": \"bearer\"}"), "/auth: wants \"token\""));
+    CHECK(says(parse_auth("{\"scheme\": \"bearer\", \"token\": \"{kee}\"}"),
+               "/auth: nothing is called \"kee\""));
+    CHECK(says(parse_auth("{\"scheme\": \"bearer\", \"token\": \"{@key}\"}"),
+               "/auth: may name options only"));
+    CHECK(says(parse_auth("{\"scheme\": \"digest\"}"), "/auth/scheme: must be one of basic"));
+    CHECK(says(parse_auth("{\"token\": \"x\"}"), "/auth: wants a \"scheme\""));
+    CHECK(says(parse_auth("{\"scheme\": \"basic\", \"user\": \"a\", \"password\": \"b\", "
+                          "\"grant\": \"jwt\"}"),
+               "oauth2, and nothing else, wants a \"grant\""));
+    CHECK(
+        says(parse_auth("[{\"scheme\": \"basic\", \"user\": \"a\", \"password\": \"b\"}, "
+                        "{\"scheme\": \"oauth2\", \"grant\": \"jwt\", \"token_url\": \"u\"}]"),
+             "/auth/1: wants \"private_key\""));
+    CHECK(says(parse_auth("{\"scheme\": \"basic\", \"user\": \"a\", \"password\": \"b\", "
+                          "\"token\": \"c\"}"),
+               "/auth/token: no such member"));
+    CHECK(says(parse_auth("[]"), "/auth: must be an object or an array of one to 8"));
+    CHECK(says(parse_auth("{\"scheme\": \"oauth2\", \"grant\": \"client_credentials\", "
+                          "\"token_url\": \"u\", \"client_id\": \"c\", \"client_secret\": "
+                          "\"{key}\", \"form\": {\"a\": 1}}"),
+               "/auth: must be a string"));
+}
+
+static void
+test_rate(void)
+{
+#define CALLS "\"calls\": [{\"for\": [\"upsert\"]}], "
+    CHECK_TEXT(parse(CALLS "\"rate\": [{\"calls\": 1, \"milliseconds\": 5, \"when\": "
+                           "{\"base\": \"x\"}}]"),
+               "OK");
+    CHECK(says(parse(CALLS "\"rate\": [{\"calls\": 1, \"milliseconds\": 5, \"when\": "
+                           "{\"plan\": \"x\"}}]"),
+               "/rate/0/when: there is no option \"plan\""));
+    CHECK(says(parse(CALLS "\"rate\": [{\"calls\": 1}]"), "/rate/0"));
+}
+
+int
+main(void)
+{
+    test_rows();
+    test_texts();
+    test_auth();
+    test_rate();
+    return tap_done();
+}
