@@ -126,6 +126,7 @@ typedef int (*source_row_fn)(void *arg, const struct value *values, struct error
 enum sync_type {
     TYPE_RECORDS,  /* it holds records */
     TYPE_AUDIENCE, /* it is a list, and a record is a member */
+    TYPE_EVENTS,   /* things that happen ("track"); to identify somebody is a record */
     SYNC_TYPES,
 };
 
@@ -145,6 +146,7 @@ enum mode {
      MODE_BIT(MODE_MIRROR) | MODE_BIT(MODE_FULL))
 #define MODES_OF_AUDIENCES                                                                     \
     (MODE_BIT(MODE_ADD) | MODE_BIT(MODE_REMOVE) | MODE_BIT(MODE_MIRROR) | MODE_BIT(MODE_UPSERT))
+#define MODES_OF_EVENTS (MODE_BIT(MODE_UPSERT) | MODE_BIT(MODE_INSERT) | MODE_BIT(MODE_FULL))
 /* What a destination of tables can carry out. */
 #define MODES_OF_TABLES MODES_OF_RECORDS
 
@@ -200,6 +202,8 @@ struct target {
     size_t nfields;
     const size_t *key; /* indices into fields; nkey = 0 without identifier */
     size_t nkey;
+    const char *event;  /* TYPE_EVENTS: the name of them all; NULL: each has its own… */
+    size_t event_field; /* …in this field, an index into fields, never NULL */
     const atomic_bool *cancelled; /* as in struct model */
 };
 
@@ -324,6 +328,7 @@ struct driver {
     /* MODE_BITs it can carry out as a destination, by the sync's type; see driver_modes. */
     unsigned modes;
     unsigned audience_modes;
+    unsigned event_modes;
     unsigned traits;
     bool takes_table, takes_query; /* as a source; a file source takes neither */
 

@@ -21,8 +21,20 @@
  *                           {"@option": "blocks"}}: the option's JSON, in which each string is
  *                           such a text; no member if it is unset
  *   {"@json": T}            T as JSON in a string
+ *   {"@field?": "ip"}       as @field, or the object of the fields below it ("ip.x"); no member
+ *                           if it is not mapped or NULL
+ *   {"@string?": "user"}    the same of one field as a string
+ *   {"@time": {"field": "at", "as": "milliseconds"}}   the same as a time, see @now; without a
+ *                           zone it is UTC, a number stays as it is
+ *   {"@event": "name"}      the event's name
+ *   {"@nulls": "names"}     the names of what is NULL among "others"; {"each": V}: an object
+ * with a member V for each; no member if there is none
+ *   {"@with_nulls": T}      T only for a row of which something is NULL among "others"
+ *   {"@rows": {"@spread": [T, T]}}   several elements a row
  *   "@record": "all"        as a member: the row's mapped fields are members here; "rest": but
- *                           for those of the identifier
+ *                           for those of the identifier; "others": those that the template does
+ *                           not name; "values": of these what is not NULL; "key": the
+ *                           identifier's
  *
  * A field named "address.city" is the member city of the object address; "phones.0" is the
  * first element of the array phones. An object or array of which no field is there is left out.
@@ -46,6 +58,9 @@ struct body_settings {
     const size_t *key; /* indices into fields */
     size_t nkey;
     const char *object; /* NULL: it names none */
+    bool events;        /* rows are events */
+    const char *event;  /* their name; NULL: it stands in event_field, an index into fields */
+    size_t event_field;
     enum body_nulls nulls;
     const unsigned char *field_nulls; /* of each field instead; MAY be NULL */
     const json_t *markup; /* names of members whose "@text" is markup: values are escaped */

@@ -22,8 +22,12 @@ enum step_kind {
     STEP_PIECE,       /* text, JSON already */
     STEP_PIECE_FIELD, /* text instead of NULL */
     STEP_UNQUOTE,
-    STEP_NOTHING, /* no value */
-    STEP_JSON,    /* what follows is JSON in a string… */
+    STEP_NOTHING,    /* no value */
+    STEP_STRING,     /* a field as a string; NULL is left out */
+    STEP_TIME,       /* …as a time, in `unit` */
+    STEP_NULL_PART,  /* text, if all `fields` are NULL */
+    STEP_WITH_NULLS, /* the steps up to `field`, if a part of `fields` is all NULL */
+    STEP_JSON,       /* what follows is JSON in a string… */
     STEP_JSON_END,
     STEP_ROWS, /* the steps up to `end` for each row */
 };
@@ -37,6 +41,10 @@ struct step {
                      step after its last one */
     char bracket; /* STEP_OPEN */
     bool lazy;
+    bool omit; /* STEP_FIELD: left out if it is NULL */
+    enum body_now unit;
+    const size_t *fields; /* STEP_WITH_NULLS: each part is followed by SIZE_MAX */
+    size_t nfields;
     bool markup;                     /* STEP_PIECE_FIELD: the string is markup */
     const struct field_group *group; /* of a field of "@record", which changed_only is about */
 };
@@ -56,6 +64,39 @@ struct body {
     unsigned char *nulls;    /* enum body_nulls of each field */
     struct buf phrase, json; /* scratch of the writer */
 };
+
+struct compiler {
+    struct body *body;
+    const struct body_settings *set;
+    struct error *err;
+    bool in_rows, in_row_array, in_json;
+    bool phrases;       /* strings are texts with fields in braces */
+    bool *used;         /* fields that the template names */
+    const char *member; /* within which we are */
+    char where[256];    /* JSON pointer */
+};
+
+/* "WHERE: WHAT"; -EINVAL. */
+int body_wrong(struct compiler *c, const char *what);
+int body_add(struct compiler *c, struct step step);
+int body_open(struct compiler *c, char bracket, bool lazy);
+int body_close(struct compiler *c);
+int body_text(struct compiler *c, enum step_kind kind, struct buf *text);
+int body_name(struct compiler *c, const char *name, size_t n);
+int body_value(struct compiler *c, const json_t *value, int depth);
+
+/* "@record" */
+int body_record(struct compiler *c, const json_t *which);
+/* Notes the fields that the template names. */
+void body_mark_used(struct compiler *c, const json_t *template);
+/* Those actions that are about fields which need not be there. */
+int body_field_action(struct compiler *c, const char *name, const json_t *value, int depth,
+                      bool *known);
+/* Whether a part of the step's fields is all NULL. */
+bool body_any_null(const struct step *s, const struct value *(*value)(void *arg, size_t field),
+                   void *arg);
+/* Appends a date or time as JSON; what is none stays as it is. Without a zone it is UTC. */
+void body_time(struct buf *out, const struct value *v, enum body_now unit);
 
 /* Adds the steps of a text with fields in braces. */
 int body_phrase(struct body *b, const struct body_settings *set, struct str text, bool markup,

@@ -18,7 +18,8 @@ struct writer {
     const struct change *change;
     const unsigned char *identity;
     size_t index;
-    bool compares; /* body->before is the row's */
+    bool has_before; /* body->before is the row's */
+    size_t skip;     /* no step before this one */
     struct level levels[2 * BODY_DEPTH_MAX + 4];
     size_t depth;
 };
@@ -76,6 +77,22 @@ close_level(struct writer *w)
         drop_name(w);
 }
 
+/* Of what is gone: as it was delivered, and the identifier. */
+static const struct value *
+field_value(void *arg, size_t field)
+{
+    static const struct value null = {.type = V_NULL};
+    const struct writer *w = arg;
+    const struct body_settings *set = &w->body->set;
+    if (w->change->after)
+        return &w->change->after[field];
+    for (size_t i = 0; i < set->nkey; i++)
+        if (set->key[i] == field)
+            return &w->change->key[i];
+    bool known = w->has_before && w->body->before[field].type != V_ABSENT;
+    return known ? &w->body->before[field] : &null;
+}
+
 static void
 write_json(struct writer *w, const struct value *v)
 {
@@ -101,12 +118,12 @@ stands_there(const struct writer *w, const struct field_group *group)
 static void
 write_field(struct writer *w, const struct step *s)
 {
-    static const struct value null = {.type = V_NULL};
-    const struct value *v = w->change->after ? &w->change->after[s->field] : &null;
+    const struct value *v = field_value(w, s->field);
     enum body_nulls nulls = w->body->nulls[s->field];
     bool in_object = w->levels[w->depth].bracket == '{';
-    bool same = s->group && w->compares && w->change->after && stands_there(w, s->group);
-    if ((v->type == V_NULL && nulls == NULLS_OMIT && in_object) || same) {
+    bool same = s->group && w->has_before && w->change->after && stands_there(w, s->group);
+    bool omit = s->omit || (nulls == NULLS_OMIT && in_object);
+    if ((v->type == V_NULL && omit) || same) {
         drop_name(w);
         return;
     }
@@ -183,12 +200,10 @@ write_now(struct writer *w, enum body_now unit)
 static void
 write_piece(struct writer *w, const struct step *s)
 {
-    static const struct value null = {.type = V_NULL};
-    const struct change *change = w->change;
     if (s->kind == STEP_PIECE)
         buf_add(w->out, s->text.p, s->text.n);
     else
-        body_phrase_field(w->body, s, change->after ? &change->after[s->field] : &null, w->out);
+        body_phrase_field(w->body, s, field_value(w, s->field), w->out);
 }
 
 /* What follows goes elsewhere, as a value by itself. */
@@ -209,6 +224,35 @@ close_json(struct writer *w)
     json_quote(w->outside, buf_z(w->out), w->out->n);
     w->outside->failed |= w->out->failed;
     w->out = w->outside;
+}
+
+static void
+write_string(struct writer *w, const struct value *v)
+{
+    if (v->type == V_NULL) {
+        drop_name(w);
+        return;
+    }
+    AUTO_BUF struct buf json = BUF_INIT(BUF_NO_MAX);
+    value_json(&json, v);
+    begin_value(w);
+    if (json.n && json.p[0] == '"')
+        buf_add(w->out, json.p, json.n);
+    else
+        json_quote(w->out, buf_z(&json), json.n);
+    w->out->failed |= json.failed;
+}
+
+static void
+write_time(struct writer *w, const struct step *s)
+{
+    const struct value *v = field_value(w, s->field);
+    if (v->type == V_NULL) {
+        drop_name(w);
+        return;
+    }
+    begin_value(w);
+    body_time(w->out, v, s->unit);
 }
 
 static void
@@ -261,6 +305,24 @@ do_step(struct writer *w, const struct step *s)
     case STEP_NOTHING:
         drop_name(w);
         return;
+    case STEP_STRING:
+        write_string(w, field_value(w, s->field));
+        return;
+    case STEP_TIME:
+        write_time(w, s);
+        return;
+    case STEP_NULL_PART:
+        if (body_any_null(s, field_value, w)) {
+            begin_value(w);
+            buf_add(w->out, s->text.p, s->text.n);
+        }
+        return;
+    case STEP_WITH_NULLS:
+        if (!body_any_null(s, field_value, w)) {
+            w->skip = s->field;
+            drop_name(w);
+        }
+        return;
     case STEP_JSON:
         open_json(w);
         return;
@@ -281,8 +343,9 @@ take_row(struct writer *w, const struct change *change, const unsigned char *ide
     w->change = change;
     w->identity = identity;
     w->index = index;
-    w->compares = b->set.changed_only && change->before.n > 0;
-    return !w->compares || record_unpack(change->before, b->before, b->set.nfields);
+    w->skip = 0;
+    w->has_before = (b->set.changed_only || !change->after) && change->before.n > 0;
+    return !w->has_before || record_unpack(change->before, b->before, b->set.nfields);
 }
 
 bool
@@ -295,14 +358,16 @@ body_write(struct body *b, const struct change *changes, size_t n,
     for (size_t i = 0; good && i < b->steps.n; i++) {
         const struct step *s = &b->steps.p[i];
         if (s->kind != STEP_ROWS) {
-            do_step(&w, s);
+            if (i >= w.skip)
+                do_step(&w, s);
             continue;
         }
         open_level(&w, &(struct step){.bracket = '['});
         for (size_t row = 0; good && row < n; row++) {
             good = take_row(&w, &changes[row], identities[row], row);
             for (size_t j = i + 1; good && j < s->field; j++)
-                do_step(&w, &b->steps.p[j]);
+                if (j >= w.skip)
+                    do_step(&w, &b->steps.p[j]);
         }
         close_level(&w);
         i = s->field - 1;

@@ -108,9 +108,9 @@ audience_modes_of(const struct connector *c)
 }
 
 static unsigned
-modes_of(const struct connector *c)
+modes_of(const struct connector *c, enum sync_type type)
 {
-    unsigned ops = operations_of(c, TYPE_RECORDS), modes = 0;
+    unsigned ops = operations_of(c, type), modes = 0;
     bool insert = ops & 1u << OP_INSERT, upsert = ops & 1u << OP_UPSERT;
     if (insert)
         modes |= MODE_BIT(MODE_INSERT);
@@ -217,7 +217,8 @@ take_manifest(struct connector *c, struct error *err)
         rc = connector_take_answer(c->manifest, "", &c->answer, err);
     if (rc == 0)
         rc = connector_take_calls(c, err);
-    c->driver.modes = modes_of(c);
+    c->driver.modes = modes_of(c, TYPE_RECORDS);
+    c->driver.event_modes = modes_of(c, TYPE_EVENTS);
     c->driver.audience_modes = audience_modes_of(c);
     return rc;
 }

@@ -29,6 +29,9 @@
  * - "when": {"format": "array"}, options as they must be (null: not set), and the type, the
  *   mode, the object and the only field of the identifier (null: it has several or none):
  *   {"@type": "records", "@mode": "mirror", "@object": "contacts", "@identifier": "Id"}
+ * - "event": "track" for syncs of such events, which have no other calls; "identify" when it is
+ *   missing: for records, and events that identify
+ * - "needs": [["user_id", "device_id"]], fields of which one must be mapped, for each list
  * - "refuse": "why this cannot be done": said when a sync that would need it is defined; beside
  *   it stand "for" and "when" alone
  * - "url": text, instead of that above
@@ -71,6 +74,7 @@ struct connector_call {
     const json_t *when, *query, *headers, *body, *form, *markup;
     const char *method, *url, *path, *type, *refuse;
     bool lines, strings, changed_only, changed_whole, repeatable, gzip;
+    const json_t *needs; /* lists of fields of which one must be mapped */
     enum body_nulls nulls;
     size_t rows, bytes;
     unsigned parallel; /* 0: as the connector says */

@@ -191,10 +191,44 @@ take_texts(const struct connector *c, const json_t *object, const char *where,
 }
 
 static int
+take_needs(const json_t *object, const char *where, struct connector_call *call,
+           struct error *err)
+{
+    call->needs = json_object_get(object, "needs");
+    bool good = !call->needs || json_is_array(call->needs);
+    for (size_t i = 0; i < json_array_size(call->needs); i++) {
+        const json_t *list = json_array_get(call->needs, i);
+        good = good && json_array_size(list) > 0;
+        for (size_t j = 0; j < json_array_size(list); j++)
+            good = good && json_is_string(json_array_get(list, j));
+    }
+    return good ? 0 : manifest_wrong(err, where, "\"needs\" lists lists of fields");
+}
+
+static int
+take_event(const json_t *object, const char *where, struct connector_call *call,
+           struct error *err)
+{
+    static const char *const events[] = {"identify", "track"};
+    unsigned *operations = call->operations;
+    int event = 0;
+    int rc = manifest_word(object, where, "event", events, 2, &event, err);
+    if (rc < 0 || event == 0)
+        return rc;
+    unsigned possible = 1u << OP_INSERT | 1u << OP_UPSERT;
+    if (operations[TYPE_AUDIENCE] || operations[TYPE_RECORDS] & ~possible)
+        return manifest_wrong(err, where, "what happened is inserted or upserted, no more");
+    operations[TYPE_EVENTS] = operations[TYPE_RECORDS];
+    operations[TYPE_RECORDS] = 0;
+    return 0;
+}
+
+static int
 take_flags(const json_t *object, const char *where, struct connector_call *call,
            struct error *err)
 {
-    call->repeatable = !(call->operations[TYPE_RECORDS] & 1u << OP_INSERT);
+    call->repeatable = !(call->operations[TYPE_RECORDS] & 1u << OP_INSERT) &&
+                       call->operations[TYPE_EVENTS] == 0;
     int rc = manifest_bool(object, where, "lines", &call->lines, err);
     if (rc == 0)
         rc = manifest_bool(object, where, "strings", &call->strings, err);
@@ -252,8 +286,10 @@ check_rows(const struct connector *c, const json_t *object, const char *where,
         return manifest_wrong(err, where, "a body that is signed is not packed");
     if (call->lines && !call->body)
         return manifest_wrong(err, where, "\"lines\" wants a \"body\"");
-    if (call->refuse && json_object_size(object) > 2u + (call->when != NULL))
-        return manifest_wrong(err, where, "beside \"refuse\" stand \"for\" and \"when\" only");
+    if (call->refuse && json_object_size(object) >
+                            2u + (call->when != NULL) + (call->operations[TYPE_EVENTS] != 0))
+        return manifest_wrong(err, where,
+                              "beside \"refuse\" stand \"for\", \"when\" and \"event\" only");
     return 0;
 }
 
@@ -262,10 +298,11 @@ take_call(const struct connector *c, const json_t *object, const char *where,
           struct connector_call *call, struct error *err)
 {
     static const char *const known[] = {
-        "for",    "when",          "method",     "path",  "query", "headers", "answer",
-        "type",   "body",          "form",       "lines", "nulls", "strings", "rows",
-        "bytes",  "changed_only",  "repeatable", "gzip",  "url",   "markup",  "exceptions",
-        "refuse", "changed_whole", "parallel",   NULL};
+        "for",           "when",     "method", "path",         "query",      "headers",
+        "answer",        "type",     "body",   "form",         "lines",      "nulls",
+        "strings",       "rows",     "bytes",  "changed_only", "repeatable", "gzip",
+        "url",           "markup",   "refuse", "exceptions",   "event",      "needs",
+        "changed_whole", "parallel", NULL};
     call->names = c->names;
     call->gzip = c->gzip;
     int rc = manifest_members(object, where, known, err);
@@ -275,6 +312,10 @@ take_call(const struct connector *c, const json_t *object, const char *where,
         rc = take_objects(c, object, where, call, err);
     if (rc == 0)
         rc = take_texts(c, object, where, call, err);
+    if (rc == 0)
+        rc = take_event(object, where, call, err);
+    if (rc == 0)
+        rc = take_needs(object, where, call, err);
     if (rc == 0)
         rc = take_flags(object, where, call, err);
     if (rc == 0)

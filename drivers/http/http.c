@@ -92,6 +92,37 @@ use_of(const void *connection, const struct target *t)
     };
 }
 
+static bool
+is_mapped(const struct target *t, const json_t *name)
+{
+    for (size_t i = 0; i < t->nfields; i++)
+        if (strcmp(t->fields[i].name, json_string_value(name)) == 0)
+            return true;
+    return false;
+}
+
+/* Whether one field of each list is mapped. */
+static int
+check_needs(const struct connector_call *call, const struct target *t, struct error *err)
+{
+    size_t i, j;
+    json_t *list, *name;
+    json_array_foreach((json_t *)(uintptr_t)call->needs, i, list)
+    {
+        AUTO_BUF struct buf names = BUF_INIT(ERROR_TEXT_MAX);
+        bool mapped = false;
+        json_array_foreach(list, j, name)
+        {
+            buf_addf(&names, "%s\"%s\"", j ? " or " : "", json_string_value(name));
+            mapped = mapped || is_mapped(t, name);
+        }
+        if (!mapped)
+            return error_set(err, ERR_CONFIG, EINVAL, "no mapping gives field %s",
+                             buf_z(&names));
+    }
+    return 0;
+}
+
 /* The call for an operation of the mode. */
 static int
 find_call(const struct connector *c, const struct connector_use *use, enum operation op,
@@ -129,6 +160,8 @@ find_calls(const struct connector *c, const struct connector_use *use, const str
             rc = error_set(err, ERR_CONFIG, EINVAL,
                            "\"object\" is missing: %s needs to know where to write",
                            c->driver.name);
+    for (size_t i = 0; rc == 0 && i < OPERATIONS; i++)
+        rc = ret[i] ? check_needs(ret[i], t, err) : 0;
     return rc;
 }
 

@@ -27,7 +27,7 @@ const char *
 sync_type_name(enum sync_type type)
 {
     static const char *const types[SYNC_TYPES] = {
-        [TYPE_RECORDS] = "records", [TYPE_AUDIENCE] = "audience"};
+        [TYPE_RECORDS] = "records", [TYPE_AUDIENCE] = "audience", [TYPE_EVENTS] = "events"};
     return types[type];
 }
 
@@ -46,7 +46,9 @@ mode_updates(enum mode mode)
 unsigned
 sync_type_modes(enum sync_type type)
 {
-    return type == TYPE_AUDIENCE ? MODES_OF_AUDIENCES : MODES_OF_RECORDS;
+    return type == TYPE_AUDIENCE ? MODES_OF_AUDIENCES
+           : type == TYPE_EVENTS ? MODES_OF_EVENTS
+                                 : MODES_OF_RECORDS;
 }
 
 unsigned
@@ -54,11 +56,13 @@ driver_modes(const struct driver *d, enum sync_type type)
 {
     if (!d)
         return sync_type_modes(type);
-    return type == TYPE_AUDIENCE ? d->audience_modes : d->modes;
+    return type == TYPE_AUDIENCE ? d->audience_modes
+           : type == TYPE_EVENTS ? d->event_modes
+                                 : d->modes;
 }
 
 bool
 driver_is_destination(const struct driver *d)
 {
-    return d->modes || d->audience_modes;
+    return d->modes || d->audience_modes || d->event_modes;
 }

@@ -88,6 +88,52 @@ type_named(const char *name)
     return type;
 }
 
+/* "name": the name of all, or {"column": "kind"}. */
+static int
+take_event_name(const struct config *k, const struct json_node *event)
+{
+    static const char *const own[] = {"column", NULL};
+    static const char hint[] = "\"name\": \"Order paid\", or \"name\": {\"column\": \"kind\"}";
+    struct json_node v = json_get(event, "name");
+    if (!v.json)
+        return complain(k->c, event->file, event->at, hint, "\"name\" of the event is missing");
+    if (!json_is_object(v.json))
+        return take_text(k, event, "name", &k->d->event);
+    int rc = options_check_keys(&v, own, NULL, 0, k->c);
+    rc = rc ? rc : take_text(k, &v, "column", &k->d->event_column);
+    return rc || k->d->event_column
+               ? rc
+               : complain(k->c, v.file, v.at, hint, "\"column\" is missing");
+}
+
+/* To identify somebody is to write his record. */
+static int
+take_event(const struct config *k, const struct json_node *root)
+{
+    static const char *const own[] = {"type", "name", NULL};
+    static const char *const types[] = {"identify", "track", NULL};
+    struct json_node event = json_get(root, "event");
+    struct definition *d = k->d;
+    if (event.json && d->type != TYPE_EVENTS)
+        return complain(k->c, root->file, event.key_at, NULL,
+                        "\"event\" wants \"type\": \"events\"");
+    if (event.json && !json_is_object(event.json))
+        return wrong_kind(k, "event", &event, "an object");
+    int type = event.json ? take_choice(k, &event, "type", types, 0) : 0;
+    int rc = type < 0 ? type : 0;
+    if (rc == 0 && event.json)
+        rc = options_check_keys(&event, own, NULL, 0, k->c);
+    if (rc || d->type != TYPE_EVENTS)
+        return rc;
+    if (type == 1)
+        return take_event_name(k, &event);
+    d->type = TYPE_RECORDS;
+    struct json_node name = event.json ? json_get(&event, "name") : (struct json_node){0};
+    return name.json ? complain(k->c, name.file, name.key_at, NULL,
+                                "only events of the type \"track\" have a \"name\"")
+                     : 0;
+}
+
 static int
 take_type(const struct config *k, const struct json_node *root)
 {
@@ -97,7 +143,7 @@ take_type(const struct config *k, const struct json_node *root)
         return wrong_kind(k, "type", &v, "a string");
     k->d->type = type_named(text);
     if (k->d->type < SYNC_TYPES)
-        return 0;
+        return take_event(k, root);
     struct words types = {.n = 0};
     for (enum sync_type type = TYPE_RECORDS; type < SYNC_TYPES; type++)
         words_add(&types, sync_type_name(type));
@@ -110,7 +156,10 @@ take_type(const struct config *k, const struct json_node *root)
 static int
 check_type(const struct config *k, const struct json_node *root, const struct driver *driver)
 {
-    if (driver_modes(driver, k->d->type))
+    struct json_node v = json_get(root, "type");
+    const char *said = v.json ? json_string_value(v.json) : sync_type_name(TYPE_RECORDS);
+    if (driver_modes(driver, k->d->type) &&
+        (type_named(said) == k->d->type || driver->event_modes))
         return 0;
     struct words types = {.n = 0};
     for (enum sync_type type = TYPE_RECORDS; type < SYNC_TYPES; type++)
@@ -118,10 +167,8 @@ check_type(const struct config *k, const struct json_node *root, const struct dr
             words_add(&types, sync_type_name(type));
     char hint[ERROR_TEXT_MAX];
     words_hint(&types, "", "possible", hint, sizeof hint);
-    struct json_node v = json_get(root, "type");
     return complain(k->c, root->file, v.json ? v.at : root->at, hint,
-                    "type \"%s\" is not possible with driver \"%s\"",
-                    sync_type_name(k->d->type), driver->name);
+                    "type \"%s\" is not possible with driver \"%s\"", said, driver->name);
 }
 
 /* ---- identifier ---- */
@@ -411,8 +458,9 @@ static int
 take_root(const struct config *k, const struct json_node *root)
 {
     static const char *const own[] = {
-        "source",     "destination", "identifier", "type",      "max_deletes",  "foreign",
-        "duplicates", "description", "keep_runs",  "keep_days", "log_requests", NULL};
+        "source",  "destination",  "identifier",  "type",      "max_deletes",
+        "foreign", "duplicates",   "description", "keep_runs", "keep_days",
+        "event",   "log_requests", NULL};
     static const char *const foreign[] = {"hold", "delete", "keep", NULL};
     static const char *const duplicates[] = {"reject", "last", NULL};
     const char *description = NULL;
@@ -464,6 +512,10 @@ config_destination(struct str config, struct arena *arena, enum sync_type *type)
     const char *copy = arena_strdup(arena, name);
     *type = said ? type_named(said) : TYPE_RECORDS;
     *type = *type < SYNC_TYPES ? *type : TYPE_RECORDS; /* it was refused */
+    const char *event =
+        json_string_value(json_object_get(json_object_get(root.json, "event"), "type"));
+    if (*type == TYPE_EVENTS && !(event && strcmp(event, "track") == 0))
+        *type = TYPE_RECORDS;
     json_decref(root.json);
     return copy;
 }

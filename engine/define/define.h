@@ -94,7 +94,10 @@ struct definition {
     struct arena arena;
     const char *source_connection, *table, *query;
     const void *source_options; /* driver's struct, or NULL */
-    enum sync_type type;
+    enum sync_type type;        /* "events" that identify are TYPE_RECORDS */
+    const char *event;          /* TYPE_EVENTS: their name, or… */
+    const char *event_column;   /* …the model column that has it */
+    size_t event_field;         /* event_column's mapping */
     const char *dest_connection, *object;
     const void *dest_options;
     const char *dest_part; /* what its OPTION_PLACE options say: "list=vip"; NULL: nothing */

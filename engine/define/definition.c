@@ -230,6 +230,27 @@ check_fields(struct whole *w)
     }
 }
 
+/* ---- events ---- */
+
+/* The column that names events goes plainly into a field: of several the first. */
+static void
+find_event(struct whole *w)
+{
+    struct definition *d = w->d;
+    for (size_t m = 0; d->event_column && m < d->nmappings; m++) {
+        d->event_field = m;
+        if (d->mappings[m].column && strcmp(d->mappings[m].column, d->event_column) == 0)
+            return;
+    }
+    if (!d->event_column)
+        return;
+    struct json_node event = json_get(&w->root, "event"), name = json_get(&event, "name");
+    char hint[ERROR_TEXT_MAX];
+    hint_unmapped(w, d->event_column, hint, sizeof hint);
+    complain(next(w), &w->config, json_get(&name, "column").at, hint,
+             "column \"%s\", which names the event, is not mapped", d->event_column);
+}
+
 /* ---- the whole ---- */
 
 /* What the driver says of a sync in which all else is right. */
@@ -248,6 +269,8 @@ ask_driver(struct whole *w)
     const struct target target = {.object = d->object,
                                   .options = d->dest_options,
                                   .type = d->type,
+                                  .event = d->event,
+                                  .event_field = d->event_field,
                                   .mode = d->mode,
                                   .fields = fields,
                                   .nfields = d->nmappings,
@@ -294,6 +317,7 @@ definition_parse(const struct world *world, const struct sync_texts *texts,
         check_destination(&w);
         if (w.have_mappings) {
             rc = find_key(&w);
+            find_event(&w);
             check_fields(&w);
         }
     }

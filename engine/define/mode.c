@@ -45,6 +45,9 @@ complain_mode(const struct driver *d, enum sync_type type, const struct text_fil
     else if (sync_type_modes(type) & MODE_BIT(mode))
         complain(c, f, at, hint, "mode \"%s\" is not possible with driver \"%s\"", shown,
                  d->name);
+    else if (type == TYPE_EVENTS)
+        complain(c, f, at, hint,
+                 "mode \"%s\" is not possible with events of the type \"track\"", shown);
     else
         complain(c, f, at, hint, "mode \"%s\" is not possible with \"type\": \"%s\"", shown,
                  sync_type_name(type));

@@ -267,9 +267,9 @@ settle(struct diff *d, struct error *err)
     }
     bool was_delivered = d->more_delivered && order == 0;
     int rc = d->set->meta->nkey ? 0 : number(d, &key, was_delivered, err);
-    if (rc == 0 && row->kind == MAPPED_BAD && !row->duplicate)
-        rc = refuse(d, key, record, "expression", buf_str(&row->why), err);
-    if (rc == 0 && (row->kind == MAPPED_BAD || row->duplicate)) {
+    if (rc == 0 && row->kind >= MAPPED_BAD && !row->duplicate)
+        rc = refuse(d, key, record, mapped_code(row->kind), buf_str(&row->why), err);
+    if (rc == 0 && (row->kind >= MAPPED_BAD || row->duplicate)) {
         if (d->set->present)
             rc = emit(d, ENTRY_PRESENT, key, record, (struct str){0}, err);
     } else if (rc == 0) {
@@ -341,7 +341,7 @@ take_row(struct diff *d, const struct row *row, struct error *err)
 {
     d->counts->rows++;
     if (row->kind == MAPPED_NULL_KEY)
-        return refuse(d, row->key, row->record, "null_identifier",
+        return refuse(d, row->key, row->record, mapped_code(row->kind),
                       STR("the identifier is NULL"), err);
     return d->set->meta->nkey ? take_keyed(d, row, err) : take_counted(d, row, err);
 }

@@ -20,11 +20,12 @@ struct mapper {
     struct value *schema_row; /* what expressions read: one value a schema column */
     size_t *schema_of;        /* for each projected column: its schema column */
     struct value *out;        /* one value a field */
+    size_t event;             /* the field that names it, or NO_EVENT */
     EVP_MD_CTX *digest;       /* the reading thread's */
     EVP_MD_CTX *side_digest;  /* mapper_fingerprint's */
 };
 
-static const size_t EXPRESSION = SIZE_MAX;
+static const size_t EXPRESSION = SIZE_MAX, NO_EVENT = SIZE_MAX;
 
 static int
 no_memory(struct error *err)
@@ -203,6 +204,7 @@ mapper_create(const struct definition *def, const struct schema *schema,
     struct mapper *m = calloc(1, sizeof *m);
     if (!m)
         return no_memory(err);
+    m->event = def->event_column ? def->event_field : NO_EVENT;
     int rc = choose_columns(m, def, schema, err);
     if (rc == 0)
         rc = describe_fields(m, def, schema, source_driver, err);
@@ -288,6 +290,16 @@ mapper_fingerprint(struct mapper *m, const bool *use, struct str record, struct 
     return fingerprint(m, m->side_digest, use, fields, key, err);
 }
 
+const char *
+mapped_code(enum mapped kind)
+{
+    static const char *const codes[] = {[MAPPED_OK] = "",
+                                        [MAPPED_NULL_KEY] = "null_identifier",
+                                        [MAPPED_BAD] = "expression",
+                                        [MAPPED_NO_EVENT] = "null_event"};
+    return codes[kind];
+}
+
 int
 mapper_row(struct mapper *m, const struct value *values, struct buf *key, struct buf *record,
            enum mapped *ret, struct error *why, struct error *err)
@@ -319,6 +331,12 @@ mapper_row(struct mapper *m, const struct value *values, struct buf *key, struct
             if (*ret == MAPPED_OK)
                 *ret = MAPPED_BAD;
         }
+    }
+    if (m->event != NO_EVENT && m->out[m->event].n == 0 && *ret == MAPPED_OK) {
+        error_set(why, ERR_DATA, EINVAL, "field \"%s\", the event's name, is %s",
+                  meta->fields[m->event].name,
+                  m->out[m->event].type == V_NULL ? "NULL" : "empty");
+        *ret = MAPPED_NO_EVENT;
     }
     record_pack(record, m->out, meta->nfields);
     if (meta->nkey == 0) {

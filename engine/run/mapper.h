@@ -40,9 +40,13 @@ enum mapped {
     MAPPED_OK,
     MAPPED_NULL_KEY, /* the identifier, or a part of it, is NULL: key starts with that NULL */
     MAPPED_BAD,      /* an expression failed: *why says so; key is good, the record lacks it */
+    MAPPED_NO_EVENT, /* its event has no name: *why says so; key and record are good */
 };
 
+/* The code under which such a row is refused. Static. */
+const char *mapped_code(enum mapped kind);
+
 /* values: one model row (projection.n values). Appends to key and record. Without identifier
- * the key is the record's fingerprint. *why is only written when it is MAPPED_BAD. */
+ * the key is the record's fingerprint. *why is only written from MAPPED_BAD on. */
 int mapper_row(struct mapper *m, const struct value *values, struct buf *key,
                struct buf *record, enum mapped *ret, struct error *why, struct error *err);

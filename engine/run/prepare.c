@@ -536,6 +536,8 @@ run_open_destination(struct run *run, struct error *err)
         .object = def->object,
         .options = def->dest_options,
         .type = def->type,
+        .event = def->event,
+        .event_field = def->event_field,
         .mode = def->mode,
         .create = def->create,
         .cancelled = &run->cancelled,

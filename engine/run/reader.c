@@ -46,7 +46,7 @@ static void
 pack_rest(struct buf *out, enum mapped kind, const struct error *why, struct str record)
 {
     buf_addc(out, (char)kind);
-    if (kind == MAPPED_BAD) {
+    if (kind >= MAPPED_BAD) {
         size_t n = strlen(why->text);
         buf_add_varint(out, n);
         buf_add(out, why->text, n);
@@ -62,7 +62,7 @@ unpack_rest(struct str rest, struct row *row)
         return false;
     row->kind = (enum mapped) * p++;
     row->why = (struct str){"", 0};
-    if (row->kind == MAPPED_BAD) {
+    if (row->kind >= MAPPED_BAD) {
         uint64_t n;
         if (!varint_read(&p, end, &n) || n > (uint64_t)(end - p))
             return false;
@@ -116,7 +116,7 @@ add_to_block(struct reader *r, const struct value *values, struct error *err)
     const struct head head = {
         .record = out->n - record,
         .key = r->key.n,
-        .why = kind == MAPPED_BAD ? (uint32_t)strlen(r->why.text) : 0,
+        .why = kind >= MAPPED_BAD ? (uint32_t)strlen(r->why.text) : 0,
         .kind = kind,
     };
     buf_add(out, r->key.p, head.key);

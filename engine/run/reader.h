@@ -16,7 +16,7 @@ struct row {
     enum mapped kind;
     struct str key;    /* borrowed until the next reader_next */
     struct str record; /* likewise */
-    struct str why;    /* MAPPED_BAD: the reason */
+    struct str why;    /* from MAPPED_BAD on: the reason */
 };
 
 struct progress { /* read by others while a run goes on */

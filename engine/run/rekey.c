@@ -136,9 +136,9 @@ keep_left(struct rekey *r, struct str data, struct error *err)
 static int
 refuse(struct rekey *r, const struct row *row, struct error *err)
 {
-    static const char code[] = "expression";
+    const char *code = mapped_code(row->kind);
     buf_clear(&r->data);
-    buf_add(&r->data, code, sizeof code);
+    buf_add(&r->data, code, strlen(code) + 1);
     buf_add(&r->data, row->why.p, row->why.n);
     if (r->data.failed)
         return no_memory(err);
@@ -190,7 +190,7 @@ match(struct rekey *r, struct error *err)
         if (rc != 1)
             break;
         r->counts->rows++;
-        if (row.kind == MAPPED_BAD) {
+        if (row.kind >= MAPPED_BAD) {
             rc = refuse(r, &row, err);
             continue;
         }

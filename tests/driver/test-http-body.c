@@ -164,6 +164,133 @@ test_deletes(void)
         "[[[9,\"b|c\"],\"9|b|c\"]]");
 }
 
+/* Fields by their names where there need be none, and what the template does not name. */
+static void
+test_others(const struct change *rows)
+{
+    static const char user[] =
+        "{\"@rows\": {\"user\": {\"@string?\": \"id\"}, \"a\": {\"@field?\": \"address\"}, "
+        "\"n\": "
+        "{\"@field?\": \"name\"}, \"x\": {\"@field?\": \"nowhere\"}, \"y\": {\"@string?\": "
+        "\"nowhere\"}, \"t\": {\"@record\": \"others\"}}}";
+    CHECK_TEXT(
+        write_rows(user, rows, 2),
+        "[{\"user\":\"1\",\"a\":{\"city\":\"Ulm\",\"zip\":\"89073\"},\"n\":\"A \\\"b\\\"\","
+        "\"t\":{\"phones\":[\"1\",\"2\"],\"extra\":{\"x\": [1]}}},"
+        "{\"user\":\"2\",\"a\":{\"city\":null,\"zip\":null},"
+        "\"t\":{\"phones\":[null,null],\"extra\":null}}]");
+    CHECK_TEXT(
+        write_rows("{\"@rows\": [{\"@key\": true}, {\"@record\": \"key\"}, {\"@string?\": "
+                   "\"extra\"}]}",
+                   rows, 1),
+        "[[1,{\"id\":1},\"{\\\"x\\\": [1]}\"]]");
+    CHECK_TEXT(write_rows("{\"@field?\": \"a.b\"}", rows, 1),
+               "/@field?: \"@field?\" wants a field's name, without dots");
+    CHECK_TEXT(write_rows("{\"@string?\": 1}", rows, 1), "/@string?: wants a field's name");
+}
+
+static void
+test_nulls_apart(const struct change *rows)
+{
+    static const char sets[] =
+        "{\"@rows\": {\"@spread\": [{\"id\": {\"@key\": true}, \"set\": {\"@record\": "
+        "\"values\"}}, "
+        "{\"@with_nulls\": {\"id\": {\"@key\": true}, \"unset\": {\"@nulls\": \"names\"}}}]}}";
+    struct value half[FIELDS];
+    memcpy(half, rows[0].after, sizeof half);
+    half[2] = half[6] = (struct value){.type = V_NULL};
+    const struct change row = {.op = OP_UPSERT, .after = half, .key = half};
+    CHECK_TEXT(
+        write_rows(sets, rows, 2),
+        "[{\"id\":1,\"set\":{\"name\":\"A \\\"b\\\"\",\"address\":{\"city\":\"Ulm\",\"zip\":"
+        "\"89073\"},\"phones\":[\"1\",\"2\"],\"extra\":{\"x\": [1]}}},"
+        "{\"id\":2,\"set\":{\"phones\":[null,null]}},"
+        "{\"id\":2,\"unset\":[\"name\",\"address\",\"extra\"]}]");
+    CHECK_TEXT(write_rows(sets, &row, 1),
+               "[{\"id\":1,\"set\":{\"name\":\"A \\\"b\\\"\",\"address\":{\"zip\":\"89073\"},"
+               "\"phones\":[\"1\",\"2\"]}},{\"id\":1,\"unset\":[\"extra\"]}]");
+    static const char each[] =
+        "{\"@rows\": {\"i\": {\"@key\": true}, \"u\": {\"@nulls\": {\"each\": \"-\"}}, \"z\": "
+        "{\"@with_nulls\": 1}, \"e\": {}}}";
+    CHECK_TEXT(
+        write_rows(each, rows, 2),
+        "[{\"i\":1,\"e\":{}},"
+        "{\"i\":2,\"u\":{\"name\":\"-\",\"address\":\"-\",\"extra\":\"-\"},\"z\":1,\"e\":{}}]");
+    CHECK_TEXT(write_rows("{\"@nulls\": \"all\"}", rows, 1),
+               "/@nulls: \"@nulls\" is \"names\", or has \"each\"");
+}
+
+static const char *
+time_as(const char *unit, enum value_type type, const char *z)
+{
+    static char template[128];
+    struct value values[FIELDS] = {typed(V_INT, "1"), typed(type, z)};
+    const struct change row = {.op = OP_INSERT, .after = values, .key = values};
+    snprintf(template, sizeof template,
+             "{\"t\": {\"@time\": {\"field\": \"name\", \"as\": \"%s\"}}}", unit);
+    return write_rows(template, &row, 1);
+}
+
+static void
+test_times(void)
+{
+    const char *noon = "2026-11-21 12:00:00.0078+00";
+    CHECK_TEXT(time_as("milliseconds", V_TIMESTAMPTZ, noon), "{\"t\":1795262400007}");
+    CHECK_TEXT(time_as("seconds", V_TIMESTAMPTZ, noon), "{\"t\":1795262400}");
+    CHECK_TEXT(time_as("iso", V_TIMESTAMPTZ, noon), "{\"t\":\"2026-11-21T12:00:00.0078Z\"}");
+    CHECK_TEXT(time_as("iso", V_TIMESTAMP, "2026-11-21 12:00:00.25"),
+               "{\"t\":\"2026-11-21T12:00:00.25Z\"}");
+    CHECK_TEXT(time_as("seconds", V_TIMESTAMP, "1969-12-31 23:59:59.9"), "{\"t\":-1}");
+    CHECK_TEXT(time_as("milliseconds", V_DATE, "2026-11-21"), "{\"t\":1795219200000}");
+    CHECK_TEXT(time_as("iso", V_DATE, "2026-11-21"), "{\"t\":\"2026-11-21T00:00:00Z\"}");
+    CHECK_TEXT(time_as("seconds", V_INT, "1795262400"), "{\"t\":1795262400}");
+    CHECK_TEXT(time_as("seconds", V_TIMESTAMPTZ, "infinity"), "{\"t\":\"infinity\"}");
+    CHECK_TEXT(time_as("milliseconds", V_TIMESTAMP, "12026-11-21 12:00:00"),
+               "{\"t\":\"12026-11-21T12:00:00\"}");
+    CHECK_TEXT(time_as("milliseconds", V_NULL, ""), "{}");
+    CHECK_TEXT(
+        time_as("days", V_DATE, "2026-11-21"),
+        "/t/@time: \"@time\" wants \"field\", and \"as\": \"seconds\", \"milliseconds\" or "
+        "\"iso\"");
+}
+
+static void
+test_events(const struct change *rows)
+{
+    struct body_settings set = settings();
+    static const char template[] =
+        "{\"e\": {\"@event\": \"name\"}, \"p\": {\"@record\": \"others\"}}";
+    set.events = true;
+    set.event = "Order \"paid\"";
+    CHECK_MSG(strncmp(write_with(template, &set, rows, 1),
+                      "{\"e\":\"Order \\\"paid\\\"\",\"p\":{\"id\":1,\"name\":", 37) == 0,
+              "one name for all");
+    set.event = NULL;
+    set.event_field = 0;
+    CHECK_MSG(
+        strncmp(write_with(template, &set, rows, 1), "{\"e\":\"1\",\"p\":{\"name\":", 21) == 0,
+        "a field's name, which is no property");
+    CHECK_TEXT(write_rows(template, rows, 1), "/e/@event: rows are no events here");
+}
+
+/* What is gone is known by its identifier, and as it was delivered. */
+static void
+test_gone(const struct change *rows)
+{
+    struct body_settings set = settings();
+    struct buf before = BUF_INIT(BUF_NO_MAX);
+    record_pack(&before, rows[0].after, FIELDS);
+    const struct change gone[] = {
+        {.op = OP_DELETE, .key = rows[0].after, .before = buf_str(&before)},
+        {.op = OP_DELETE, .key = rows[1].after}};
+    CHECK_TEXT(
+        write_with("{\"@rows\": [{\"@field\": \"id\"}, {\"@field\": \"name\"}, {\"@text\": "
+                   "\"{id}\"}]}",
+                   &set, gone, 2),
+        "[[1,\"A \\\"b\\\"\",\"1\"],[2,null,\"2\"]]");
+    buf_done(&before);
+}
+
 static usec_t
 at_noon(void)
 {
@@ -241,7 +368,8 @@ test_refused(void)
     CHECK_TEXT(
         write_rows("{\"a\": {\"@rows\": {\"@rwo\": true}}}", NULL, 0),
         "/a/@rows/@rwo: no such action; known: @rows @field @key @key_text @identity @index "
-        "@option @object @identifier @now @text @json, and the member @record");
+        "@option @object @identifier @now @text @json @field? @string? @time "
+        "@event @nulls @with_nulls @spread, and the member @record");
     CHECK_TEXT(write_rows("{\"@rows\": {\"x\": {\"@field\": \"nmae\"}}}", NULL, 0),
                "no mapping gives field \"nmae\"");
     CHECK_TEXT(write_rows("{\"x\": {\"@option\": \"tokn\"}}", NULL, 0),
@@ -251,7 +379,8 @@ test_refused(void)
     CHECK_TEXT(write_rows("{\"@rows\": {\"x\": {\"@identity\": 8}}}", NULL, 0),
                "/@rows/x/@identity: \"@identity\" wants a number of digits, 16 to 64");
     CHECK_TEXT(write_rows("{\"@rows\": {\"@record\": \"some\"}}", NULL, 0),
-               "/@rows/@record: \"@record\" is \"all\" or \"rest\"");
+               "/@rows/@record: \"@record\" is \"all\", \"rest\", \"others\", \"values\" or "
+               "\"key\"");
     static const struct column clash[] = {{.name = "a"}, {.name = "a.b"}};
     static const struct column mixed[] = {{.name = "a.0"}, {.name = "a.b"}};
     static const struct column turned[] = {{.name = "a.1"}, {.name = "a.0"}};
@@ -298,6 +427,11 @@ main(void)
     test_surroundings(rows);
     test_texts(rows);
     test_nulls_by_field(rows);
+    test_others(rows);
+    test_nulls_apart(rows);
+    test_times();
+    test_events(rows);
+    test_gone(rows);
     test_refused();
     return tap_done();
 }

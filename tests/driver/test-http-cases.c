@@ -135,6 +135,8 @@ open_destination(struct run *r, void **ret, struct buf *refusal)
                                   .object = d->object,
                                   .options = d->dest_options,
                                   .type = d->type,
+                                  .event = d->event,
+                                  .event_field = d->event_field,
                                   .mode = d->mode,
                                   .fields = fields,
                                   .nfields = r->c.fields.n,

@@ -111,7 +111,8 @@ static const struct driver fake_file = {
 static const struct driver fake_stream = {
     .name = "stream",
     .summary = "a stream",
-    .modes = MODE_BIT(MODE_INSERT) | MODE_BIT(MODE_FULL),
+    .modes = MODE_BIT(MODE_INSERT) | MODE_BIT(MODE_FULL) | MODE_BIT(MODE_MIRROR),
+    .event_modes = MODE_BIT(MODE_UPSERT) | MODE_BIT(MODE_INSERT),
 };
 
 static const struct driver *const all_drivers[] = {&fake_db, &fake_file, &fake_stream, NULL};

@@ -73,8 +73,9 @@ test_config(void)
     CHECK(refused(k, CONFIG(", \"identifier\": []"), 2, 72, "1 to 64"));
     CHECK(refused(k, CONFIG(", \"identifier\": [\"a\",\n\"a\"]"), 3, 1, "stands twice"));
     CHECK(refused(k, CONFIG(", \"identifier\": [\"a\", 7]"), 2, 78, "list of columns"));
+    CHECK(refused(k, CONFIG(", \"type\": \"event\""), 2, 66, "did you mean \"events\"?"));
     CHECK(refused(k, CONFIG(", \"type\": \"events\", \"event\": {}"), 2, 66,
-                  "possible: records"));
+                  "possible: records, audience"));
     CHECK(refused(k, CONFIG(", \"source\": {}"), 2, 58, "duplicate key"));
     CHECK(refused(k, CONFIG(", \"x\\\"\": 1,\n\"x\\\"\": 2"), 3, 1, "duplicate key"));
     CHECK(refused(k, "{}", 1, 1, "\"source\" is missing"));
@@ -529,6 +530,45 @@ test_not_ready(void)
     CHECK(definition_parse(&fake_world, &none, &d, &all) == 0 && !d && all.n == COMPLAINTS_MAX);
 }
 
+#define EVENTS(event)                                                                          \
+    "{\"source\":{\"connection\":\"shop\",\"table\":\"t\"},"                                   \
+    "\"destination\":{\"connection\":\"bus\"},\"identifier\":\"id\",\n"                        \
+    "\"type\":\"events\",\"event\":" event "}"
+#define TRACK(name) EVENTS("{\"type\":\"track\",\"name\":" name "}")
+
+static void
+test_events(void)
+{
+    static struct complaints all;
+    static const char mappings[] = "column,field\nid,id\nkind,what\nkind,again\n";
+    enum text_kind k = TEXT_CONFIG;
+    CHECK(accepted(k, EVENTS("{}")) && accepted(k, EVENTS("{\"type\":\"identify\"}")));
+    CHECK(refused(k, EVENTS("{\"type\":\"page\"}"), 2, 33, "allowed: identify, track"));
+    CHECK(refused(k, EVENTS("{\"name\":\"x\"}"), 2, 26, "only events of the type \"track\""));
+    CHECK(
+        refused(k, EVENTS("{\"type\":\"track\"}"), 2, 25, "\"name\" of the event is missing"));
+    CHECK(refused(k, CONFIG(", \"event\": {\"type\": \"track\"}"), 2, 58,
+                  "\"event\" wants \"type\": \"events\""));
+    struct definition *d = parse(TRACK("\"Order paid\""), mappings, "upsert", &all);
+    CHECK(d && d->type == TYPE_EVENTS && strcmp(d->event, "Order paid") == 0 &&
+          !d->event_column);
+    definition_free(d);
+    d = parse(TRACK("{\"column\":\"kind\"}"), mappings, "insert", &all);
+    CHECK(d && !d->event && d->event_field == 1);
+    definition_free(d);
+    d = parse(EVENTS("{\"type\":\"identify\"}"), mappings, "mirror", &all);
+    CHECK(d && d->type == TYPE_RECORDS);
+    definition_free(d);
+    CHECK(not_ready(TRACK("{\"column\":\"kin\"}"), mappings, "upsert",
+                    "column \"kin\", which names the event, is not mapped"));
+    struct world world = fake_world;
+    struct complaint c;
+    world.destination = "bus";
+    world.type = TYPE_EVENTS;
+    CHECK(text_check(TEXT_MODE, &world, "mode", STR("mirror\n"), false, &c) == TEXT_BROKEN);
+    CHECK_TEXT(c.text, "mode \"mirror\" is not possible with events of the type \"track\"");
+}
+
 /* ---- verdicts of growing texts ---- */
 
 static bool
@@ -623,6 +663,10 @@ test_names(void)
                                   &arena, &type),
                "crm");
     CHECK(type == TYPE_AUDIENCE);
+    CHECK_TEXT(config_destination(STR(EVENTS("{\"type\": \"track\"}")), &arena, &type), "bus");
+    CHECK(type == TYPE_EVENTS);
+    CHECK_TEXT(config_destination(STR(EVENTS("{\"type\": 1}")), &arena, &type), "bus");
+    CHECK(type == TYPE_RECORDS);
 }
 
 static void
@@ -747,6 +791,7 @@ main(void)
     test_definition();
     test_not_ready();
     test_fields_named();
+    test_events();
     test_growing();
     test_names();
     test_driver_texts();
