@@ -38,7 +38,7 @@ enum option_type {
     OPT_TYPES,  /* struct option_types: {"column": "integer", …}             */
     OPT_JSON,   /* char *: any JSON value, as compact text; NULL: unset      */
     OPT_FIELDS, /* struct option_fields *: {"field": one of `choices`, …}; NULL: unset */
-    OPT_FIXED,  /* const char *: the default; nobody writes it, its name is unknown */
+    OPT_FIXED,  /* const char *: default_text itself; nobody writes it, its name is unknown */
 };
 
 enum option_flags {
@@ -323,8 +323,9 @@ enum driver_traits {
 
 struct driver {
     const char *name;
-    const char *summary; /* one line */
-    const char *readme;  /* the README of /drivers/NAME, plain text or Markdown */
+    const char *summary;  /* one line */
+    const char *manifest; /* the text that it was made of; NULL: it is code */
+    const char *readme;   /* the README of /drivers/NAME, plain text or Markdown */
     /* MODE_BITs it can carry out as a destination, by the sync's type; see driver_modes. */
     unsigned modes;
     unsigned audience_modes;
@@ -402,15 +403,42 @@ struct driver {
     void (*dest_wake)(void *handle);
     void (*dest_cancel)(void *handle);
     void (*dest_close)(void *handle);
+
+    /* Of one that may go while the process lives, both or none: one holder more, one less; the
+     * last one frees it. Any thread. */
+    void (*hold)(const struct driver *driver);
+    void (*let_go)(const struct driver *driver);
 };
 
-/* All drivers; NULL ends. Made by the build from drivers/meson.build, and by
- * drivers_load from the connectors built in. */
+/* All that are built in; NULL ends. Made by the build from drivers/meson.build, and by
+ * drivers_load from the connectors among them. */
 extern const struct driver *const *drivers;
-/* Puts the connectors built in among them; once, before a second thread runs. */
+/* Puts the connectors built in among them, and sets driver_maker; once, before a second thread
+ * runs. */
 int drivers_load(struct error *err);
-/* NULL when there is none of that name. */
+/* Of those built in; NULL when there is none of that name. */
 const struct driver *driver_find(const char *name);
+
+/* One reference more; NULL-safe. Whoever keeps a driver, or a struct that was filled by its
+ * tables, needs one. */
+const struct driver *driver_ref(const struct driver *driver);
+const struct driver *driver_unref(const struct driver *driver); /* NULL-safe, returns NULL */
+static inline void
+driver_done(const struct driver **driver)
+{
+    driver_unref(*driver);
+}
+#define AUTO_DRIVER __attribute__((cleanup(driver_done)))
+
+/* Who makes drivers of what users write: of a manifest. */
+struct driver_maker {
+    /* The text is JSON, whole and well formed. 0 and a reference in *ret; -EINVAL with
+     * "/calls/0/method: what is wrong; what would be right" in *err, of which the last may be
+     * missing; -ENOMEM. */
+    int (*make)(const char *name, struct str manifest, const struct driver **ret,
+                struct error *err);
+};
+extern const struct driver_maker *driver_maker; /* NULL: there is none */
 
 /* "upsert" …; static. */
 const char *mode_name(enum mode mode);

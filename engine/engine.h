@@ -2,9 +2,9 @@
  * All that fs/ may ask of the engine. No call here waits for a network, a source, a destination
  * or a run; work is posted and its end is told by a callback from an engine thread.
  *
- * The engine owns the stored tree (the users' directories and files under connections/, syncs/
- * and config/, durable in the catalogue), gives meaning to the checked files in it, and runs
- * syncs.
+ * The engine owns the stored tree (the users' directories and files under connections/, syncs/,
+ * drivers/ and config/, durable in the catalogue), gives meaning to the checked files in it,
+ * and runs syncs.
  */
 #pragma once
 
@@ -46,7 +46,8 @@ enum node_kind { NODE_DIR, NODE_FILE, NODE_LINK };
 enum { /* made with the state */
        NODE_CONNECTIONS = 16,
        NODE_SYNCS = 17,
-       NODE_CONFIG = 18, /* what users keep beside the two: README.md, .git */
+       NODE_CONFIG = 18,  /* what users keep beside these: README.md, .git */
+       NODE_DRIVERS = 19, /* users' own */
        NODE_FIRST_FREE = 1024,
 };
 
@@ -75,8 +76,9 @@ int tree_list(struct engine *e, node_id parent, const char *after,
               int (*fn)(void *arg, const char *name, const struct node *n), void *arg);
 /* The name under which a node stands now. -ENOENT when it is unlinked. */
 int tree_name(struct engine *e, node_id id, struct buf *out);
-/* Makes a directory, file (empty) or link. A directory in NODE_SYNCS is a sync. -EEXIST,
- * -EINVAL (bad name), -EDQUOT (limits), -EPERM (not here). */
+/* Makes a directory, file (empty) or link. A directory in NODE_SYNCS is a sync, one in
+ * NODE_DRIVERS a driver. -EEXIST, -EINVAL (bad name), -EDQUOT (limits), -EPERM (not here, or
+ * the name of a driver that is built in). */
 int tree_make(struct engine *e, node_id parent, const char *name, enum node_kind kind,
               mode_t mode, const char *link, const struct caller *who, struct node *ret);
 /* Content of a file or link. */
@@ -93,7 +95,8 @@ int tree_set(struct engine *e, node_id id, unsigned what, const struct node *to,
 int tree_unlink(struct engine *e, node_id parent, const char *name, bool with_refused,
                 const struct caller *who);
 /* Removes a directory without user files. A sync: EBUSY while it runs; its delivered state is
- * kept under its name for 30 days. */
+ * kept under its name for 30 days. A driver: EBUSY while a connection names it (error_log says
+ * which). */
 int tree_rmdir(struct engine *e, node_id parent, const char *name, const struct caller *who);
 /* Plain POSIX rename within the stored tree. Onto a checked name the source's text is checked:
  * bad → refused like doc_commit, nothing moves. noreplace: -EEXIST. */
@@ -147,6 +150,10 @@ enum sync_text {
  * (pending/summary without a plan is still a text). */
 int sync_show(struct engine *e, node_id sync, enum sync_text which, struct buf *out,
               struct timespec *changed);
+
+/* Of a user's driver (its directory): -ENOENT when it is gone. */
+int driver_show(struct engine *e, node_id dir, enum driver_text which, struct buf *out,
+                struct timespec *changed);
 
 enum root_text { ROOT_STATUS, ROOT_ERROR_LOG, ROOT_METRICS };
 int engine_show(struct engine *e, enum root_text which, struct buf *out,

@@ -51,9 +51,7 @@ dirs_open(struct fs *fs, struct inode *dir, struct dirs **ret)
     d->fs = fs;
     d->dir = dir;
     d->fixed = fixed;
-    d->at = dir->place;
-    if (dir->node)
-        d->at = (struct place){.sync = dir->node};
+    d->at = inode_place(dir);
     pthread_mutex_init(&d->lock, NULL);
     pthread_mutex_lock(&fs->table_lock);
     d->next = fs->listings;

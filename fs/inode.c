@@ -91,7 +91,11 @@ inode_table_init(struct fs *fs)
     fs->nobody.place.item = &nothing;
     fs->nobody.ino = inode_number(&fs->nobody.place);
     /* Kept: it knows what rm -r has hidden. */
-    return inode_of_node(fs, NODE_CONFIG, true) ? 0 : -ENOMEM;
+    struct inode *config = inode_of_node(fs, NODE_CONFIG, true);
+    for (size_t i = 0; config && i < nodes_config.n; i++)
+        if (nodes_config.items[i].flags & ITEM_UNSEEN)
+            config->hidden |= 1u << i;
+    return config ? 0 : -ENOMEM;
 }
 
 /* As many chains as inodes, so that a million that the kernel has at hand are found as fast as
@@ -266,22 +270,33 @@ inode_forget(struct fs *fs, struct inode *i, uint64_t lookups)
 
 /* ---- directories ---- */
 
-bool
-inode_is_sync(struct fs *fs, struct inode *dir)
+static enum dir_kind
+ask_kind(struct fs *fs, node_id id)
 {
-    if (!dir->node)
-        return false;
+    struct node n;
+    if (tree_get(fs->engine, id, &n) < 0 || n.kind != NODE_DIR)
+        return DIR_PLAIN;
+    if (n.parent == NODE_SYNCS && doc_kind(fs->engine, id, "config.json") == TEXT_CONFIG)
+        return DIR_SYNC;
+    if (n.parent == NODE_DRIVERS &&
+        doc_kind(fs->engine, id, "connector.json") == TEXT_CONNECTOR)
+        return DIR_DRIVER;
+    return DIR_PLAIN;
+}
+
+const struct dir *
+inode_beside(struct fs *fs, struct inode *dir)
+{
+    if (dir->node == NODE_CONFIG)
+        return &nodes_config;
+    if (dir->node == NODE_DRIVERS)
+        return &nodes_drivers;
     pthread_mutex_lock(&dir->lock);
-    if (dir->is_sync == 0) {
-        struct node n;
-        bool yes = tree_get(fs->engine, dir->node, &n) == 0 && n.kind == NODE_DIR &&
-                   n.parent == NODE_SYNCS &&
-                   doc_kind(fs->engine, dir->node, "config.json") == TEXT_CONFIG;
-        dir->is_sync = yes ? 1 : -1;
-    }
-    bool yes = dir->is_sync > 0;
+    if (dir->dir_kind == DIR_UNASKED)
+        dir->dir_kind = ask_kind(fs, dir->node);
+    enum dir_kind kind = dir->dir_kind;
     pthread_mutex_unlock(&dir->lock);
-    return yes;
+    return kind == DIR_SYNC ? &nodes_sync : kind == DIR_DRIVER ? &nodes_driver : NULL;
 }
 
 const struct dir *
@@ -289,9 +304,16 @@ inode_dir(struct fs *fs, struct inode *i)
 {
     if (!i->node)
         return i->place.item->dir;
-    if (i->node == NODE_CONFIG)
-        return &nodes_config;
-    return !i->view && inode_is_sync(fs, i) ? &nodes_sync : NULL;
+    return i->view && i->node != NODE_CONFIG ? NULL : inode_beside(fs, i);
+}
+
+/* Those built in belong to nobody's directory. */
+struct place
+inode_place(const struct inode *dir)
+{
+    if (!dir->node)
+        return dir->place;
+    return (struct place){.sync = dir->node == NODE_DRIVERS ? 0 : dir->node};
 }
 
 /* ---- stat ---- */

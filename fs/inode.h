@@ -23,6 +23,9 @@
 struct forget;
 struct handle;
 
+/* What a directory of the stored tree means. */
+enum dir_kind { DIR_UNASKED = 0, DIR_PLAIN, DIR_SYNC, DIR_DRIVER };
+
 /* Of a row, which is one of many: in the order in which the kernel came to know them. */
 struct row_links {
     struct forget *of; /* NULL: not among them */
@@ -52,8 +55,8 @@ struct inode {
     bool doomed;          /* fresh, and its last text was refused: the name goes */
     bool unlinked;
     /* Directories of the stored tree. */
-    signed char is_sync; /* 0: not asked yet */
-    uint32_t hidden;     /* a sync's items that rm -r has removed */
+    enum dir_kind dir_kind;
+    uint32_t hidden; /* a sync's items that rm -r has removed */
 };
 
 struct errands;
@@ -100,9 +103,13 @@ uint64_t inode_number(const struct place *at);
 /* The st_ino of a node of the stored tree. */
 uint64_t inode_node_number(node_id id, bool view);
 
-bool inode_is_sync(struct fs *fs, struct inode *dir);
+/* What the engine shows beside the user's files in a stored directory, also where config/ does
+ * not show it; NULL: nothing. */
+const struct dir *inode_beside(struct fs *fs, struct inode *dir);
 /* The fixed names in this directory; NULL when it has none. */
 const struct dir *inode_dir(struct fs *fs, struct inode *i);
+/* As what its fixed names and children are looked up. */
+struct place inode_place(const struct inode *dir);
 int inode_stat(struct fs *fs, struct inode *i, struct stat *st);
 /* From a node that is at hand already. */
 void inode_stat_node(const struct node *n, struct stat *st);

@@ -16,10 +16,13 @@ names_stored_dir(const struct inode *dir)
     return dir->node;
 }
 
+/* Of one of the names beside the user's files; 0: it is none of those that rm -r hides. */
 static unsigned
-bit_of(const struct inode *dir, const struct item *item)
+bit_of(struct fs *fs, struct inode *dir, const struct item *item)
 {
-    return 1u << (item - (dir->node == NODE_CONFIG ? &nodes_config : &nodes_sync)->items);
+    const struct dir *d = dir->node ? inode_beside(fs, dir) : NULL;
+    bool fixed = d && d != &nodes_drivers && item >= d->items && item < d->items + d->n;
+    return fixed ? 1u << (item - d->items) : 0;
 }
 
 static bool has_user_files(struct fs *fs, node_id dir);
@@ -27,17 +30,19 @@ static bool has_user_files(struct fs *fs, node_id dir);
 bool
 names_is_hidden(struct fs *fs, struct inode *dir, const struct item *item)
 {
+    unsigned bit = bit_of(fs, dir, item);
     pthread_mutex_lock(&dir->lock);
-    bool hidden = dir->node && dir->hidden & bit_of(dir, item);
+    bool hidden = dir->hidden & bit;
     pthread_mutex_unlock(&dir->lock);
     return hidden && !(item->node && has_user_files(fs, item->node));
 }
 
 static void
-set_hidden(struct inode *dir, const struct item *item)
+set_hidden(struct fs *fs, struct inode *dir, const struct item *item)
 {
+    unsigned bit = bit_of(fs, dir, item);
     pthread_mutex_lock(&dir->lock);
-    dir->hidden |= bit_of(dir, item);
+    dir->hidden |= bit;
     pthread_mutex_unlock(&dir->lock);
 }
 
@@ -78,9 +83,12 @@ show_all(struct fs *fs, node_id dir)
 static const struct item *
 taken(struct fs *fs, struct inode *dir, const char *name)
 {
-    const struct dir *d =
-        dir->view && inode_is_sync(fs, dir) ? &nodes_sync : inode_dir(fs, dir);
-    return d ? nodes_fixed(d, name) : NULL;
+    const struct dir *d = inode_beside(fs, dir);
+    const struct item *item = d ? nodes_fixed(d, name) : NULL;
+    const struct place at = inode_place(dir);
+    uint64_t number;
+    bool child = !item && d && d->child && d->find(fs->engine, &at, name, &number) == 0;
+    return child ? d->child : item;
 }
 
 /* What config/ does not show of a directory, though other paths do. */
@@ -205,12 +213,12 @@ names_lookup(struct fs *fs, struct inode *dir, const char *name, struct found *r
     }
     if (is_unseen(fs, dir, name))
         return -ENOENT;
-    const struct item *item = d ? nodes_fixed(d, name) : NULL;
-    if (item) {
-        struct place at = {.item = item, .sync = dir->node};
-        int r = names_is_hidden(fs, dir, item) ? -ENOENT : nodes_exists(fs->engine, &at);
-        return r < 0 ? r : found_place(fs, dir, &at, ret);
-    }
+    struct place at, here = inode_place(dir);
+    int found = d ? nodes_find(fs->engine, d, &here, name, &at) : -ENOENT;
+    if (found == 0 && names_is_hidden(fs, dir, at.item))
+        return -ENOENT;
+    if (d && (found == 0 || nodes_fixed(d, name)))
+        return found < 0 ? found : found_place(fs, dir, &at, ret);
     struct node n;
     int r = lookup_stored(fs, dir->node, name, &n);
     return r < 0 ? r : found_node(fs, dir, name, &n, ret);
@@ -226,8 +234,9 @@ make_top(struct fs *fs, struct inode *dir, const struct item *item, struct found
     if (!names_is_hidden(fs, dir, item))
         return -EEXIST;
     struct place at = {.item = item};
+    unsigned bit = bit_of(fs, dir, item);
     pthread_mutex_lock(&dir->lock);
-    dir->hidden &= ~bit_of(dir, item);
+    dir->hidden &= ~bit;
     pthread_mutex_unlock(&dir->lock);
     return found_place(fs, dir, &at, ret);
 }
@@ -286,15 +295,15 @@ hide(struct fs *fs, struct inode *dir, const struct item *item)
     if (item && item->node && has_user_files(fs, item->node))
         return -ENOTEMPTY;
     if (item && item->node) {
-        set_hidden(dir, item);
+        set_hidden(fs, dir, item);
         return 0;
     }
-    node_id sync = dir->node ? dir->node : dir->place.sync;
+    node_id sync = inode_place(dir).sync;
     if (!sync || has_user_files(fs, sync))
         return -EPERM;
     if (!dir->node || !item)
         return 0; /* within pending/ and the like: the directory goes as a whole */
-    set_hidden(dir, item);
+    set_hidden(fs, dir, item);
     return 0;
 }
 
@@ -363,7 +372,7 @@ names_rmdir(struct fs *fs, struct inode *dir, const char *name, const struct cal
 static void
 set_moved(struct inode *i)
 {
-    i->is_sync = 0;
+    i->dir_kind = DIR_UNASKED;
     i->hidden = 0;
     i->fresh = i->doomed = false;
     i->version++;

@@ -47,24 +47,17 @@ show_last_run(struct engine *e, const struct place *at, struct buf *out,
     return 0;
 }
 
-enum driver_text { DRIVER_README, DRIVER_MODES, DRIVER_OPTIONS };
-
 static int
 show_driver(struct engine *e, const struct place *at, struct buf *out, struct timespec *changed)
 {
-    const struct driver *d = drivers[at->number];
-    switch ((enum driver_text)at->item->which) {
-    case DRIVER_README:
-        buf_adds(out, d->readme ? d->readme : "");
-        break;
-    case DRIVER_MODES:
-        driver_modes_text(d, out);
-        break;
-    case DRIVER_OPTIONS:
-        driver_options_json(d, out);
-        break;
-    }
-    return 0;
+    return driver_text(drivers[at->number], at->item->which, out);
+}
+
+static int
+show_users_driver(struct engine *e, const struct place *at, struct buf *out,
+                  struct timespec *changed)
+{
+    return driver_show(e, at->sync, at->item->which, out, changed);
 }
 
 static int
@@ -116,11 +109,20 @@ rows_run_rejected(struct engine *e, const struct place *at, struct chg **ret)
 
 /* ---- names that are not fixed ---- */
 
+/* Of those built in. A user's own that was there before one of its name was built in hides it.
+ */
+static bool
+is_hidden_driver(struct engine *e, const char *name)
+{
+    struct node n;
+    return tree_lookup(e, NODE_DRIVERS, name, &n) == 0;
+}
+
 static int
 find_driver(struct engine *e, const struct place *dir, const char *name, uint64_t *number)
 {
     for (uint64_t i = 0; drivers[i]; i++) {
-        if (strcmp(drivers[i]->name, name) == 0) {
+        if (strcmp(drivers[i]->name, name) == 0 && !is_hidden_driver(e, name)) {
             *number = i;
             return 0;
         }
@@ -131,6 +133,8 @@ find_driver(struct engine *e, const struct place *dir, const char *name, uint64_
 static int
 next_driver(struct engine *e, const struct place *dir, struct listing *it, struct buf *name)
 {
+    while (drivers[it->number] && is_hidden_driver(e, drivers[it->number]->name))
+        it->number++;
     if (!drivers[it->number])
         return 0;
     buf_adds(name, drivers[it->number++]->name);
@@ -194,11 +198,20 @@ static const struct item driver_items[] = {
     {"README", ITEM_TEXT, .show = show_driver, .which = DRIVER_README},
     {"modes", ITEM_TEXT, .show = show_driver, .which = DRIVER_MODES},
     {"options.json", ITEM_TEXT, .show = show_driver, .which = DRIVER_OPTIONS},
+    {"connector.json", ITEM_TEXT, ITEM_PASSING, DRIVER_MANIFEST, .show = show_driver},
 };
 static const struct dir driver_dir = {ITEMS(driver_items)};
 static const struct item driver_item = {"", ITEM_DIR, .dir = &driver_dir};
-static const struct dir drivers_dir = {
+const struct dir nodes_drivers = {
     .child = &driver_item, .find = find_driver, .next = next_driver};
+
+static const struct item users_driver_items[] = {
+    {"README", ITEM_TEXT, .show = show_users_driver, .which = DRIVER_README},
+    {"modes", ITEM_TEXT, .show = show_users_driver, .which = DRIVER_MODES},
+    {"options.json", ITEM_TEXT, .show = show_users_driver, .which = DRIVER_OPTIONS},
+    {"error", ITEM_TEXT, .show = show_users_driver, .which = DRIVER_ERROR},
+};
+const struct dir nodes_driver = {ITEMS(users_driver_items)};
 
 static const struct item pending_items[] = {
     {"summary", ITEM_TEXT, .show = show_sync, .which = SYNC_PENDING_SUMMARY},
@@ -256,6 +269,7 @@ const struct dir nodes_sync = {ITEMS(sync_items)};
 
 static const struct item config_items[] = {
     {"connections", ITEM_STORED, .node = NODE_CONNECTIONS},
+    {"drivers", ITEM_STORED, ITEM_UNSEEN, .node = NODE_DRIVERS},
     {"syncs", ITEM_STORED, .node = NODE_SYNCS},
 };
 const struct dir nodes_config = {ITEMS(config_items)};
@@ -267,7 +281,7 @@ static const struct item root_items[] = {
      .store = store_error_log},
     {"control", ITEM_TEXT, .show = show_control, .store = store_control},
     {"metrics", ITEM_TEXT, .show = show_root, .which = ROOT_METRICS},
-    {"drivers", ITEM_DIR, .dir = &drivers_dir},
+    {"drivers", ITEM_STORED, .node = NODE_DRIVERS},
     {"config", ITEM_STORED, .node = NODE_CONFIG},
     {"connections", ITEM_STORED, .node = NODE_CONNECTIONS},
     {"syncs", ITEM_STORED, .node = NODE_SYNCS},

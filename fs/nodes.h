@@ -19,8 +19,8 @@ struct item;
 /* One of the engine's files or directories: an item, and of which sync, run, driver or row. */
 struct place {
     const struct item *item;
-    node_id sync;     /* 0: none */
-    uint64_t number;  /* of the run, or index of the driver */
+    node_id sync;     /* or user's driver; 0: none */
+    uint64_t number;  /* of the run, or index of the driver that is built in */
     const char *name; /* of one that is not fixed; borrowed */
 };
 
@@ -40,6 +40,8 @@ enum item_flags {
     ITEM_ALWAYS = 4,  /* empty rather than absent when there are no rows */
     ITEM_STEADY = 16, /* what stat(2) says need not be asked again at once: a walk over rows
                          would do so for each, and for their directory */
+    ITEM_UNSEEN = 64, /* of a stored directory: not there until somebody makes it or it holds
+                         something */
     ITEM_MANY = 32,   /* there are as many as runs: its name is given up in time (forget.h) */
     ITEM_GROWS = 8,   /* only ever appended to: a reader at its end gets what has come since */
 };
@@ -87,6 +89,8 @@ extern const struct dir nodes_inserts, nodes_updates, nodes_deletes,
 extern const struct dir nodes_history;   /* history.c */
 extern const struct dir nodes_explain;   /* explain.c */
 extern const struct dir nodes_sync;      /* what stands in a sync beside the user's files */
+extern const struct dir nodes_driver;    /* the same of a user's driver */
+extern const struct dir nodes_drivers;   /* and in drivers/: those that are built in */
 extern const struct dir nodes_config;    /* and in config/ */
 enum { NODES_TEXT_MAX = 256 * 1048576 }; /* of one rendered text */
 

@@ -143,6 +143,25 @@ take_readme(struct connector *c, struct error *err)
 }
 
 static int
+take_name(struct connector *c, const char *given, struct error *err)
+{
+    const char *name = NULL;
+    int rc = manifest_text(c->manifest, "", "name", &name, err);
+    if (rc == 0 && name &&
+        (!*name || name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-")]))
+        rc = manifest_wrong(err, "/name", "must be a-z, 0-9, \"_\" and \"-\"");
+    if (rc == 0 && !name && !given)
+        rc = manifest_wrong(err, "", "wants \"name\"");
+    size_t n = rc == 0 ? strlen(given ? given : name) : 0;
+    if (n > CONNECTOR_NAME_MAX)
+        rc = manifest_wrong(err, "/name", "is too long");
+    if (rc == 0)
+        memcpy(c->name, given ? given : name, n + 1);
+    c->driver.name = c->name;
+    return rc;
+}
+
+static int
 take_head(struct connector *c, struct error *err)
 {
     static const char *const known[] = {
@@ -151,8 +170,6 @@ take_head(struct connector *c, struct error *err)
         "signature", "auth",    "gzip",    "answer",   "calls",      NULL};
     const json_t *m = c->manifest;
     int rc = manifest_members(m, "", known, err);
-    if (rc == 0)
-        rc = manifest_text(m, "", "name", &c->driver.name, err);
     if (rc == 0)
         rc = manifest_text(m, "", "summary", &c->driver.summary, err);
     if (rc == 0)
@@ -166,9 +183,6 @@ take_head(struct connector *c, struct error *err)
         rc = manifest_bool(m, "", "gzip", &c->gzip, err);
     if (rc < 0)
         return rc;
-    const char *name = c->driver.name;
-    if (!name || !*name || name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-")])
-        return manifest_wrong(err, "/name", "must be a-z, 0-9, \"_\" and \"-\"");
     if (!c->driver.summary || !c->url)
         return manifest_wrong(err, "", "wants \"summary\" and \"url\"");
     return 0;
@@ -196,9 +210,11 @@ take_texts(struct connector *c, struct error *err)
 }
 
 static int
-take_manifest(struct connector *c, struct error *err)
+take_manifest(struct connector *c, const char *name, struct error *err)
 {
-    int rc = take_head(c, err);
+    int rc = take_name(c, name, err);
+    if (rc == 0)
+        rc = take_head(c, err);
     if (rc == 0)
         rc = take_readme(c, err);
     if (rc == 0)
@@ -224,12 +240,18 @@ take_manifest(struct connector *c, struct error *err)
 }
 
 int
-connector_parse(struct str text, struct connector **ret, struct error *err)
+connector_parse(const char *name, struct str text, struct connector **ret, struct error *err)
 {
     struct connector *c = calloc(1, sizeof *c);
     json_error_t at;
     if (!c)
         return no_memory(err);
+    atomic_init(&c->holders, 1);
+    c->driver.manifest = arena_strndup(&c->arena, text.p, text.n);
+    if (!c->driver.manifest) {
+        connector_free(c);
+        return no_memory(err);
+    }
     c->manifest = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES, &at);
     int rc = 0;
     if (!c->manifest)
@@ -237,7 +259,7 @@ connector_parse(struct str text, struct connector **ret, struct error *err)
                  ? no_memory(err)
                  : error_set(err, ERR_CONFIG, EINVAL, "line %d: %s", at.line, at.text);
     if (rc == 0)
-        rc = take_manifest(c, err);
+        rc = take_manifest(c, name, err);
     if (rc < 0) {
         connector_free(c);
         return rc;

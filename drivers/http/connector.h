@@ -1,7 +1,8 @@
 /*
  * Connectors: what the HTTP driver must know of a destination, as data. A manifest is JSON:
  *
- * - "name": the driver's; a-z, 0-9, "_" and "-"
+ * - "name": the driver's, of one that is built in: a-z, 0-9, "_" and "-"; a user's is called as
+ *   its directory is
  * - "summary": one line; "readme": lines of Markdown; "sources": where its facts come from
  * - "connection": options of connections/NAME.json, "destination": those of "destination" in
  *   config.json: {"token": {"type": "string|integer|boolean|enum|secret|json", "required":
@@ -61,6 +62,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdatomic.h>
 
 #include "base/arena.h"
 #include "driver.h"
@@ -87,8 +89,12 @@ struct connector_window {
     const json_t *when;
 };
 
+enum { CONNECTOR_NAME_MAX = 128 };
+
 struct connector {
     struct driver driver; /* as the engine sees it */
+    atomic_uint holders;
+    char name[CONNECTOR_NAME_MAX + 1];
     struct arena arena;
     json_t *manifest;
     const char *url, *place, *signature;
@@ -120,13 +126,16 @@ union connector_value {
     const struct option_fields *fields;
 };
 struct connector_options {
-    const char *connector; /* its name */
+    const char *connector; /* its name, by which it is found */
     union connector_value values[];
 };
 
-/* Reads a manifest. 0, -EINVAL with the place in *err (a JSON pointer), -ENOMEM. driver.name
- * and the option tables are filled; the hooks are http.c's. */
-int connector_parse(struct str text, struct connector **ret, struct error *err);
+/* Reads a manifest; name NULL: it says its own. 0, -EINVAL with the place in *err (a JSON
+ * pointer), -ENOMEM. driver.name and the option tables are filled; the hooks are http.c's. */
+int connector_parse(const char *name, struct str text, struct connector **ret,
+                    struct error *err);
+/* The connector by whose table the options were filled. */
+const struct connector *connector_of(const struct connector_options *filled);
 struct connector *connector_free(struct connector *c); /* NULL-safe, returns NULL */
 
 /* The option as JSON, owned by the caller; NULL: no such option, or unset (or memory is out).

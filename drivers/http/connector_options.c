@@ -86,7 +86,7 @@ connector_take_options(struct connector *c, const char *member, const struct opt
     table[n++] = (struct option){.name = c->driver.name,
                                  .type = OPT_FIXED,
                                  .offset = offsetof(struct connector_options, connector),
-                                 .default_text = c->driver.name,
+                                 .default_text = c->name,
                                  .help = "the connector"};
     const char *name;
     json_t *value;
@@ -112,6 +112,12 @@ connector_take_options(struct connector *c, const char *member, const struct opt
     *ret = table;
     *size = offsetof(struct connector_options, values[n - 1]);
     return 0;
+}
+
+const struct connector *
+connector_of(const struct connector_options *filled)
+{
+    return (const void *)(filled->connector - offsetof(struct connector, name));
 }
 
 static const union connector_value *

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "base/vec.h"
 #include "http/fill.h"
 #include "http/mention.h"
 #include "http/way.h"
@@ -46,33 +45,11 @@ no_memory(struct error *err)
     return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
 }
 
-/* ---- those that are known ---- */
-
-static VEC(struct connector *) known;
-
-static const struct connector *
-find(const void *connection)
-{
-    const char *name = ((const struct connector_options *)connection)->connector;
-    for (size_t i = 0; i < known.n; i++)
-        if (strcmp(known.p[i]->driver.name, name) == 0)
-            return known.p[i];
-    return NULL;
-}
-
-static int
-unknown(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOENT, "no connector of that name");
-}
-
 static int
 place(const void *connection, struct buf *out, struct error *err)
 {
-    const struct fill_values v = {.connector = find(connection),
+    const struct fill_values v = {.connector = connector_of(connection),
                                   .use = {.connection = connection}};
-    if (!v.connector)
-        return unknown(err);
     int rc = fill_plain(v.connector->place, &v, out, err);
     return rc < 0 ? rc : 0;
 }
@@ -169,10 +146,10 @@ find_calls(const struct connector *c, const struct connector_use *use, const str
 static int
 dest_judge(const struct target *target, struct error *err)
 {
-    const struct connector *c = target->options ? find(target->options) : NULL;
+    const struct connector *c = connector_of(target->options);
     const struct connector_call *calls[OPERATIONS];
     const struct connector_use use = use_of(NULL, target);
-    return c ? find_calls(c, &use, target, calls, err) : unknown(err);
+    return find_calls(c, &use, target, calls, err);
 }
 
 static int
@@ -227,12 +204,8 @@ dest_open(const void *connection, const struct target *target, void **ret, struc
     struct http_dest *d = calloc(1, sizeof *d);
     if (!d)
         return no_memory(err);
-    d->connector = find(connection);
+    d->connector = connector_of(connection);
     d->use = use_of(connection, target);
-    if (!d->connector) {
-        free(d);
-        return unknown(err);
-    }
     unsigned parallel = d->connector->transfer.parallel;
     d->flights = calloc(parallel, sizeof *d->flights);
     int rc = d->flights ? take_secret(d, err) : no_memory(err);
@@ -420,6 +393,27 @@ dest_cancel(void *handle)
     transfer_cancel(d->transfer);
 }
 
+/* Its driver is its first member. */
+static struct connector *
+connector_behind(const struct driver *d)
+{
+    return (struct connector *)(uintptr_t)d;
+}
+
+static void
+hold(const struct driver *d)
+{
+    atomic_fetch_add(&connector_behind(d)->holders, 1);
+}
+
+static void
+let_go(const struct driver *d)
+{
+    struct connector *c = connector_behind(d);
+    if (atomic_fetch_sub(&c->holders, 1) == 1)
+        connector_free(c);
+}
+
 static void
 set_hooks(struct driver *d)
 {
@@ -433,25 +427,17 @@ set_hooks(struct driver *d)
     d->dest_wake = dest_wake;
     d->dest_cancel = dest_cancel;
     d->dest_close = dest_close;
+    d->hold = hold;
+    d->let_go = let_go;
 }
 
 int
-http_load(const char *manifest, const struct driver **ret, struct error *err)
+http_make(const char *name, struct str manifest, const struct driver **ret, struct error *err)
 {
     struct connector *c = NULL;
-    int rc = connector_parse(str_of(manifest), &c, err);
+    int rc = connector_parse(name, manifest, &c, err);
     if (rc < 0)
         return rc;
-    for (size_t i = 0; i < known.n && rc == 0; i++)
-        if (strcmp(known.p[i]->driver.name, c->driver.name) == 0)
-            rc = error_set(err, ERR_CONFIG, EEXIST, "a connector \"%s\" is there already",
-                           c->driver.name);
-    if (rc == 0 && !VEC_PUSH(&known, c))
-        rc = no_memory(err);
-    if (rc < 0) {
-        connector_free(c);
-        return rc;
-    }
     set_hooks(&c->driver);
     *ret = &c->driver;
     return 0;

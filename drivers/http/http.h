@@ -3,6 +3,7 @@
 
 #include "http/connector.h"
 
-/* Reads a manifest and makes its driver known until the process ends. 0, -EINVAL (see
- * connector_parse), -EEXIST when the name is taken, -ENOMEM. Before a second thread runs. */
-int http_load(const char *manifest, const struct driver **ret, struct error *err);
+/* Reads a manifest (name NULL: it says its own) and makes a driver of it. 0 and a reference,
+ * -EINVAL (see connector_parse), -ENOMEM. */
+int http_make(const char *name, struct str manifest, const struct driver **ret,
+              struct error *err);

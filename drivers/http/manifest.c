@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/words.h"
 #include "http/pointer.h"
 
 const char *
@@ -27,6 +28,17 @@ wrong_member(struct error *err, const char *where, const char *name, const char 
     return error_set(err, ERR_CONFIG, EINVAL, "%s/%s: %s", where, name, what);
 }
 
+static int
+unknown_member(struct error *err, const char *where, const char *name, const char *const *known)
+{
+    struct words words = {.n = 0};
+    char hint[ERROR_TEXT_MAX];
+    for (size_t i = 0; known[i]; i++)
+        words_add(&words, known[i]);
+    words_hint(&words, name, "known", hint, sizeof hint);
+    return error_set(err, ERR_CONFIG, EINVAL, "%s/%s: no such member; %s", where, name, hint);
+}
+
 int
 manifest_members(const json_t *object, const char *where, const char *const *known,
                  struct error *err)
@@ -41,7 +53,7 @@ manifest_members(const json_t *object, const char *where, const char *const *kno
         while (*k && strcmp(*k, name) != 0)
             k++;
         if (!*k)
-            return wrong_member(err, where, name, "no such member");
+            return unknown_member(err, where, name, known);
     }
     return 0;
 }
@@ -100,14 +112,20 @@ manifest_word(const json_t *object, const char *where, const char *name,
     const char *text = json_string_value(value);
     if (!value)
         return 0;
-    AUTO_BUF struct buf known = BUF_INIT(1024);
+    struct words known = {.n = 0};
+    AUTO_BUF struct buf list = BUF_INIT(1024);
     for (size_t i = 0; i < n; i++) {
         if (text && words[i] && strcmp(text, words[i]) == 0) {
             *ret = (int)i;
             return 0;
         }
-        if (words[i])
-            buf_addf(&known, "%s%s", known.n ? ", " : "must be one of ", words[i]);
+        if (!words[i])
+            continue;
+        words_add(&known, words[i]);
+        buf_addf(&list, "%s%s", list.n ? ", " : "must be one of ", words[i]);
     }
-    return wrong_member(err, where, name, buf_z(&known));
+    const char *nearest = words_nearest(&known, text ? text : "");
+    if (nearest)
+        buf_addf(&list, "; did you mean \"%s\"?", nearest);
+    return wrong_member(err, where, name, buf_z(&list));
 }

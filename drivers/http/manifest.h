@@ -1,7 +1,8 @@
 /*
  * Reading the members of a manifest. What is wrong is told with its place as a JSON pointer, by
- * which the line can be found; a member that nobody knows is wrong too, since a misspelt rule
- * would be one that never speaks. Texts are borrowed from the JSON.
+ * which the line can be found, and after "; " what would be right, if it can be told; a member
+ * that nobody knows is wrong too, since a misspelt rule would be one that never speaks. Texts
+ * are borrowed from the JSON.
  */
 #pragma once
 

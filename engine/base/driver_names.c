@@ -1,5 +1,5 @@
-/* The names of modes and of what syncs are: see driver.h. Here because drivers, engine and fs
- * all need them. */
+/* What is said of every driver, whichever it is: see driver.h. Here because drivers, engine and
+ * fs all need it. */
 #include "driver.h"
 
 static const char *const names[MODE_COUNT] = {
@@ -21,6 +21,24 @@ mode_parse(struct str text)
         if (str_is(text, names[i]))
             return i;
     return -1;
+}
+
+const struct driver_maker *driver_maker;
+
+const struct driver *
+driver_ref(const struct driver *driver)
+{
+    if (driver && driver->hold)
+        driver->hold(driver);
+    return driver;
+}
+
+const struct driver *
+driver_unref(const struct driver *driver)
+{
+    if (driver && driver->let_go)
+        driver->let_go(driver);
+    return NULL;
 }
 
 const char *

@@ -227,8 +227,8 @@ finish(struct catalog *c, bool committed)
         c->changed.n = 0;
     }
     VEC_EACH (&changed, dir)
-        if (*dir == NODE_CONNECTIONS)
-            world_forget(c);
+        if (*dir == NODE_CONNECTIONS || *dir == NODE_DRIVERS)
+            world_forget(c, *dir == NODE_DRIVERS);
     release_writer(c);
     VEC_EACH (&changed, dir)
         if (c->settings.changed)
@@ -277,6 +277,12 @@ transaction_end(struct catalog *c, int rc, struct error *err)
 int
 note_changed(struct catalog *c, node_id dir, struct error *err)
 {
+    enum place place;
+    int rc = node_place(&c->writer, dir, &place, err);
+    if (rc < 0)
+        return rc;
+    if (place == PLACE_DRIVER)
+        dir = NODE_DRIVERS;
     VEC_EACH (&c->changed, known)
         if (*known == dir)
             return 0;
@@ -384,9 +390,10 @@ catalog_close(struct catalog *c)
     if (!c)
         return NULL;
     catalog_suspend(c);
-    world_forget(c);
+    world_forget(c, true);
     VEC_DONE(&c->changed);
-    VEC_DONE(&c->drivers);
+    VEC_DONE(&c->behind);
+    VEC_DONE(&c->users);
     if (c->lock_fd >= 0)
         close(c->lock_fd);
     pthread_mutex_destroy(&c->read_lock);

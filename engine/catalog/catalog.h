@@ -24,7 +24,8 @@ struct catalog_settings {
     uint64_t bytes_max; /* of all user files; 0: 1 GiB */
     /* All MAY be NULL; changed and busy are called with no lock held.
      * changed: after a commit, by its thread: a sync was made, removed or renamed; a checked
-     * file of it (or of NODE_CONNECTIONS) was accepted, refused, removed or noted about.
+     * file of it (or of NODE_CONNECTIONS, or in a driver: NODE_DRIVERS) was accepted, refused,
+     * removed or noted about.
      * busy: does that sync run? Then it is neither removed nor renamed.
      * trouble: disk full, damage, no memory: for the log. */
     void (*changed)(void *arg, node_id dir);
@@ -34,12 +35,13 @@ struct catalog_settings {
 };
 
 enum {
-    CATALOG_FORMAT = 4,
+    CATALOG_FORMAT = 5,
     CATALOG_FILE_MAX = 16 * 1024 * 1024, /* a plain file */
     CATALOG_LINK_MAX = 4095,
     CATALOG_SYNC_NODES = 1000, /* below one sync */
     CATALOG_SYNCS = 10000,
     CATALOG_CONNECTIONS = 10000, /* nodes in connections/ */
+    CATALOG_DRIVERS = 10000,     /* nodes in drivers/ */
     CATALOG_NODES = 1000000,
     CATALOG_DEPTH = 64, /* of directories */
     CATALOG_LOG_LINES = 10000,
@@ -119,6 +121,9 @@ struct catalog_connection {
 /* All connections by name, in arena. */
 int catalog_connections(struct catalog *c, struct arena *arena, struct catalog_connection **ret,
                         size_t *n);
+/* Each directory in drivers/ that can be a user's driver, by name; fn non-zero stops. */
+int catalog_drivers(struct catalog *c, int (*fn)(void *arg, const char *name, node_id dir),
+                    void *arg);
 /* What checks may know; for TEXT_MODE cdoc_check adds the destination. */
 struct world catalog_world(struct catalog *c);
 

@@ -25,8 +25,12 @@ struct refusal {
 enum { REFUSALS = 64 };
 
 struct known_driver {
-    char *connection;
-    const struct driver *driver;
+    char *name;                  /* of a connection, or of a user's driver */
+    const struct driver *driver; /* a reference; NULL: none that is in order */
+};
+struct known_drivers {
+    struct known_driver *p;
+    size_t n, cap;
 };
 
 struct catalog {
@@ -47,10 +51,9 @@ struct catalog {
     unsigned next_refusal;
 
     pthread_mutex_t world_lock;
-    struct { /* looked up on demand, forgotten when a connection changes */
-        struct known_driver *p;
-        size_t n, cap;
-    } drivers;
+    /* Looked up on demand; behind connections, forgotten when one or a driver changes; and
+     * users' own, forgotten when one changes. */
+    struct known_drivers behind, users;
 
     pthread_mutex_t read_lock;
     struct sql reader;
@@ -122,7 +125,8 @@ int64_t now_ns(void);
 struct position {
     node_id top;  /* its ancestor (or itself) directly in syncs/ or connections/; 0: it is one
                      of these */
-    node_id root; /* NODE_SYNCS, NODE_CONNECTIONS, NODE_CONFIG or, when unlinked, 0 */
+    node_id root; /* NODE_SYNCS, NODE_CONNECTIONS, NODE_CONFIG, NODE_DRIVERS or, when unlinked,
+                     0 */
     unsigned depth;
     bool below; /* `node` is an ancestor of it, or itself */
 };
@@ -160,8 +164,9 @@ int error_log_add(struct catalog *c, const char *place, const char *text, struct
 
 /* May a user put a node of that kind there? -EPERM, -EINVAL. */
 int may_stand(enum place place, const char *name, enum node_kind kind);
-/* -EBUSY when that name is a sync that runs. With no lock held. */
-int ask_busy(struct catalog *c, node_id parent, const char *name);
+/* -EBUSY when that name is a sync that runs, or a driver that is used. With no lock held.
+ * `what` would happen to it: "removed". */
+int ask_busy(struct catalog *c, node_id parent, const char *name, const char *what);
 /* -ENOTEMPTY; else the directory and its refused texts are gone. */
 int remove_dir(struct catalog *c, const struct node *n, const struct caller *who,
                struct error *err);
@@ -193,9 +198,19 @@ int doc_forget_refusal(struct catalog *c, node_id dir, const char *rej_name, str
 /* The name is removed; `with_refused` as for tree_unlink. */
 int doc_unlink(struct catalog *c, const struct node *n, const char *name, bool with_refused,
                const struct caller *who, struct error *err);
-/* Everything about a directory that is a sync no longer. */
-int doc_drop_all(struct catalog *c, node_id dir, struct error *err);
+/* Everything about a directory that was of that kind and is no longer. */
+int doc_drop_all(struct catalog *c, node_id dir, enum place place, struct error *err);
+
+/* drivers.c */
+
+/* The manifest in force in drivers/NAME, copied into arena; p stays NULL when there is none.
+ * -ENOENT: no such directory; -EUCLEAN as above. */
+int manifest_in_force(struct sql *q, const char *name, struct arena *arena, struct str *ret,
+                      struct error *err);
+/* -EBUSY when a connection names that driver: error_log says which. */
+int driver_busy(struct catalog *c, const char *name, const char *what);
 
 /* world.c */
 
-void world_forget(struct catalog *c);
+/* What is behind connections; and users' drivers. */
+void world_forget(struct catalog *c, bool users);

@@ -18,7 +18,8 @@ cdoc_kind(struct catalog *c, node_id parent, const char *name)
     struct error err = ERROR_INIT;
     enum place place = PLACE_CONNECTIONS;
     if (parent != NODE_CONNECTIONS) {
-        if (name_kind(PLACE_SYNC, name) == TEXT_PLAIN)
+        if (name_kind(PLACE_SYNC, name) == TEXT_PLAIN &&
+            name_kind(PLACE_DRIVER, name) == TEXT_PLAIN)
             return TEXT_PLAIN;
         if (READING(c, q, &err, node_place(q, parent, &place, &err)) < 0)
             return TEXT_PLAIN;
@@ -97,6 +98,8 @@ add_history(struct catalog *c, node_id dir, const char *name, bool accepted, str
     int rc = sync_uid(q, dir, &uid, err);
     if (rc < 0 && rc != -ENOENT)
         return rc;
+    if (rc == -ENOENT && dir != NODE_CONNECTIONS)
+        return 0; /* of a driver: nobody could look at it */
     struct str sync = {rc == 0 ? uid.p : NULL, uid.n}; /* NULL: connections */
     rc = sql_exec(q, err,
                   "INSERT INTO history(sync, name, number, at, accepted, uid, text, sum)"
@@ -134,12 +137,17 @@ clear_error(struct catalog *c, node_id dir, const char *name, struct error *err)
                     (int64_t)dir, name);
 }
 
-/* "syncs/NAME/config.json", "connections/shop.json". */
+/* "syncs/NAME/config.json", "connections/shop.json", "drivers/NAME/connector.json". */
 static int
 place_text(struct sql *q, node_id dir, const char *name, struct buf *out, struct error *err)
 {
-    int rc = 0;
-    buf_adds(out, dir == NODE_CONNECTIONS ? "" : "syncs/");
+    enum place place;
+    int rc = node_place(q, dir, &place, err);
+    if (rc < 0)
+        return rc;
+    buf_adds(out, place == PLACE_DRIVER        ? "drivers/"
+                  : place == PLACE_CONNECTIONS ? ""
+                                               : "syncs/");
     rc = sql_one_str(q, err, out, "SELECT name FROM node WHERE id = ?1", "i", (int64_t)dir);
     buf_addf(out, "/%s", name);
     return rc;
@@ -456,7 +464,7 @@ cdoc_abandon(struct catalog *c, node_id parent, const char *name, node_id id)
 }
 
 static int
-drop_refused_nodes(struct catalog *c, node_id dir, struct error *err)
+drop_refused_nodes(struct catalog *c, node_id dir, enum place place, struct error *err)
 {
     struct named_node page[NODE_PAGE];
     char last[256] = "";
@@ -464,7 +472,7 @@ drop_refused_nodes(struct catalog *c, node_id dir, struct error *err)
         int n = node_page(&c->writer, dir, last, page, err);
         int rc = n < 0 ? n : 0;
         for (int i = 0; rc == 0 && i < n; i++)
-            if (name_is_refused_text(PLACE_SYNC, page[i].name))
+            if (name_is_refused_text(place, page[i].name))
                 rc = sql_exec(&c->writer, err, "DELETE FROM node WHERE id = ?1", "i",
                               (int64_t)page[i].node.id);
         if (rc < 0 || n < NODE_PAGE)
@@ -474,9 +482,9 @@ drop_refused_nodes(struct catalog *c, node_id dir, struct error *err)
 }
 
 int
-doc_drop_all(struct catalog *c, node_id dir, struct error *err)
+doc_drop_all(struct catalog *c, node_id dir, enum place place, struct error *err)
 {
-    int rc = drop_refused_nodes(c, dir, err);
+    int rc = drop_refused_nodes(c, dir, place, err);
     if (rc == 0)
         rc = sql_exec(&c->writer, err, "DELETE FROM doc WHERE dir = ?1", "i", (int64_t)dir);
     if (rc == 0)

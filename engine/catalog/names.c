@@ -11,6 +11,8 @@ static const char *const sync_files[] = {
     "error",    "explain", "history", "log",         "modes",   "pending",
     "rejected", "runs",    "status",  "status.json", "trigger",
 };
+static const char *const driver_files[] = {"README", "error", "modes", "options.json"};
+static const char *const drivers_files[] = {"connector.schema.json"};
 
 int
 name_check(const char *name)
@@ -47,6 +49,8 @@ name_kind(enum place place, const char *name)
         return text_kind_in_sync(name);
     if (place == PLACE_CONNECTIONS)
         return text_kind_in_connections(name);
+    if (place == PLACE_DRIVER)
+        return text_kind_in_driver(name);
     return TEXT_PLAIN;
 }
 
@@ -61,12 +65,21 @@ name_is_refused_text(enum place place, const char *name)
     return name_kind(place, stem) != TEXT_PLAIN;
 }
 
+static bool
+is_one_of(const char *name, const char *const *names, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    return false;
+}
+#define IS_ONE_OF(name, list) is_one_of((name), (list), sizeof(list) / sizeof *(list))
+
 bool
 name_is_engine_file(enum place place, const char *name)
 {
-    if (place == PLACE_SYNC)
-        for (size_t i = 0; i < sizeof sync_files / sizeof *sync_files; i++)
-            if (strcmp(name, sync_files[i]) == 0)
-                return true;
-    return name_is_refused_text(place, name);
+    return (place == PLACE_SYNC && IS_ONE_OF(name, sync_files)) ||
+           (place == PLACE_DRIVER && IS_ONE_OF(name, driver_files)) ||
+           (place == PLACE_DRIVERS && IS_ONE_OF(name, drivers_files)) ||
+           name_is_refused_text(place, name);
 }

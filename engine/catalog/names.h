@@ -10,6 +10,8 @@ enum place {
     PLACE_SYNCS,       /* syncs/ itself */
     PLACE_SYNC,        /* syncs/NAME */
     PLACE_CONNECTIONS, /* connections/ itself */
+    PLACE_DRIVERS,     /* drivers/ itself */
+    PLACE_DRIVER,      /* drivers/NAME */
 };
 
 /* 0, -EINVAL ("", ".", "..", with a slash) or -ENAMETOOLONG (over 255 bytes). */

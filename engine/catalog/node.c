@@ -180,6 +180,17 @@ node_touch_dir(struct sql *q, node_id dir, struct error *err)
                     (int64_t)dir, now_ns());
 }
 
+/* 1 when it is a directory in drivers/ whose name a driver may have, else 0. */
+static int
+is_driver(struct sql *q, node_id dir, struct error *err)
+{
+    AUTO_BUF struct buf name = BUF_INIT(256);
+    int rc = sql_one_str(q, err, &name,
+                         "SELECT name FROM node WHERE id = ?1 AND parent = ?2 AND kind = ?3",
+                         "iii", (int64_t)dir, (int64_t)NODE_DRIVERS, (int64_t)NODE_DIR);
+    return rc == 0 ? driver_name_good(buf_z(&name)) : rc == -ENOENT ? 0 : rc;
+}
+
 int
 node_place(struct sql *q, node_id dir, enum place *ret, struct error *err)
 {
@@ -190,10 +201,14 @@ node_place(struct sql *q, node_id dir, enum place *ret, struct error *err)
         *ret = PLACE_SYNCS;
     else if (dir == NODE_CONNECTIONS)
         *ret = PLACE_CONNECTIONS;
+    else if (dir == NODE_DRIVERS)
+        *ret = PLACE_DRIVERS;
     else if ((rc = sql_one_int(q, err, &one, "SELECT 1 FROM sync WHERE node = ?1", "i",
                                (int64_t)dir)) == 0)
         *ret = PLACE_SYNC;
-    return rc == -ENOENT ? 0 : rc;
+    else if (rc == -ENOENT && (rc = is_driver(q, dir, err)) > 0)
+        *ret = PLACE_DRIVER;
+    return rc == -ENOENT || rc > 0 ? 0 : rc;
 }
 
 int
@@ -232,16 +247,17 @@ count_below(struct sql *q, node_id dir, int64_t *ret, struct error *err)
         "i", (int64_t)dir);
 }
 
-/* What a directory directly in syncs/ or connections/ may hold; 0: no limit of its own. */
+/* What a directory directly in syncs/, or connections/ or drivers/ as a whole, may hold; 0: no
+ * limit of its own. */
 static int
 limit_of(struct sql *q, const struct position *at, node_id *top, int64_t *ret,
          struct error *err)
 {
     *ret = 0;
     *top = at->top;
-    if (at->root == NODE_CONNECTIONS) {
-        *top = NODE_CONNECTIONS;
-        *ret = CATALOG_CONNECTIONS;
+    if (at->root == NODE_CONNECTIONS || at->root == NODE_DRIVERS) {
+        *top = at->root;
+        *ret = at->root == NODE_DRIVERS ? CATALOG_DRIVERS : CATALOG_CONNECTIONS;
         return 0;
     }
     if (at->top == 0)

@@ -18,6 +18,7 @@ struct move {
     bool same;            /* both names are the same node: nothing to do */
     bool refused;         /* by a check: the text was kept, nothing moves */
     bool unfit;           /* a directory holds a text that no sync may have: to be told after */
+    enum place after;     /* what a directory becomes */
 };
 
 /* ---- what forbids it ---- */
@@ -171,9 +172,9 @@ move_file(struct catalog *c, struct move *m, struct error *err)
 static int
 adopt_file(struct catalog *c, struct move *m, const struct named_node *child, struct error *err)
 {
-    if (may_stand(PLACE_SYNC, child->name, child->node.kind) < 0)
+    if (may_stand(m->after, child->name, child->node.kind) < 0)
         return -EPERM;
-    if (name_kind(PLACE_SYNC, child->name) == TEXT_PLAIN)
+    if (name_kind(m->after, child->name) == TEXT_PLAIN)
         return 0;
     AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
     int rc = node_data(&c->writer, child->node.id, &text, err);
@@ -187,8 +188,9 @@ adopt_file(struct catalog *c, struct move *m, const struct named_node *child, st
     return doc_accept(c, m->node.id, child->name, child->node.id, s, m->who, err);
 }
 
-/* A plain directory becomes a sync: its texts are checked as if written now, all or nothing. In
- * order of name, so that `mode` is checked against the config.json that came with it. */
+/* A plain directory becomes a sync or a driver: its texts are checked as if written now, all or
+ * nothing. In order of name, so that `mode` is checked against the config.json that came with
+ * it. */
 static int
 adopt_files(struct catalog *c, struct move *m, struct error *err)
 {
@@ -205,27 +207,44 @@ adopt_files(struct catalog *c, struct move *m, struct error *err)
     }
 }
 
+/* It is no longer what it was. */
+static int
+leave_meaning(struct catalog *c, struct move *m, enum place before, struct error *err)
+{
+    if (before != PLACE_SYNC && before != PLACE_DRIVER)
+        return 0;
+    int rc = doc_drop_all(c, m->node.id, before, err);
+    return rc == 0 && before == PLACE_SYNC ? sync_remove(c, m->node.id, m->who, err) : rc;
+}
+
+static enum place
+place_after(const struct move *m)
+{
+    if (m->to_place == PLACE_SYNCS && name_is_sync(m->new_name))
+        return PLACE_SYNC;
+    if (m->to_place == PLACE_DRIVERS && driver_name_good(m->new_name))
+        return PLACE_DRIVER;
+    return PLACE_PLAIN;
+}
+
 static int
 move_dir(struct catalog *c, struct move *m, struct error *err)
 {
     enum place before;
-    bool sync_after = m->to_place == PLACE_SYNCS && name_is_sync(m->new_name);
     int rc = node_place(&c->writer, m->node.id, &before, err);
     if (rc == 0)
         rc = place_node(c, m, err);
-    if (rc < 0)
-        return rc;
-    if (before == PLACE_SYNC && sync_after)
+    m->after = place_after(m);
+    if (rc == 0 && (before == PLACE_DRIVER || m->after == PLACE_DRIVER))
+        rc = note_changed(c, NODE_DRIVERS, err);
+    if (rc == 0 && before == PLACE_SYNC && m->after == PLACE_SYNC)
         return sync_rename(c, m->node.id, m->new_name, m->who, err);
-    if (before == PLACE_SYNC) {
-        rc = doc_drop_all(c, m->node.id, err);
-        return rc == 0 ? sync_remove(c, m->node.id, m->who, err) : rc;
-    }
-    if (sync_after) {
+    if (rc < 0 || before == m->after)
+        return rc;
+    rc = leave_meaning(c, m, before, err);
+    if (rc == 0 && m->after == PLACE_SYNC)
         rc = sync_make(c, m->node.id, m->new_name, m->who, err);
-        return rc == 0 ? adopt_files(c, m, err) : rc;
-    }
-    return 0;
+    return rc == 0 && m->after != PLACE_PLAIN ? adopt_files(c, m, err) : rc;
 }
 
 static int
@@ -248,7 +267,8 @@ tell_unfit(struct catalog *c, const struct move *m)
     AUTO_BUF struct buf text = BUF_INIT(8192);
     AUTO_BUF struct buf place = BUF_INIT(600);
     complaint_render(m->complaint, &text);
-    buf_addf(&place, "syncs/%s/%s", m->new_name, m->complaint->file);
+    buf_addf(&place, "%s/%s/%s", m->after == PLACE_DRIVER ? "drivers" : "syncs", m->new_name,
+             m->complaint->file);
     catalog_error_log(c, buf_z(&place), buf_z(&text));
 }
 
@@ -264,9 +284,9 @@ ctree_rename(struct catalog *c, node_id parent, const char *name, node_id new_pa
                      .new_name = new_name,
                      .who = who,
                      .complaint = complaint};
-    int rc = ask_busy(c, parent, name);
+    int rc = ask_busy(c, parent, name, "renamed");
     if (rc == 0)
-        rc = ask_busy(c, new_parent, new_name);
+        rc = ask_busy(c, new_parent, new_name, "replaced");
     if (rc == 0)
         rc = IN_TRANSACTION(c, &err, move(c, &m, noreplace, &err));
     if (m.unfit)

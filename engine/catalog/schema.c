@@ -182,15 +182,24 @@ static const char format_4[] = "ALTER TABLE node ADD COLUMN sum INTEGER;"
                                "  texts_sum = checksum(sync, number, config, mappings, mode);"
                                "UPDATE left_out SET sum = checksum(sync, file, row);";
 
+/* What users keep in config/ gives way. */
+static int
+make_format_5(struct catalog *c, struct error *err)
+{
+    int rc = sql_exec(&c->writer, err,
+                      "UPDATE OR IGNORE node SET name = 'drivers.before'"
+                      " WHERE parent = ?1 AND name = 'drivers'",
+                      "i", (int64_t)NODE_CONFIG);
+    return rc == 0 ? make_top(c, NODE_DRIVERS, "drivers", err) : rc;
+}
+
 /* upgrades[n] makes format n + 1 out of format n; an empty file has format 0. */
 static const struct {
     int (*make)(struct catalog *c, struct error *err);
     const char *script; /* or all that there is to it */
 } upgrades[] = {
-    {.make = make_format_1},
-    {.make = make_format_2},
-    {.script = format_3},
-    {.script = format_4},
+    {.make = make_format_1}, {.make = make_format_2}, {.script = format_3},
+    {.script = format_4},    {.make = make_format_5},
 };
 _Static_assert(sizeof upgrades / sizeof *upgrades == CATALOG_FORMAT, "one upgrade a format");
 

@@ -84,6 +84,10 @@ may_stand(enum place place, const char *name, enum node_kind kind)
         return -EPERM;
     if (place == PLACE_SYNCS && kind == NODE_DIR && name[0] != '.' && !name_is_sync(name))
         return -EINVAL;
+    if (place == PLACE_DRIVERS && driver_find(name))
+        return -EPERM;
+    if (place == PLACE_DRIVERS && kind == NODE_DIR && name[0] != '.' && !driver_name_good(name))
+        return -EINVAL;
     return 0;
 }
 
@@ -146,6 +150,8 @@ make_node(struct catalog *c, struct making *m, struct error *err)
         rc = node_touch_dir(&c->writer, m->parent, err);
     if (rc == 0 && place == PLACE_SYNCS && m->node.kind == NODE_DIR && name_is_sync(m->name))
         rc = sync_make(c, m->node.id, m->name, m->who, err);
+    if (rc == 0 && place == PLACE_DRIVERS && m->node.kind == NODE_DIR)
+        rc = note_changed(c, NODE_DRIVERS, err);
     return rc == 0 ? note_plain(c, place, m->parent, m->name, err) : rc;
 }
 
@@ -295,9 +301,13 @@ ctree_unlink(struct catalog *c, node_id parent, const char *name, bool with_refu
 }
 
 int
-ask_busy(struct catalog *c, node_id parent, const char *name)
+ask_busy(struct catalog *c, node_id parent, const char *name, const char *what)
 {
     struct node n = {0};
+    if (parent == NODE_DRIVERS)
+        return ctree_lookup(c, parent, name, &n) == 0 && n.kind == NODE_DIR
+                   ? driver_busy(c, name, what)
+                   : 0;
     if (parent != NODE_SYNCS || !c->settings.busy || !name_is_sync(name) ||
         ctree_lookup(c, parent, name, &n) < 0 || n.kind != NODE_DIR)
         return 0;
@@ -313,10 +323,12 @@ remove_dir(struct catalog *c, const struct node *n, const struct caller *who, st
     if (rc <= 0)
         return rc < 0 ? rc : -ENOTEMPTY;
     rc = node_place(q, n->id, &place, err);
-    if (rc == 0 && place == PLACE_SYNC)
-        rc = doc_drop_all(c, n->id, err);
+    if (rc == 0 && (place == PLACE_SYNC || place == PLACE_DRIVER))
+        rc = doc_drop_all(c, n->id, place, err);
     if (rc == 0 && place == PLACE_SYNC)
         rc = sync_remove(c, n->id, who, err);
+    if (rc == 0 && place == PLACE_DRIVER)
+        rc = note_changed(c, NODE_DRIVERS, err);
     return rc == 0 ? node_unlink(q, n->id, err) : rc;
 }
 
@@ -339,7 +351,7 @@ int
 ctree_rmdir(struct catalog *c, node_id parent, const char *name, const struct caller *who)
 {
     struct error err = ERROR_INIT;
-    int rc = ask_busy(c, parent, name);
+    int rc = ask_busy(c, parent, name, "removed");
     return rc < 0 ? rc : IN_TRANSACTION(c, &err, rmdir_name(c, parent, name, who, &err));
 }
 

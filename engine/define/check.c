@@ -12,13 +12,14 @@
 
 #include "base/cleanup.h"
 #include "base/vec.h"
-#include "define/words.h"
+#include "base/words.h"
 
 enum { FILE_MAX = 16 << 20 }; /* bytes of one file: the largest text_max */
 
-struct known_connection {
+/* A connection, or a user's driver. */
+struct known {
     char *name;
-    const struct driver *driver;
+    const struct driver *driver; /* a reference; NULL: its own line has said what is wrong */
 };
 
 struct check {
@@ -26,7 +27,7 @@ struct check {
     unsigned checked;
     int faults;
     bool have_connections; /* there is a directory of them: a name not in it is missing */
-    VEC(struct known_connection) connections;
+    VEC(struct known) connections, drivers;
 };
 
 static const struct driver *
@@ -35,7 +36,7 @@ driver_of(void *arg, const char *connection)
     struct check *k = arg;
     VEC_EACH (&k->connections, it) {
         if (strcmp(it->name, connection) == 0)
-            return it->driver;
+            return driver_ref(it->driver);
     }
     return NULL;
 }
@@ -52,6 +53,39 @@ fault_of(void *arg, const char *connection, struct complaint *why)
         }
     }
     return false;
+}
+
+static int
+users_driver(void *arg, const char *name, const struct driver **ret, struct complaint *why)
+{
+    struct check *k = arg;
+    VEC_EACH (&k->drivers, it) {
+        if (strcmp(it->name, name) != 0)
+            continue;
+        *ret = driver_ref(it->driver);
+        *why = (struct complaint){.text = "see there"};
+        snprintf(why->file, sizeof why->file, "drivers/%s/connector.json", name);
+        return *ret ? 0 : -EINVAL;
+    }
+    return -ENOENT;
+}
+
+static void
+users_drivers(void *arg, struct arena *arena, struct words *names)
+{
+    struct check *k = arg;
+    VEC_EACH (&k->drivers, it)
+        words_add(names, it->name);
+}
+
+static struct world
+world_of(struct check *k)
+{
+    return (struct world){.driver_of = k->have_connections ? driver_of : NULL,
+                          .fault_of = fault_of,
+                          .users_driver = users_driver,
+                          .users_drivers = users_drivers,
+                          .arg = k};
 }
 
 /* ---- reading ---- */
@@ -181,12 +215,60 @@ check_connection(struct check *k, const char *root, const char *dir, int dirfd,
     AUTO_FREE char *name = strndup(file, strlen(file) - strlen(".json"));
     struct complaint c;
     struct connection *conn = NULL;
-    if (name && connection_parse(name, text, &conn, &c))
+    struct world world = world_of(k);
+    if (name && connection_parse(&world, name, text, &conn, &c))
         show(k, root, &c);
-    struct known_connection known = {name, conn ? conn->driver : NULL};
+    struct known known = {name, conn ? driver_ref(conn->driver) : NULL};
     if (name && VEC_PUSH(&k->connections, known))
         name = NULL;
+    else
+        driver_unref(known.driver);
     connection_free(conn);
+}
+
+/* ---- users' drivers ---- */
+
+static void
+check_driver(struct check *k, const char *root, const char *drivers_dir, const char *name,
+             int dirfd)
+{
+    AUTO_BUF struct buf space = BUF_INIT(FILE_MAX + 1);
+    AUTO_FREE char *dir = NULL;
+    AUTO_FREE char *copy = strdup(name);
+    struct str text = {0};
+    struct complaint c;
+    struct known known = {.name = copy};
+    if (!copy || asprintf(&dir, "%s/%s", drivers_dir, name) < 0)
+        return;
+    if (!driver_name_good(name) || driver_find(name))
+        fault(k, drivers_dir, name,
+              driver_find(name) ? "a driver of that name is built in"
+                                : "not the name of a driver");
+    else if (!is_there(dirfd, "connector.json"))
+        fault(k, dir, "connector.json", "is missing");
+    else if (read_text(k, dir, dirfd, "connector.json", TEXT_CONNECTOR, &space, &text) &&
+             manifest_make(name, text, &known.driver, &c) < 0)
+        show(k, root, &c);
+    if (VEC_PUSH(&k->drivers, known))
+        copy = NULL;
+    else
+        driver_unref(known.driver);
+}
+
+static void
+check_drivers(struct check *k, const char *root, int rootfd)
+{
+    AUTO_CLOSE int dirfd = open_dir(rootfd, "drivers");
+    AUTO_FREE char *path = NULL;
+    if (dirfd < 0 || asprintf(&path, "%s/drivers", root) < 0)
+        return;
+    AUTO_LISTING struct listing all = list(dirfd);
+    for (int i = 0; i < all.n; i++) {
+        const char *name = all.entries[i]->d_name;
+        AUTO_CLOSE int fd = open_dir(dirfd, name);
+        if (fd >= 0)
+            check_driver(k, root, path, name, fd);
+    }
 }
 
 static void
@@ -264,8 +346,7 @@ check_sync(struct check *k, const char *dir, int dirfd)
 
     check_schedule(k, dir, dirfd);
 
-    struct world world = {
-        .driver_of = k->have_connections ? driver_of : NULL, .fault_of = fault_of, .arg = k};
+    struct world world = world_of(k);
     struct definition *d = NULL;
     struct complaints *complaints = calloc(1, sizeof *complaints);
     if (!complaints || (readable && definition_parse(&world, &texts, &d, complaints)))
@@ -291,7 +372,8 @@ check_syncs(struct check *k, const char *path, int dirfd, bool all)
     AUTO_LISTING struct listing names = list(dirfd);
     for (int i = 0; i < names.n; i++) {
         const char *name = names.entries[i]->d_name;
-        if (!is_dir(dirfd, name) || (!all && strcmp(name, "connections") == 0))
+        if (!is_dir(dirfd, name) ||
+            (!all && (strcmp(name, "connections") == 0 || strcmp(name, "drivers") == 0)))
             continue;
         AUTO_CLOSE int fd = open_dir(dirfd, name);
         AUTO_FREE char *dir = NULL;
@@ -311,6 +393,7 @@ check_root(struct check *k, const char *root, int rootfd)
         check_sync(k, root, rootfd);
         return;
     }
+    check_drivers(k, root, rootfd);
     check_connections(k, root, rootfd);
     AUTO_CLOSE int syncs = open_dir(rootfd, "syncs");
     AUTO_FREE char *path = NULL;
@@ -318,6 +401,16 @@ check_root(struct check *k, const char *root, int rootfd)
         check_syncs(k, root, rootfd, false);
     else if (asprintf(&path, "%s/syncs", root) >= 0)
         check_syncs(k, path, syncs, true);
+}
+
+static void
+forget_all(struct known *all, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        free(all[i].name);
+        driver_unref(all[i].driver);
+    }
+    free(all);
 }
 
 int
@@ -335,10 +428,8 @@ check_directory(const char *path, struct buf *out, unsigned *checked, struct err
         return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
     struct check k = {.out = out};
     check_root(&k, root, fd);
-    VEC_EACH (&k.connections, it) {
-        free(it->name);
-    }
-    VEC_DONE(&k.connections);
+    forget_all(k.connections.p, k.connections.n);
+    forget_all(k.drivers.p, k.drivers.n);
     *checked = k.checked;
     return k.faults;
 }

@@ -1,12 +1,13 @@
 /*
  * config.json: where from, where to, what names a record, and the guards. Options of the two
- * drivers are judged as far as the connections are known; of an unknown connection only keys
- * that no driver has are refused, since they can never be right.
+ * drivers are judged as far as the connections are known; of an unknown source only keys that
+ * no driver has are refused, since they can never be right. An unknown destination may be one
+ * that a user is about to write.
  */
+#include "base/words.h"
 #include "define/json_text.h"
 #include "define/options.h"
 #include "define/parse.h"
-#include "define/words.h"
 
 #include <stdio.h>
 
@@ -337,18 +338,52 @@ take_connection(const struct config *k, const struct json_node *object, const ch
 /* Refuses keys that no driver has: a misspelt one is told before what is missing for it, and
  * all that can be told when the connection, and with it the driver, is not known. */
 static int
-check_any_driver(const struct config *k, const struct json_node *object, const char *const *own,
-                 bool source)
+check_source_keys(const struct config *k, const struct json_node *object,
+                  const char *const *own)
 {
     VEC(const struct option *) tables = {.n = 0};
     bool memory = true;
     for (const struct driver *const *d = drivers; *d; d++)
-        memory =
-            memory && VEC_PUSH(&tables, source ? (*d)->source_options : (*d)->dest_options);
+        memory = memory && VEC_PUSH(&tables, (*d)->source_options);
     int rc = memory ? options_check_keys(object, own, tables.p, tables.n, k->c)
                     : complain_memory(k->c, object->file);
     VEC_DONE(&tables);
     return rc;
+}
+
+static bool
+is_some_dest_option(const char *key)
+{
+    for (const struct driver *const *d = drivers; *d; d++)
+        for (const struct option *o = (*d)->dest_options; o && o->name; o++)
+            if (o->type != OPT_FIXED && strcmp(o->name, key) == 0)
+                return true;
+    return false;
+}
+
+/* The same where any key may be that of a driver to come: what seems to be meant for one that
+ * all have. */
+static int
+check_dest_keys(const struct config *k, const struct json_node *object, const char *const *own)
+{
+    const struct driver *driver = k->d->dest_driver;
+    if (driver && driver_is_destination(driver))
+        return options_check_keys(object, own, &driver->dest_options, 1, k->c);
+    struct words words = {.n = 0};
+    for (size_t i = 0; own[i]; i++)
+        words_add(&words, own[i]);
+    const char *key;
+    json_t *value;
+    json_object_foreach(object->json, key, value)
+    {
+        if (words_have(&words, key) || is_some_dest_option(key) || !words_nearest(&words, key))
+            continue;
+        char hint[ERROR_TEXT_MAX];
+        words_hint(&words, key, "allowed", hint, sizeof hint);
+        return complain(k->c, object->file, json_get(object, key).key_at, hint,
+                        "unknown key \"%s\"", key);
+    }
+    return 0;
 }
 
 /* What the source's driver reads: a table, a query, or what its connection says. */
@@ -384,13 +419,14 @@ take_source(const struct config *k, const struct json_node *root)
     struct definition *d = k->d;
     struct json_node source;
     int rc = take_object(k, root, "source", &source);
-    rc = rc ? rc : check_any_driver(k, &source, all, true);
+    rc = rc ? rc : check_source_keys(k, &source, all);
     rc = rc ? rc : take_connection(k, &source, &d->source_connection);
     rc = rc ? rc : take_text(k, &source, "table", &d->table);
     rc = rc ? rc : take_text(k, &source, "query", &d->query);
     if (rc)
         return rc;
-    const struct driver *driver = world_driver(k->world, d->source_connection);
+    const struct driver *driver = d->source_driver =
+        world_driver(k->world, d->source_connection);
     if (driver && !driver->source_open)
         driver = NULL; /* it will have to be another one */
     size_t nown = 1;
@@ -435,7 +471,11 @@ take_destination(const struct config *k, const struct json_node *root)
     struct definition *d = k->d;
     struct json_node destination;
     int rc = take_object(k, root, "destination", &destination);
-    rc = rc ? rc : check_any_driver(k, &destination, own, false);
+    if (rc)
+        return rc;
+    d->dest_driver = world_driver(
+        k->world, json_string_value(json_object_get(destination.json, "connection")));
+    rc = check_dest_keys(k, &destination, own);
     rc = rc ? rc : take_connection(k, &destination, &d->dest_connection);
     rc = rc ? rc : take_text(k, &destination, "object", &d->object);
     if (rc)
@@ -445,7 +485,7 @@ take_destination(const struct config *k, const struct json_node *root)
         return wrong_kind(k, "create", &create, "true or false");
     d->create = json_is_true(create.json);
 
-    const struct driver *driver = world_driver(k->world, d->dest_connection);
+    const struct driver *driver = d->dest_driver;
     if (!driver || !driver_is_destination(driver))
         return 0;
     rc = check_type(k, root, driver);

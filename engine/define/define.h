@@ -14,6 +14,8 @@
 #include "base/error.h"
 #include "driver.h"
 
+struct words;
+
 /* ---- complaints: what is wrong, where, and what would be right ---- */
 
 struct complaint {
@@ -42,23 +44,32 @@ enum text_kind {
     TEXT_MODE,
     TEXT_CONNECTION,
     TEXT_SCHEDULE,
+    TEXT_CONNECTOR,
 };
 
-/* By the name within a sync's directory / within connections/. "x.json" is a connection when x
- * is a good name; temp and backup names are plain. */
+/* By the name within a sync's directory / within connections/ / within a directory of drivers/.
+ * "x.json" is a connection when x is a good name; temp and backup names are plain. */
 enum text_kind text_kind_in_sync(const char *name);
 enum text_kind text_kind_in_connections(const char *name);
+enum text_kind text_kind_in_driver(const char *name);
 /* Most bytes such a file may have (config 1 MiB, mappings 16 MiB, mode 64 …). */
 size_t text_max(enum text_kind kind);
 
 /* What a check may know of the world beside the text itself. */
 struct world {
-    /* The driver behind a connection; NULL when there is no such (ready) connection. The
-     * function itself NULL: nothing is known of connections, so none is missed. */
+    /* A reference to the driver behind a connection; NULL when there is no such (ready)
+     * connection. The function itself NULL: nothing is known of connections, so none is missed.
+     */
     const struct driver *(*driver_of)(void *arg, const char *connection);
     /* Asked when driver_of has none: is there such a connection all the same, and what is wrong
      * with it? NULL: there never is. */
     bool (*fault_of)(void *arg, const char *connection, struct complaint *why);
+    /* A reference to the user's driver of that name: 0; -ENOENT: there is none; others with
+     * *why. NULL: there never is one. */
+    int (*users_driver)(void *arg, const char *name, const struct driver **ret,
+                        struct complaint *why);
+    /* Their names, copied into arena, for hints. NULL: as above. */
+    void (*users_drivers)(void *arg, struct arena *arena, struct words *names);
     void *arg;
     /* TEXT_MODE: what config_destination says of the sync's config.json in force. */
     const char *destination; /* NULL: unknown, then so is the type */
@@ -92,6 +103,8 @@ enum foreign_rows { FOREIGN_HOLD, FOREIGN_DELETE, FOREIGN_KEEP };
 /* A sync's definition: everything lives in its arena; immutable once parsed. */
 struct definition {
     struct arena arena;
+    /* By whose tables the options were filled: references, NULL when they were not. */
+    const struct driver *source_driver, *dest_driver;
     const char *source_connection, *table, *query;
     const void *source_options; /* driver's struct, or NULL */
     enum sync_type type;        /* "events" that identify are TYPE_RECORDS */
@@ -148,7 +161,7 @@ const char *config_destination(struct str config, struct arena *arena, enum sync
 struct connection {
     struct arena arena;
     const char *name;
-    const struct driver *driver;
+    const struct driver *driver; /* a reference */
     void *options; /* the driver's struct; OPT_SECRET members are NULL until resolved */
     struct secret {
         size_t offset;          /* of the member */
@@ -159,18 +172,39 @@ struct connection {
     size_t nsecrets;
 };
 
-int connection_parse(const char *name, struct str text, struct connection **ret,
-                     struct complaint *complaint);
+/* `world` MAY be NULL. */
+int connection_parse(const struct world *world, const char *name, struct str text,
+                     struct connection **ret, struct complaint *complaint);
 /* Appends a connection's text, well formed or not, with every value as "***": what may be kept
  * of a refused one, which may hold a password in plain text. */
 void connection_mask(struct str text, struct buf *out);
+/* The driver that a connection's text names; copied into arena, NULL when it names none. */
+const char *connection_driver(struct str text, struct arena *arena);
 /* Reads the secrets (may run a command: never from a FUSE thread) into the options. The error
  * names the option and where it was to come from, never a value. One trailing newline is cut.
  * cancelled MAY be NULL: it ends a command. */
 int connection_resolve(struct connection *c, const atomic_bool *cancelled, struct error *err);
 struct connection *connection_free(struct connection *c); /* wipes secrets; returns NULL */
 
+/* ---- drivers that users write: drivers/NAME/connector.json ---- */
+
+/* Whether a driver of that name could be made by a user. */
+bool driver_name_good(const char *name);
+/* 0 and a reference, -EINVAL or -ENOMEM. */
+int manifest_make(const char *name, struct str text, const struct driver **ret,
+                  struct complaint *complaint);
+
 /* ---- what the mount shows of a driver ---- */
+
+enum driver_text {
+    DRIVER_README,
+    DRIVER_MODES,
+    DRIVER_OPTIONS,
+    DRIVER_MANIFEST, /* of a driver that is data */
+    DRIVER_ERROR,    /* of a user's: see engine.h */
+};
+/* Appends it. -ENOENT: it has no such text; -ENOMEM. */
+int driver_text(const struct driver *d, enum driver_text which, struct buf *out);
 
 /* JSON Schema (draft 2020-12) of connections/NAME.json and of the driver's keys in "source" and
  * "destination". */

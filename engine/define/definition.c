@@ -2,10 +2,10 @@
  * The three files of a sync put together, and what they say of each other and of the
  * connections. Each fault is told once, where a person would mend it.
  */
+#include "base/words.h"
 #include "define/json_text.h"
 #include "define/parse.h"
 #include "define/phrases.h"
-#include "define/words.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -85,35 +85,32 @@ connection_at(struct whole *w, const char *side)
     return json_get(&object, "connection").at;
 }
 
-/* The driver, or NULL with a complaint; NULL without one when nothing is known of connections.
- */
-static const struct driver *
-find_connection(struct whole *w, const char *side, const char *name)
+/* Why there is no driver: a complaint, but when nothing is known of connections. */
+static void
+tell_no_driver(struct whole *w, const char *side, const char *name)
 {
     if (!w->world || !w->world->driver_of)
-        return NULL;
-    const struct driver *driver = world_driver(w->world, name);
+        return;
     struct complaint why = {0};
-    if (driver)
-        return driver;
     if (w->world->fault_of && w->world->fault_of(w->world->arg, name, &why)) {
         struct complaint *c = next(w);
         complain(c, &w->config, connection_at(w, side), NULL,
                  "connection \"%s\" is not in order: %s", name, why.text);
         c->no_memory = why.no_memory;
-        return NULL;
+        return;
     }
     complain(next(w), &w->config, connection_at(w, side), NULL,
              "connection \"%s\" does not exist: write connections/%s.json", name, name);
-    return NULL;
 }
 
 static void
 check_source(struct whole *w)
 {
     const char *name = w->d->source_connection;
-    const struct driver *driver = find_connection(w, "source", name);
-    if (driver && !driver->source_open)
+    const struct driver *driver = w->d->source_driver;
+    if (!driver)
+        tell_no_driver(w, "source", name);
+    else if (!driver->source_open)
         complain(next(w), &w->config, connection_at(w, "source"), NULL,
                  "driver \"%s\" of connection \"%s\" is no source", driver->name, name);
 }
@@ -155,7 +152,9 @@ static void
 check_destination(struct whole *w)
 {
     const char *name = w->d->dest_connection;
-    const struct driver *driver = find_connection(w, "destination", name);
+    const struct driver *driver = w->d->dest_driver;
+    if (!driver)
+        tell_no_driver(w, "destination", name);
     if (driver && !driver_is_destination(driver)) {
         complain(next(w), &w->config, connection_at(w, "destination"), NULL,
                  "driver \"%s\" of connection \"%s\" is no destination", driver->name, name);
@@ -219,7 +218,7 @@ find_key(struct whole *w)
 static void
 check_fields(struct whole *w)
 {
-    const struct driver *driver = world_driver(w->world, w->d->dest_connection);
+    const struct driver *driver = w->d->dest_driver;
     struct json_node destination = json_get(&w->root, "destination");
     struct complaint c;
     for (const struct option *o = driver ? driver->dest_options : NULL; o && o->name; o++) {
@@ -258,7 +257,7 @@ static int
 ask_driver(struct whole *w)
 {
     struct definition *d = w->d;
-    const struct driver *driver = world_driver(w->world, d->dest_connection);
+    const struct driver *driver = d->dest_driver;
     if (!driver || !driver->dest_judge)
         return 0;
     struct column *fields = arena_alloc(&d->arena, (d->nmappings + 1) * sizeof *fields);
@@ -339,6 +338,8 @@ definition_free(struct definition *d)
 {
     if (!d)
         return NULL;
+    driver_unref(d->source_driver);
+    driver_unref(d->dest_driver);
     arena_done(&d->arena);
     free(d);
     return NULL;

@@ -3,9 +3,9 @@
 
 #include <stdlib.h>
 
+#include "base/words.h"
 #include "define/json_parse.h"
 #include "define/options.h"
-#include "define/words.h"
 
 /* Owned children are stolen by jansson also on failure; a NULL anywhere ends as no text. */
 static json_t *
@@ -190,4 +190,28 @@ driver_modes_text(const struct driver *d, struct buf *out)
             buf_addf(out, "# with \"type\": \"%s\"\n", sync_type_name(type));
             sync_modes_text(d, type, -1, out);
         }
+}
+
+int
+driver_text(const struct driver *d, enum driver_text which, struct buf *out)
+{
+    switch (which) {
+    case DRIVER_README:
+        buf_adds(out, d->readme ? d->readme : "");
+        break;
+    case DRIVER_MODES:
+        driver_modes_text(d, out);
+        break;
+    case DRIVER_OPTIONS:
+        driver_options_json(d, out);
+        break;
+    case DRIVER_MANIFEST:
+        if (!d->manifest)
+            return -ENOENT;
+        buf_adds(out, d->manifest);
+        break;
+    case DRIVER_ERROR:
+        return -ENOENT;
+    }
+    return out->failed ? -ENOMEM : 0;
 }

@@ -1,6 +1,6 @@
 /* The one word of `mode`: one write is one value, so it is judged as it stands. */
+#include "base/words.h"
 #include "define/parse.h"
-#include "define/words.h"
 
 static bool
 is_blank(char c)

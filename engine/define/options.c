@@ -8,9 +8,9 @@
 
 #include "base/cleanup.h"
 #include "base/reach.h"
+#include "base/words.h"
 #include "define/json_parse.h"
 #include "define/phrases.h"
-#include "define/words.h"
 
 #define ALLOWED_SECRET                                                                         \
     "{\"env\": \"NAME\"}, {\"file\": \"/PATH\"} or {\"command\": [\"PROGRAM\", \"ARGUMENT\"]}"

@@ -3,9 +3,9 @@
 
 #include "define/complaint.h"
 
-/* Fills what config.json says into d (its arena holds it all). TEXT_OK, or another verdict with
- * a complaint (with TEXT_INCOMPLETE only when final). What depends on connections is judged as
- * far as `world` knows them. */
+/* Fills what config.json says into d (its arena holds it all, and it holds drivers). TEXT_OK,
+ * or another verdict with a complaint (with TEXT_INCOMPLETE only when final). What depends on
+ * connections is judged as far as `world` knows them. */
 enum text_verdict config_parse(const struct world *world, const struct text_file *f, bool final,
                                struct definition *d, struct complaint *c);
 
@@ -19,10 +19,15 @@ enum text_verdict mode_check(const struct driver *d, enum sync_type type,
                              const struct text_file *f, bool final, enum mode *ret,
                              struct complaint *c);
 
-/* NULL when the world does not know it. */
+/* A reference; NULL when the world does not know it. */
 const struct driver *world_driver(const struct world *world, const char *connection);
 
 /* Letters, digits, '_', '-' and '.', not first: the x of connections/x.json. */
 bool connection_name_good(struct str name);
 
-enum text_verdict connection_check(const struct text_file *f, bool final, struct complaint *c);
+/* A driver that is not known may be one that a user is about to write: then nothing is said of
+ * its options. */
+enum text_verdict connection_check(const struct world *world, const struct text_file *f,
+                                   bool final, struct complaint *c);
+
+enum text_verdict manifest_check(const struct text_file *f, bool final, struct complaint *c);

@@ -8,7 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/phrase.h"
-#include "define/words.h"
+#include "base/words.h"
 
 struct judge {
     const char **fields; /* sorted; NULL: only the form is judged */

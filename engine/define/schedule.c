@@ -10,8 +10,8 @@
 #include <strings.h>
 
 #include "base/civil.h"
+#include "base/words.h"
 #include "define/parse.h"
-#include "define/words.h"
 
 #define SECOND INT64_C(1000000)
 #define DAY (INT64_C(86400) * SECOND)

@@ -37,12 +37,19 @@ text_kind_in_connections(const char *name)
                                                                          : TEXT_PLAIN;
 }
 
+enum text_kind
+text_kind_in_driver(const char *name)
+{
+    return strcmp(name, "connector.json") == 0 ? TEXT_CONNECTOR : TEXT_PLAIN;
+}
+
 size_t
 text_max(enum text_kind kind)
 {
     static const size_t max[] = {
-        [TEXT_PLAIN] = 16 << 20, [TEXT_CONFIG] = 1 << 20,     [TEXT_MAPPINGS] = 16 << 20,
-        [TEXT_MODE] = 64,        [TEXT_CONNECTION] = 1 << 20, [TEXT_SCHEDULE] = 1024,
+        [TEXT_PLAIN] = 16 << 20,    [TEXT_CONFIG] = 1 << 20,     [TEXT_MAPPINGS] = 16 << 20,
+        [TEXT_MODE] = 64,           [TEXT_CONNECTION] = 1 << 20, [TEXT_SCHEDULE] = 1024,
+        [TEXT_CONNECTOR] = 1 << 20,
     };
     return max[kind];
 }
@@ -53,6 +60,8 @@ check_config(const struct world *world, const struct text_file *f, bool final,
 {
     struct definition d = {.arena = ARENA_INIT};
     enum text_verdict v = config_parse(world, f, final, &d, c);
+    driver_unref(d.source_driver);
+    driver_unref(d.dest_driver);
     arena_done(&d.arena);
     return v;
 }
@@ -63,8 +72,8 @@ check_mode(const struct world *world, const struct text_file *f, bool final,
 {
     enum mode mode;
     bool known = world && world->destination;
-    return mode_check(known ? world_driver(world, world->destination) : NULL,
-                      known ? world->type : SYNC_TYPES, f, final, &mode, c);
+    AUTO_DRIVER const struct driver *d = known ? world_driver(world, world->destination) : NULL;
+    return mode_check(d, known ? world->type : SYNC_TYPES, f, final, &mode, c);
 }
 
 static enum text_verdict
@@ -106,9 +115,11 @@ text_check(enum text_kind kind, const struct world *world, const char *file, str
     case TEXT_MODE:
         return check_mode(world, &f, final, complaint);
     case TEXT_CONNECTION:
-        return connection_check(&f, final, complaint);
+        return connection_check(world, &f, final, complaint);
     case TEXT_SCHEDULE:
         return check_schedule(&f, final, complaint);
+    case TEXT_CONNECTOR:
+        return manifest_check(&f, final, complaint);
     }
     return TEXT_BROKEN;
 }

@@ -56,6 +56,7 @@ add_reasons(struct engine *e, struct buf *out)
     AUTO_FREE node_id *ids = NULL;
     size_t faults = 0, before = out->n;
     catalog_refused_texts(e->catalog, NODE_CONNECTIONS, "", out);
+    drivers_refused(e, out);
     faults += out->n > before || out->failed;
     size_t n = registry_list(e, &ids);
     for (size_t i = 0; i < n; i++)
@@ -132,7 +133,7 @@ engine_control(struct engine *e, struct str text, const struct caller *who, stru
         return check(e, who, err);
     if (!str_is(word, control_verbs[VERB_RELOAD].name))
         return refuse(e, word, err);
-    registry_changed(e, NODE_CONNECTIONS);
+    registry_changed(e, NODE_DRIVERS);
     return 0;
 }
 

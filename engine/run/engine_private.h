@@ -35,7 +35,7 @@ struct sync_view {
     const char *first_fault;          /* the first reason as an error sentence */
     const char *mode;                 /* as written; "" */
     const char *source, *destination; /* "shop", "crm contacts"; "" */
-    const struct driver *dest_driver; /* NULL: unknown */
+    const struct driver *dest_driver; /* a reference; NULL: unknown */
     enum sync_type type;              /* as far as config.json says it */
     const char *why_full;        /* of the next run, as far as can be told; NULL: incremental */
     const char *schedule;        /* as written; "off" */
@@ -111,7 +111,8 @@ struct engine {
 /* registry.c */
 int registry_load(struct engine *e, struct error *err);
 void registry_free(struct engine *e);
-/* Catalogue's callback: a sync or a connection (NODE_CONNECTIONS) changed. */
+/* Catalogue's callback: a sync, a connection (NODE_CONNECTIONS) or a user's driver
+ * (NODE_DRIVERS) changed. */
 void registry_changed(void *arg, node_id dir);
 bool registry_busy(void *arg, node_id dir);
 /* Rebuilds one sync's view; takes the lock itself. */
@@ -142,6 +143,9 @@ void verbs_help(const struct sync_view *view, bool running, struct buf *out);
 /* Starts a run for the scheduler. -ENOEXEC: not ready; -EBUSY. */
 int verbs_start_scheduled(struct engine *e, const struct sync_view *view, node_id id,
                           const struct caller *who, struct error *err);
+
+/* drivers.c: why each refused text of users' drivers was refused. */
+void drivers_refused(struct engine *e, struct buf *out);
 
 /* metrics.c: every sync's numbers in the text form of Prometheus. */
 void metrics_show(struct engine *e, struct buf *out);

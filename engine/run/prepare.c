@@ -11,6 +11,8 @@
 #include "define/json_parse.h"
 #include "run/ledger_json.h"
 
+enum { PARSE_TRIES = 16 };
+
 static int
 no_memory(struct error *err)
 {
@@ -347,8 +349,11 @@ decide_full(struct run *run, struct error *err)
 
 /* ---- definition and connections ---- */
 
+/* The definition's options were filled by the tables of `driver`: if another stands behind the
+ * name meanwhile, they are not for it. */
 static int
-load_connection(struct run *run, const char *name, struct connection **ret, struct error *err)
+load_connection(struct run *run, const char *name, const struct driver *driver,
+                struct connection **ret, bool *changed, struct error *err)
 {
     AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
     int rc = catalog_connection_text(run->catalog, name, &text, err);
@@ -357,12 +362,16 @@ load_connection(struct run *run, const char *name, struct connection **ret, stru
     if (rc < 0)
         return error_wrap(err, "connection \"%s\"", name);
     struct complaint complaint = {0};
-    rc = connection_parse(name, buf_str(&text), ret, &complaint);
+    const struct world world = catalog_world(run->catalog);
+    rc = connection_parse(&world, name, buf_str(&text), ret, &complaint);
     if (rc == -ENOMEM)
         return no_memory(err);
     if (rc < 0)
         return error_set(err, ERR_CONFIG, ENOEXEC, "connections/%s.json:%u: %s", name,
                          complaint.line, complaint.text);
+    *changed = (*ret)->driver != driver;
+    if (*changed)
+        return error_set(err, ERR_CONFIG, EBUSY, "connection \"%s\" is being changed", name);
     rc = connection_resolve(*ret, &run->cancelled, err);
     return rc < 0 ? error_wrap(err, "connection \"%s\"", name) : 0;
 }
@@ -403,10 +412,12 @@ collect_secrets(struct run *run, struct error *err)
     return rc < 0 ? no_memory(err) : 0;
 }
 
-int
-run_prepare_texts(struct run *run, struct error *err)
+/* *changed: an edit came in between. */
+static int
+parse_all(struct run *run, bool *changed, struct error *err)
 {
     AUTO_FREE struct complaints *complaints = calloc(1, sizeof *complaints);
+    *changed = false;
     if (!complaints)
         return no_memory(err);
     struct world world = catalog_world(run->catalog);
@@ -419,9 +430,26 @@ run_prepare_texts(struct run *run, struct error *err)
             complaint_line(&complaints->items[0], &line);
         return error_set(err, ERR_CONFIG, ENOEXEC, "not ready: %s", buf_z(&line));
     }
-    rc = load_connection(run, run->def->source_connection, &run->source_connection, err);
-    if (rc == 0)
-        rc = load_connection(run, run->def->dest_connection, &run->dest_connection, err);
+    const struct definition *def = run->def;
+    rc = load_connection(run, def->source_connection, def->source_driver,
+                         &run->source_connection, changed, err);
+    return rc < 0 ? rc
+                  : load_connection(run, def->dest_connection, def->dest_driver,
+                                    &run->dest_connection, changed, err);
+}
+
+int
+run_prepare_texts(struct run *run, struct error *err)
+{
+    bool changed;
+    int rc = parse_all(run, &changed, err);
+    for (int tries = 0; changed && tries < PARSE_TRIES; tries++) {
+        run->source_connection = connection_free(run->source_connection);
+        run->dest_connection = connection_free(run->dest_connection);
+        run->def = definition_free(run->def);
+        *err = (struct error)ERROR_INIT;
+        rc = parse_all(run, &changed, err);
+    }
     if (rc == 0)
         rc = collect_secrets(run, err);
     if (rc < 0)

@@ -16,6 +16,7 @@ struct sync_view *
 sync_view_unref(struct sync_view *v)
 {
     if (v && atomic_fetch_sub(&v->refs, 1) == 1) {
+        driver_unref(v->dest_driver);
         sync_record_done(&v->record);
         arena_done(&v->arena);
         free(v);
@@ -113,8 +114,9 @@ place_of(struct engine *e, const char *connection, struct arena *arena)
     struct connection *parsed = NULL;
     struct complaint complaint;
     struct error err = ERROR_INIT;
+    const struct world world = catalog_world(e->catalog);
     if (catalog_connection_text(e->catalog, connection, &text, &err) < 0 ||
-        connection_parse(connection, buf_str(&text), &parsed, &complaint) < 0)
+        connection_parse(&world, connection, buf_str(&text), &parsed, &complaint) < 0)
         return NULL;
     const char *place = run_place(parsed, arena, &err);
     connection_free(parsed);
@@ -162,7 +164,7 @@ describe_definition(struct engine *e, node_id id, struct sync_view *v)
         v->why_full = run_why_full(&v->record, def,
                                    place_of(e, def->dest_connection, &v->arena), &v->arena);
         v->type = def->type;
-        v->dest_driver = world.driver_of(world.arg, def->dest_connection);
+        v->dest_driver = driver_ref(def->dest_driver);
         v->keep = (struct keep_runs){def->keep_runs, def->keep_days};
     } else if (texts.config.p) {
         const char *connection = config_destination(texts.config, &v->arena, &v->type);
@@ -306,7 +308,7 @@ void
 registry_changed(void *arg, node_id dir)
 {
     struct engine *e = arg;
-    if (dir != NODE_CONNECTIONS) {
+    if (dir != NODE_CONNECTIONS && dir != NODE_DRIVERS) {
         forget_refusal(e, dir);
         registry_refresh(e, dir);
         return;

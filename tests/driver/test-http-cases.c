@@ -38,12 +38,22 @@ struct run {
 
 /* ---- the definition, as users write it ---- */
 
+/* world.users_driver */
+static int
+users_driver(void *arg, const char *name, const struct driver **ret, struct complaint *why)
+{
+    struct run *r = arg;
+    bool ours = strcmp(name, r->driver->name) == 0;
+    *ret = ours ? driver_ref(r->driver) : NULL;
+    return ours ? 0 : -ENOENT;
+}
+
 /* world.driver_of */
 static const struct driver *
 driver_of(void *arg, const char *connection)
 {
     const struct run *r = arg;
-    return strcmp(connection, "peer") == 0 ? r->driver : driver_find("sqlite");
+    return driver_ref(strcmp(connection, "peer") == 0 ? r->driver : driver_find("sqlite"));
 }
 
 static json_t *
@@ -96,7 +106,8 @@ make_connection(struct run *r, struct buf *refusal)
     json_decref(json);
     struct complaint complaint = {.line = 0};
     struct error err = ERROR_INIT;
-    if (connection_parse("peer", str_of(text), &r->connection, &complaint) < 0)
+    const struct world world = {.users_driver = users_driver, .arg = r};
+    if (connection_parse(&world, "peer", str_of(text), &r->connection, &complaint) < 0)
         complaint_render(&complaint, refusal);
     else
         expand_secrets(r);
@@ -348,19 +359,6 @@ deliver(struct run *r, void *destination)
     pace_put(pace);
 }
 
-/* Among all drivers, so that a connection may name it. */
-static void
-make_known(const struct driver *driver)
-{
-    enum { MOST = 64 };
-    static const struct driver *all[MOST + 2];
-    size_t n = 0;
-    for (; drivers[n] && n < MOST; n++)
-        all[n] = drivers[n];
-    all[n] = driver;
-    drivers = all;
-}
-
 static void
 run_case(struct run *r)
 {
@@ -371,11 +369,9 @@ run_case(struct run *r)
         buf_adds(&r->why, "no loopback\n");
         return;
     }
-    if (r->c.manifest && http_load(r->c.manifest, &r->driver, &err) < 0)
+    if (r->c.manifest && http_make(NULL, str_of(r->c.manifest), &r->driver, &err) < 0)
         buf_addf(&refusal, "%s", err.text);
-    else if (r->c.manifest)
-        make_known(r->driver);
-    else if (!(r->driver = driver_find(r->c.driver)))
+    else if (!r->c.manifest && !(r->driver = driver_find(r->c.driver)))
         buf_addf(&refusal, "there is no connector \"%s\"", r->c.driver);
     if (r->driver)
         shorten_timeouts(r);

@@ -17,7 +17,7 @@ parse(const char *members)
              "\"secret\", \"help\": \"h\"}}, %s}",
              members);
     error_clear(&err);
-    int rc = connector_parse(str_of(text), &c, &err);
+    int rc = connector_parse(NULL, str_of(text), &c, &err);
     CHECK((rc < 0) == (c == NULL));
     connector_free(c);
     return rc < 0 ? err.text : "OK";

@@ -156,7 +156,7 @@ test_rows(void)
 int
 main(void)
 {
-    CHECK(connector_parse(str_of(manifest), &connector, &err) == 0);
+    CHECK(connector_parse(NULL, str_of(manifest), &connector, &err) == 0);
     options.head.values[1].text = (char *)(uintptr_t) "x";
     options.head.values[2].number = 42;
     test_templates();

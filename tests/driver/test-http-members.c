@@ -17,7 +17,7 @@ make(const char *manifest)
 {
     struct error err = ERROR_INIT;
     const struct driver *d = NULL;
-    if (http_load(manifest, &d, &err) < 0)
+    if (http_make(NULL, str_of(manifest), &d, &err) < 0)
         printf("# %s\n", err.text);
     return d;
 }
@@ -46,11 +46,12 @@ test_modes(void)
         const struct driver *d = make(cases[i].manifest);
         CHECK(d && driver_modes(d, TYPE_RECORDS) == cases[i].modes);
         CHECK(d && driver_modes(d, TYPE_AUDIENCE) == cases[i].audience_modes);
+        driver_unref(d);
     }
     struct error err = ERROR_INIT;
     const struct driver *d;
-    CHECK(http_load("{\"name\": \"x\", " HEAD "[{\"for\": [\"add\", \"add\"]}]}", &d, &err) <
-          0);
+    static const char twice[] = "{\"name\": \"x\", " HEAD "[{\"for\": [\"add\", \"add\"]}]}";
+    CHECK(http_make(NULL, str_of(twice), &d, &err) < 0);
     CHECK(strstr(err.text, "once each") != NULL);
 }
 
@@ -64,7 +65,7 @@ limits_of(const struct driver *d, enum mode mode)
     struct error err = ERROR_INIT;
     struct limits limits = {.rows = 0};
     void *handle = NULL;
-    options->connector = d->name;
+    options->connector = d->options[0].default_text;
     const struct target target = {.type = TYPE_AUDIENCE,
                                   .mode = mode,
                                   .object = "list",
@@ -94,6 +95,7 @@ test_limits(void)
     CHECK(l.parallel == 2 && l.of[OP_UPSERT].rows == 1000 && l.of[OP_DELETE].rows == 0);
     l = limits_of(d, MODE_MIRROR);
     CHECK(l.parallel == 2 && l.of[OP_UPSERT].rows == 1000 && l.of[OP_DELETE].rows == 50);
+    driver_unref(d);
 }
 
 int

@@ -169,7 +169,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         manifest.n = (size_t)(end - manifest.p);
         take_answer((struct str){end + 6, n - manifest.n - 6}, &x);
     }
-    int rc = connector_parse(manifest, &c, &err);
+    int rc = connector_parse(NULL, manifest, &c, &err);
     fuzz_check_error(rc, &err);
     for (enum operation op = OP_INSERT; rc == 0 && op <= OP_DELETE; op++)
         check_operation(c, op, &x);

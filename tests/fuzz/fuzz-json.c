@@ -71,7 +71,7 @@ check_connection(struct str text)
     AUTO_BUF struct buf masked = BUF_INIT(BUF_NO_MAX);
     struct connection *connection = NULL;
     struct complaint c = {0};
-    if (connection_parse("x", text, &connection, &c))
+    if (connection_parse(NULL, "x", text, &connection, &c))
         MUST(c.text[0]);
     connection_free(connection);
     connection_mask(text, &masked);

@@ -71,6 +71,16 @@ fake_dest_options_check(const void *options, enum sync_type type, struct error *
     return error_set(err, ERR_CONFIG, EINVAL, "\"list\" is for an audience");
 }
 
+static int
+fake_dest_judge(const struct target *t, struct error *err)
+{
+    const char *key = t->nkey ? t->fields[t->key[0]].name : "nothing";
+    if (!t->object || strcmp(t->object, "sealed") != 0)
+        return 0;
+    return error_set(err, ERR_CONFIG, EINVAL, "%s does not %s by %s of %zu fields", t->object,
+                     mode_name(t->mode), key, t->nfields);
+}
+
 /* Source and destination, with everything. */
 static const struct driver fake_db = {
     .name = "db",
@@ -78,6 +88,7 @@ static const struct driver fake_db = {
     .modes = MODE_BIT(MODE_UPSERT) | MODE_BIT(MODE_INSERT) | MODE_BIT(MODE_FULL),
     .audience_modes = MODE_BIT(MODE_ADD) | MODE_BIT(MODE_REMOVE) | MODE_BIT(MODE_MIRROR),
     .dest_options_check = fake_dest_options_check,
+    .dest_judge = fake_dest_judge,
     .takes_table = true,
     .takes_query = true,
     .options = fake_table,

@@ -216,7 +216,7 @@ test_connections(void)
     CHECK(put(NODE_CONNECTIONS, "shop.json", good_connection) == 0);
     CHECK(was_told(NODE_CONNECTIONS));
     CHECK(world.driver_of(world.arg, "shop") == &fake_driver);
-    CHECK(put(NODE_CONNECTIONS, "shop.json", "{ \"driver\": \"nope\" }") == -EINVAL);
+    CHECK(put(NODE_CONNECTIONS, "shop.json", "{ \"driver\": 5 }") == -EINVAL);
     CHECK(world.driver_of(world.arg, "shop") == &fake_driver);
     CHECK(ctree_lookup(c, NODE_CONNECTIONS, "shop.json.rej", &node) == 0 && node.mode == 0600 &&
           node.uid == 7);

@@ -34,7 +34,8 @@ test_upgrade(void)
     CHECK(make(NODE_CONFIG, "README.md", NODE_FILE, NULL) == 0);
     CHECK(dir(NODE_CONFIG, "syncs-to-be") >= NODE_FIRST_FREE);
     tamper(
-        "DELETE FROM node WHERE parent = 18 OR id = 18; ALTER TABLE node DROP COLUMN atime;"
+        "DELETE FROM node WHERE parent = 18 OR id IN (18, 19); ALTER TABLE node DROP COLUMN "
+        "atime;"
         "ALTER TABLE sync DROP COLUMN trigger_mode; ALTER TABLE sync DROP COLUMN trigger_uid;"
         "ALTER TABLE sync DROP COLUMN trigger_gid; ALTER TABLE node DROP COLUMN sum;"
         "ALTER TABLE doc DROP COLUMN sum; ALTER TABLE history DROP COLUMN sum;"
@@ -53,6 +54,14 @@ test_upgrade(void)
     CHECK_TEXT(get(kept, "mode"), "upsert\n");
     CHECK(ctree_lookup(c, NODE_CONFIG, "README.md", &n) == -ENOENT);
     CHECK(ctree_rmdir(c, 1, "config", &me) == -EPERM);
+    CHECK(ctree_get(c, NODE_DRIVERS, &n) == 0 && n.kind == NODE_DIR);
+
+    node_id users = dir(NODE_CONFIG, "x");
+    tamper("DELETE FROM node WHERE id = 19; UPDATE node SET name = 'drivers' WHERE name = 'x';"
+           "PRAGMA user_version = 4");
+    CHECK(try_open(&c, &err) == 0);
+    CHECK(ctree_lookup(c, NODE_CONFIG, "drivers.before", &n) == 0 && n.id == users);
+    CHECK(ctree_get(c, NODE_DRIVERS, &n) == 0);
     fresh_state();
 }
 
@@ -73,7 +82,7 @@ test_refused_states(void)
     struct error err = ERROR_INIT;
     tamper("PRAGMA user_version = 99");
     CHECK(try_open(&c, &err) == -EPROTONOSUPPORT);
-    CHECK(strstr(err.text, "newer retlfs (format 99, this one knows 4)") != NULL);
+    CHECK(strstr(err.text, "newer retlfs (format 99, this one knows 5)") != NULL);
     fresh_state();
 
     tamper("PRAGMA application_id = 5");
@@ -379,6 +388,21 @@ test_names(void)
     CHECK(make(NODE_SYNCS, "a.b@c+d-e_1", NODE_DIR, NULL) == 0);
     CHECK(make(NODE_SYNCS, "README.md", NODE_FILE, NULL) == 0);
     AUTO_BUF struct buf uid = BUF_INIT(64);
+    static const char *const driver_files[] = {"README", "modes", "options.json", "error",
+                                               "connector.json.rej"};
+    node_id mine = dir(NODE_DRIVERS, "mine");
+    for (size_t i = 0; i < sizeof driver_files / sizeof *driver_files; i++)
+        CHECK(make(mine, driver_files[i], NODE_FILE, NULL) == -EPERM);
+    CHECK(make(mine, "connector.json", NODE_DIR, NULL) == -EPERM);
+    CHECK(make(mine, "trigger", NODE_FILE, NULL) == 0);
+    CHECK(make(NODE_DRIVERS, "bad name", NODE_DIR, NULL) == -EINVAL);
+    CHECK(make(NODE_DRIVERS, "db", NODE_DIR, NULL) == -EPERM); /* is built in */
+    CHECK(mv(NODE_DRIVERS, "mine", NODE_DRIVERS, "db") == -EPERM);
+    CHECK(make(NODE_DRIVERS, "connector.schema.json", NODE_FILE, NULL) == -EPERM);
+    CHECK(make(NODE_DRIVERS, "README.md", NODE_FILE, NULL) == 0);
+    CHECK(cdoc_kind(c, mine, "connector.json") == TEXT_CONNECTOR);
+    CHECK(cdoc_kind(c, mine, "config.json") == TEXT_PLAIN);
+    CHECK(cdoc_kind(c, a, "connector.json") == TEXT_PLAIN);
     node_id dot = dir(NODE_SYNCS, ".git");
     CHECK(dot != 0 && catalog_sync_uid(c, dot, &uid) == -ENOENT);
     CHECK(cdoc_kind(c, dot, "config.json") == TEXT_PLAIN);

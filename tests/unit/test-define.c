@@ -259,7 +259,7 @@ test_connection(void)
 
     struct connection *conn = NULL;
     struct complaint c;
-    CHECK(connection_parse("shop", STR(good_connection), &conn, &c) == 0);
+    CHECK(connection_parse(NULL, "shop", STR(good_connection), &conn, &c) == 0);
     const struct fake_options *o = conn->options;
     CHECK_TEXT(conn->name, "shop");
     CHECK_TEXT(o->path, "/x");
@@ -268,7 +268,7 @@ test_connection(void)
     CHECK(o->types.n == 2 && o->types.types[0] == V_INT && o->types.types[1] == V_TIMESTAMPTZ);
     CHECK(conn->nsecrets == 1);
     conn = connection_free(conn);
-    CHECK(connection_parse("shop", STR("{ \"driver\": \"db\", \"path\": \"/x\" }"), &conn,
+    CHECK(connection_parse(NULL, "shop", STR("{ \"driver\": \"db\", \"path\": \"/x\" }"), &conn,
                            &c) == 0);
     CHECK(((const struct fake_options *)conn->options)->delimiter == '"');
     connection_free(conn);
@@ -329,7 +329,7 @@ resolve(const char *secret, char *ret, size_t size, struct error *err)
     struct connection *conn = NULL;
     struct complaint c;
     *err = (struct error)ERROR_INIT;
-    int rc = connection_parse("shop", str_of(text), &conn, &c);
+    int rc = connection_parse(NULL, "shop", str_of(text), &conn, &c);
     if (rc == 0)
         rc = connection_resolve(conn, &cancelled, err);
     if (rc == 0)
@@ -485,6 +485,10 @@ test_fields_named(void)
     CHECK(refused(k, NAMING("\"nulls\": \"omit\""), 3, 10, "must be an object"));
 }
 
+#define SEALED                                                                                 \
+    "{\"source\": {\"connection\": \"shop\", \"table\": \"t\"}, \"identifier\": \"email\", "   \
+    "\"destination\": {\"connection\": \"crm\", \"object\": \"sealed\"}}\n"
+
 static void
 test_not_ready(void)
 {
@@ -495,6 +499,8 @@ test_not_ready(void)
     CHECK(not_ready(c, m, NULL, "mode is missing"));
     CHECK(not_ready(c, m, "", "the file is empty"));
     CHECK(not_ready(c, m, "mirror", "not possible with driver \"db\""));
+    CHECK(not_ready(SEALED, m, "upsert", "sealed does not upsert by e of 2 fields"));
+    CHECK(not_ready(SEALED, m, "mirror", "not possible with driver \"db\"")); /* that alone */
     CHECK(not_ready(CONFIG(""), m, "upsert", "mode \"upsert\" needs an \"identifier\""));
     CHECK(not_ready(CONFIG(""), m, "full", "mode \"full\" needs an \"identifier\""));
     CHECK(not_ready(CONFIG(", \"identifier\": \"emial\""), m, "insert", "is not mapped"));

@@ -1,5 +1,5 @@
 /* Word lists: see words.h. */
-#include "define/words.h"
+#include "base/words.h"
 
 #include <stdio.h>
 #include <string.h>
