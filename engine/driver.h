@@ -432,6 +432,7 @@ driver_done(const struct driver **driver)
 
 /* Who makes drivers of what users write: of a manifest. */
 struct driver_maker {
+    const char *schema; /* JSON Schema of manifests */
     /* The text is JSON, whole and well formed. 0 and a reference in *ret; -EINVAL with
      * "/calls/0/method: what is wrong; what would be right" in *err, of which the last may be
      * missing; -ENOMEM. */

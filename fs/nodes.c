@@ -54,6 +54,13 @@ show_driver(struct engine *e, const struct place *at, struct buf *out, struct ti
 }
 
 static int
+show_schema(struct engine *e, const struct place *at, struct buf *out, struct timespec *changed)
+{
+    buf_adds(out, driver_maker ? driver_maker->schema : "{}\n");
+    return 0;
+}
+
+static int
 show_users_driver(struct engine *e, const struct place *at, struct buf *out,
                   struct timespec *changed)
 {
@@ -202,8 +209,11 @@ static const struct item driver_items[] = {
 };
 static const struct dir driver_dir = {ITEMS(driver_items)};
 static const struct item driver_item = {"", ITEM_DIR, .dir = &driver_dir};
-const struct dir nodes_drivers = {
-    .child = &driver_item, .find = find_driver, .next = next_driver};
+static const struct item drivers_items[] = {
+    {"connector.schema.json", ITEM_TEXT, .show = show_schema},
+};
+const struct dir nodes_drivers = {ITEMS(drivers_items), .child = &driver_item,
+                                  .find = find_driver, .next = next_driver};
 
 static const struct item users_driver_items[] = {
     {"README", ITEM_TEXT, .show = show_users_driver, .which = DRIVER_README},

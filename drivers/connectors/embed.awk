@@ -1,12 +1,16 @@
-# Makes of all manifests a C header that holds their texts.
+# Makes of all manifests, and of their schema, a C header that holds their texts.
 FNR == 1 {
-    if (n++)
+    if (NR > 1)
         print ";"
     name = FILENAME
     sub(/.*\//, "", name)
     sub(/\.json$/, "", name)
-    names[n] = name
-    printf "static const char manifest_%d[] =", n
+    if (name == "schema") {
+        printf "static const char schema[] ="
+    } else {
+        names[++n] = name
+        printf "static const char manifest_%d[] =", n
+    }
 }
 {
     gsub(/\\/, "\\\\\\\\")

@@ -64,7 +64,7 @@ struct body_settings {
     enum body_nulls nulls;
     const unsigned char *field_nulls; /* of each field instead; MAY be NULL */
     const json_t *markup; /* names of members whose "@text" is markup: values are escaped */
-    bool strings;         /* numbers and booleans as strings */
+    bool strings;         /* numbers, booleans and JSON as strings */
     bool changed_only;    /* "@record" leaves out what stands at the destination already, but
                              for the identifier; an array is sent whole */
     bool changed_whole;   /* so is an object within the record */

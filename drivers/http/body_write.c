@@ -93,16 +93,49 @@ field_value(void *arg, size_t field)
     return known ? &w->body->before[field] : &null;
 }
 
+/* JSON that is a string already stays one; any other is the text of one. */
+static bool
+is_json_string(const struct value *v)
+{
+    size_t blanks = 0;
+    while (blanks < v->n && strchr(" \t\r\n", v->p[blanks]))
+        blanks++;
+    return blanks < v->n && v->p[blanks] == '"';
+}
+
+static void
+write_as_string(struct writer *w, const struct value *v)
+{
+    switch ((enum value_type)v->type) {
+    case V_BOOL:
+        buf_addc(w->out, '"');
+        value_json(w->out, v);
+        buf_addc(w->out, '"');
+        return;
+    case V_INT:
+    case V_DECIMAL:
+    case V_FLOAT:
+        json_quote(w->out, v->p, v->n);
+        return;
+    case V_JSON:
+        if (is_json_string(v))
+            value_json(w->out, v);
+        else
+            json_quote(w->out, v->p ? v->p : "", v->n);
+        return;
+    default:
+        value_json(w->out, v);
+        return;
+    }
+}
+
 static void
 write_json(struct writer *w, const struct value *v)
 {
-    bool quoted = w->body->set.strings && (v->type == V_INT || v->type == V_BOOL ||
-                                           v->type == V_DECIMAL || v->type == V_FLOAT);
-    if (quoted)
-        buf_addc(w->out, '"');
-    value_json(w->out, v);
-    if (quoted)
-        buf_addc(w->out, '"');
+    if (w->body->set.strings)
+        write_as_string(w, v);
+    else
+        value_json(w->out, v);
 }
 
 static bool

@@ -142,6 +142,9 @@ struct connector *connector_free(struct connector *c); /* NULL-safe, returns NUL
  */
 json_t *connector_option(const struct connector *c, const struct connector_use *use,
                          const char *name);
+/* Appends its text; false: no such option, or unset. */
+bool connector_option_text(const struct connector *c, const struct connector_use *use,
+                           const char *name, struct buf *out);
 /* The option "nulls"; NULL: unset. */
 const struct option_fields *connector_nulls(const struct connector *c, const void *destination);
 /* Whether a "when" can be one; -EINVAL. And whether it holds (NULL: always). */

@@ -144,16 +144,46 @@ option_json(const void *options, const struct option *o)
     }
 }
 
-json_t *
-connector_option(const struct connector *c, const struct connector_use *use, const char *name)
+/* NULL: there is no such option. */
+static const struct option *
+find_option(const struct connector *c, const struct connector_use *use, const char *name,
+            const void **options)
 {
     const struct option *tables[] = {c->driver.dest_options, c->driver.options};
     const void *filled[] = {use->destination, use->connection};
     for (size_t i = 0; i < 2; i++)
         for (const struct option *o = tables[i]; filled[i] && o && o->name; o++)
-            if (o->type != OPT_FIXED && strcmp(o->name, name) == 0)
-                return option_json(filled[i], o);
+            if (o->type != OPT_FIXED && strcmp(o->name, name) == 0) {
+                *options = filled[i];
+                return o;
+            }
     return NULL;
+}
+
+json_t *
+connector_option(const struct connector *c, const struct connector_use *use, const char *name)
+{
+    const void *options;
+    const struct option *o = find_option(c, use, name, &options);
+    return o ? option_json(options, o) : NULL;
+}
+
+bool
+connector_option_text(const struct connector *c, const struct connector_use *use,
+                      const char *name, struct buf *out)
+{
+    const void *options;
+    const struct option *o = find_option(c, use, name, &options);
+    if (!o || o->type == OPT_FIELDS)
+        return false;
+    const union connector_value *v = value_at(options, o);
+    if (o->type == OPT_BOOL)
+        buf_adds(out, v->flag ? "true" : "false");
+    else if (o->type == OPT_INT)
+        buf_add_int(out, v->number);
+    else if (v->text)
+        buf_adds(out, v->text);
+    return o->type == OPT_BOOL || o->type == OPT_INT || v->text;
 }
 
 bool

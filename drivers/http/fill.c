@@ -134,15 +134,6 @@ add_json(const json_t *value, struct buf *out)
 }
 
 static int
-add_option(const struct fill_values *v, const char *name, struct buf *out)
-{
-    json_t *value = connector_option(v->connector, &v->use, name);
-    int rc = add_json(value, out);
-    json_decref(value);
-    return rc;
-}
-
-static int
 add_text(const char *text, struct buf *out)
 {
     buf_adds(out, text ? text : "");
@@ -188,7 +179,7 @@ add_value(const struct fill_values *v, const struct name *n, struct buf *out, st
     case NAME_NONE:
         return error_set(err, ERR_INTERNAL, EINVAL, "a template that was not checked");
     case NAME_OPTION:
-        return add_option(v, n->text, out);
+        return connector_option_text(v->connector, &v->use, n->text, out) ? 0 : FILL_UNSET;
     case NAME_OBJECT:
         return add_text(v->use.object, out);
     case NAME_IDENTIFIER:

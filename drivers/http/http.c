@@ -12,8 +12,9 @@
 #include "http/fill.h"
 #include "http/mention.h"
 #include "http/way.h"
+#include "http/wipe.h"
 
-enum { OPERATIONS = OP_DELETE + 1 };
+enum { OPERATIONS = OP_DELETE + 1, SECRET_MAX = 64 * 1024 };
 
 /* A call under way. */
 struct flight {
@@ -170,14 +171,13 @@ open_ways(struct http_dest *d, const struct target *t, struct error *err)
 static int
 take_secret(struct http_dest *d, struct error *err)
 {
-    if (!d->connector->signature)
+    AUTO_WIPE struct buf text;
+    wipe_init(&text, SECRET_MAX);
+    if (!d->connector->signature ||
+        !connector_option_text(d->connector, &d->use, d->connector->signature, &text))
         return 0;
-    json_t *secret = connector_option(d->connector, &d->use, d->connector->signature);
-    const char *text = json_string_value(secret);
-    d->secret = text ? arena_strdup(&d->arena, text) : NULL;
-    int rc = text && !d->secret ? no_memory(err) : 0;
-    json_decref(secret);
-    return rc;
+    d->secret = text.failed ? NULL : arena_strdup(&d->arena, buf_z(&text));
+    return d->secret ? 0 : no_memory(err);
 }
 
 static void

@@ -67,6 +67,7 @@ struct chg_meta {
     enum key_class *key_class;
     size_t nkey;
     char *source_driver; /* whose `native` names these are */
+    bool nested;         /* JSON shows what a dot in a field's name means to the destination */
 };
 
 /* Deep copy into the arena. NULL when memory is out. */
@@ -193,6 +194,10 @@ void chg_render_head(const struct chg_meta *meta, enum chg_view view, struct buf
 void chg_entry_filename(const struct chg_meta *meta, const struct entry *e, struct buf *out);
 /* Whether an entry could have that file name: as it is written, not only as it is read. */
 bool chg_is_filename(const struct chg_meta *meta, const char *name);
+/* The key behind a file name. *whole false: the name was cut, and this is how the key begins.
+ * False: it is no such name. */
+bool chg_key_of_filename(const struct chg_meta *meta, const char *name, struct buf *key,
+                         bool *whole);
 /* Finds the entry with that file name among those with these ops (equal names get "~2", "~3" …
  * in file order). 1: found, copied into arena; 0: none. A look-up by key, not a scan, but for
  * names that were cut. Thread-safe; the blocks unpacked last are kept for the next ones. */

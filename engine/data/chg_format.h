@@ -6,6 +6,7 @@
 #include <zstd.h>
 
 #include "data/chg.h"
+#include "data/nest.h"
 
 #define CHG_MAGIC "retlfs\r\n" /* no text file, and hurt by any newline conversion */
 enum {
@@ -75,7 +76,8 @@ struct chg_renderer {
     const struct chg_meta *meta;
     struct str *field_json; /* "email": */
     struct str *key_json;
-    struct str outcome; /* for VIEW_SENT */
+    const struct nest *nest; /* NULL: fields side by side */
+    struct str outcome;      /* for VIEW_SENT */
 };
 
 /* False: memory is out. meta and arena must outlive it. */

@@ -33,6 +33,8 @@ chg_meta_pack(const struct chg_meta *meta, struct buf *out)
         buf_add_varint(out, meta->key[i]);
         buf_addc(out, (char)meta->key_class[i]);
     }
+    if (meta->nested) /* files without it are older */
+        buf_addc(out, 1);
 }
 
 /* Reads with sticky failure: after a cut everything reads as nothing. */
@@ -133,6 +135,7 @@ chg_meta_unpack(struct arena *arena, struct str bytes, struct chg_meta **ret)
     get_fields(&r, meta);
     if (!r.failed)
         get_key(&r, meta);
+    meta->nested = !r.failed && r.p != r.end && get_number(&r, 2) == 1;
     if (r.failed || r.p != r.end)
         return r.no_memory ? -ENOMEM : -EINVAL;
     *ret = meta;

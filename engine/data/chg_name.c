@@ -233,6 +233,17 @@ chg_is_filename(const struct chg_meta *meta, const char *name)
     return parsed.cut || (!key.failed && strcmp(buf_z(&again), name) == 0);
 }
 
+bool
+chg_key_of_filename(const struct chg_meta *meta, const char *name, struct buf *key, bool *whole)
+{
+    struct parsed_name parsed;
+    if (!parse_name(name, &parsed) || parsed.ordinal > 1)
+        return false;
+    key_of_name(meta, parsed.plain, parsed.cut, key);
+    *whole = !parsed.cut;
+    return true;
+}
+
 /* The one that has the block of this key unpacked, or that was not used for longest; it comes
  * first. NULL: memory is out. */
 static struct chg_cursor *

@@ -8,6 +8,15 @@
 #include "data/chg_format.h"
 #include "data/note.h"
 
+static bool
+init_nest(struct chg_renderer *r, struct arena *arena)
+{
+    const char **names = arena_alloc(arena, r->meta->nfields * sizeof *names);
+    for (size_t i = 0; names && i < r->meta->nfields; i++)
+        names[i] = r->meta->fields[i].name;
+    return names && nest_create(arena, names, r->meta->nfields, &r->nest);
+}
+
 bool
 chg_renderer_init(struct chg_renderer *r, struct arena *arena, const struct chg_meta *meta)
 {
@@ -28,7 +37,7 @@ chg_renderer_init(struct chg_renderer *r, struct arena *arena, const struct chg_
             return false;
         r->field_json[i] = (struct str){copy, text.n};
     }
-    return true;
+    return !meta->nested || init_nest(r, arena);
 }
 
 static const char *
@@ -141,8 +150,22 @@ add_id(const struct chg_renderer *r, const struct entry *e, struct buf *out)
 /* ---- JSON lines ---- */
 
 static void
+add_nested(const struct chg_renderer *r, struct str record, struct buf *out)
+{
+    struct value values[NEST_FIELDS_MAX];
+    struct walk w = walk_start(record);
+    for (size_t i = 0; i < r->meta->nfields; i++)
+        values[i] = walk_next(&w);
+    nest_write(r->nest, values, out);
+}
+
+static void
 add_record(const struct chg_renderer *r, struct str record, struct buf *out)
 {
+    if (r->nest) {
+        add_nested(r, record, out);
+        return;
+    }
     struct walk w = walk_start(record);
     char before = '{';
     for (size_t i = 0; i < r->meta->nfields; i++) {

@@ -129,6 +129,10 @@ diff(struct run *run, struct error *err)
     struct str hint[SPLITTERS];
     const bool *shared = NULL;
     if (run_rekeys(run)) {
+        if (run->rows == VERB_SEND)
+            return error_set(err, ERR_CONFIG, EIO,
+                             "the mapping has changed: without identifier a row is known again "
+                             "only after a run");
         shared = rekey_shared(run->before.meta, run->meta, &arena);
         mapper_identify_by(run->mapper, shared);
     }
@@ -155,6 +159,7 @@ diff(struct run *run, struct error *err)
         .duplicates_last = run->def->duplicates_last,
         .present = run->survey,
         .only_rejected = run->rows == VERB_RETRY,
+        .only = run->rows == VERB_SEND ? run->row_asked : NULL,
         .rejected = run->previous_rejected,
         .unsent = run->previous_unsent,
         .meta = run->meta,

@@ -35,6 +35,9 @@ struct diff {
     struct earlier rejected, unsent; /* by the run before */
     bool same_fields;                /* of what it rejected and of ours */
 
+    struct buf only; /* key of the one row to be sent, or if !only_whole its beginning */
+    bool only_whole, only_met;
+
     uint64_t seq;
 };
 
@@ -138,12 +141,36 @@ is_wanted(struct diff *d, struct entry *e, struct error *err)
     return rc < 0 ? rc : unsent;
 }
 
+/* The one row that this run is about, if it is about one. */
+static bool
+is_the_one(const struct diff *d, struct str key)
+{
+    if (d->only_whole)
+        return str_equal(key, buf_str(&d->only));
+    if (key.n < d->only.n || memcmp(key.p, buf_z(&d->only), d->only.n) != 0)
+        return false;
+    AUTO_BUF struct buf name = BUF_INIT(BUF_NO_MAX);
+    const struct entry e = {.key = key};
+    chg_entry_filename(d->set->meta, &e, &name);
+    return !name.failed && str_is(buf_str(&name), d->set->only);
+}
+
+static bool
+is_meant(struct diff *d, struct str key)
+{
+    if (!d->set->only)
+        return true;
+    bool the_one = is_the_one(d, key);
+    d->only_met = d->only_met || the_one;
+    return the_one;
+}
+
 static int
 emit(struct diff *d, enum entry_op op, struct str key, struct str after, struct str before,
      struct error *err)
 {
     struct entry e = {.op = op, .key = key, .after = after, .before = before};
-    int wanted = op == ENTRY_PRESENT ? 1 : is_wanted(d, &e, err);
+    int wanted = op == ENTRY_PRESENT ? 1 : !is_meant(d, key) ? 0 : is_wanted(d, &e, err);
     if (wanted < 0)
         return wanted;
     if (!wanted) {
@@ -158,6 +185,8 @@ static int
 refuse(struct diff *d, struct str key, struct str record, const char *code, struct str words,
        struct error *err)
 {
+    if (!is_meant(d, key))
+        return 0;
     buf_clear(&d->note);
     buf_add(&d->note, code, strlen(code) + 1);
     buf_add(&d->note, words.p, words.n);
@@ -206,6 +235,18 @@ compare_new(struct diff *d, struct str key, struct str record, struct error *err
     return emit(d, ops[d->set->mode], key, record, (struct str){0}, err);
 }
 
+/* 1: a row that was delivered, and has not changed, may be sent once more to see how it goes.
+ */
+static int
+send_again(const struct diff *d, struct error *err)
+{
+    if (d->set->mode != MODE_INSERT && d->set->mode != MODE_ADD)
+        return 1;
+    return error_set(err, ERR_CONFIG, EEXIST,
+                     "\"%s\" was delivered already, and mode %s would send it a second time",
+                     d->set->only, mode_name(d->set->mode));
+}
+
 static int
 compare(struct diff *d, struct str key, struct str record, struct error *err)
 {
@@ -218,6 +259,8 @@ compare(struct diff *d, struct str key, struct str record, struct error *err)
         return emit(d, ENTRY_INSERT, key, record, before, err);
     if (!d->set->full && (!differs || mode == MODE_ADD)) {
         int due = is_still_due(d, key, err);
+        if (due == 0 && d->set->only && is_meant(d, key))
+            due = send_again(d, err);
         if (due <= 0)
             return due < 0 ? due : leave(d, differs);
     }
@@ -369,12 +412,27 @@ merge(struct diff *d, struct error *err)
     return rc < 0 ? rc : 0;
 }
 
+static int
+no_such_row(const struct diff *d, struct error *err)
+{
+    return error_set(
+        err, ERR_CONFIG, ENOENT,
+        "there is nothing to send of \"%s\": a row is named as its file in pending/, "
+        "and must be in the model%s",
+        d->set->only, mode_deletes(d->set->mode) ? ", or have left it" : "");
+}
+
 int
 diff_run(const struct diff_settings *settings, struct diff_counts *counts, struct error *err)
 {
     struct diff d = {.set = settings, .counts = counts};
     *counts = (struct diff_counts){0};
-    int rc = state_cursor_open(settings->state, settings->meta, &d.state, err);
+    bool named = !settings->only ||
+                 chg_key_of_filename(settings->meta, settings->only, &d.only, &d.only_whole);
+    int rc = !named ? no_such_row(&d, err)
+             : d.only.failed
+                 ? no_memory(err)
+                 : state_cursor_open(settings->state, settings->meta, &d.state, err);
     if (rc == 0)
         rc = earlier_open(&d.rejected, settings->rejected, err);
     if (rc == 0)
@@ -383,9 +441,12 @@ diff_run(const struct diff_settings *settings, struct diff_counts *counts, struc
                     chg_meta_same_fields(chg_get_meta(settings->rejected), settings->meta);
     if (rc == 0)
         rc = merge(&d, err);
+    if (rc == 0 && settings->only && !d.only_met)
+        rc = no_such_row(&d, err);
     state_cursor_close(d.state);
     chg_cursor_close(d.rejected.cursor);
     chg_cursor_close(d.unsent.cursor);
+    buf_done(&d.only);
     buf_done(&d.row.key);
     buf_done(&d.row.record);
     buf_done(&d.row.why);

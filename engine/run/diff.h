@@ -24,6 +24,7 @@ struct diff_settings {
     bool duplicates_last; /* the last row of a duplicate identifier wins */
     bool present;         /* emit ENTRY_PRESENT for rows that are not sent but hold their key */
     bool only_rejected;   /* retry: send only identifiers that `rejected` or `unsent` hold */
+    const char *only;     /* the file name of the one row to be sent; NULL: there are more */
     struct chg *rejected; /* the rejected file of the run before; NULL: nothing was rejected */
     struct chg *unsent;   /* what it did not come to; NULL: nothing */
     const struct chg_meta *meta;
@@ -38,6 +39,7 @@ struct diff_settings {
     void *arg;
 };
 
-/* ERR_ORDER when the source broke the order it promised. */
+/* ERR_ORDER when the source broke the order it promised; ERR_CONFIG when the one row cannot be
+ * sent, or is not there. */
 int diff_run(const struct diff_settings *settings, struct diff_counts *counts,
              struct error *err);

@@ -61,7 +61,7 @@ struct job {
     struct job *next; /* in the queue */
     struct sync *sync;
     struct run run;
-    char *plan_asked, *command, *name; /* owned: run borrows them */
+    char *asked, *command, *name; /* owned: run borrows them */
     struct ticket *tickets;
     bool poked;          /* the thread below was started */
     pthread_t canceller; /* asks the drivers to stop, for they may wait for a network */

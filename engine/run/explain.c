@@ -104,7 +104,8 @@ take_last_run(struct explanation *x)
     by->counts = &by->run.counts;
     const char *verb =
         strcmp(by->run.verb, verb_name(VERB_APPROVE)) == 0 ? by->run.plan_verb : by->run.verb;
-    by->whole = verb && strcmp(verb, verb_name(VERB_RETRY)) != 0 && by->run.left_out == 0 &&
+    by->whole = verb && strcmp(verb, verb_name(VERB_RETRY)) != 0 &&
+                strcmp(verb, verb_name(VERB_SEND)) != 0 && by->run.left_out == 0 &&
                 !by->run.cut;
     return 0;
 }

@@ -67,6 +67,7 @@ write_undelivered(struct run *run, struct undelivered *u, struct error *err)
         .dirfd = run->dirfd,
         .rejected = rejected,
         .unsent = unsent,
+        .one = run->rows == VERB_SEND,
         .cut = run->record.cut,
         .cancelled = &run->cancelled,
     };
@@ -160,6 +161,18 @@ say_undelivered(struct run *run, struct error *err)
     return r->error ? 0 : no_memory(err);
 }
 
+/* After one row was sent: the others are due for the reasons that they were due for. Where what
+ * was delivered would be created again they are due anyway, for they are new. */
+static const char *
+still_due_full(const struct run *run)
+{
+    if (!run->fresh)
+        return run->before.due_full;
+    if (run->def->mode == MODE_INSERT || run->def->mode == MODE_ADD)
+        return NULL;
+    return run->due_full ? run->due_full : "only one row was sent so far";
+}
+
 static int
 describe_after(struct run *run, const struct refused_counts *refused, struct sync_record *after,
                struct error *err)
@@ -169,10 +182,15 @@ describe_after(struct run *run, const struct refused_counts *refused, struct syn
     if (run->fresh || run->verb == VERB_BASELINE)
         kept = 0;
     after->signature = run->signature;
-    bool stays_due = run->rows == VERB_RETRY || (r->cut && run->why_full);
+    bool one = run->rows == VERB_SEND;
+    bool stays_due = run->rows == VERB_RETRY || one || (r->cut && run->why_full);
     if (run->fresh || run->rekeyed || !stays_due || !run->before.meta)
         after->meta = run->meta;
     after->reset = NULL;
+    if (one)
+        after->due_full = still_due_full(run);
+    else if (run->rows != VERB_RETRY && !r->cut)
+        after->due_full = NULL;
     after->live_rows = kept + run->new_keys - refused->never_delivered - r->deletes +
                        (refused->deletes - refused->foreign);
     if (run->verb == VERB_BASELINE)
@@ -181,10 +199,11 @@ describe_after(struct run *run, const struct refused_counts *refused, struct syn
         after->model_rows = (int64_t)r->counts.rows;
     after->rejected_run = refused->listed ? r->number : 0;
     after->rejected_rows = refused->listed;
-    after->unsent_run = refused->unsent ? r->number : 0;
+    if (!one || after->unsent_run == 0)
+        after->unsent_run = refused->unsent ? r->number : 0;
     after->last_run = after->last_done = r->number;
     bool whole = refused->rejected + refused->unsent == 0 && !r->cut;
-    after->last_ok = whole ? clock_now() : after->last_ok;
+    after->last_ok = whole && !one ? clock_now() : after->last_ok;
     after->plan = NULL;
     r->rejected = refused->rejected;
     r->not_sent = refused->unsent;

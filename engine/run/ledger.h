@@ -71,6 +71,7 @@ struct sync_record {
     const char **segments;
     size_t nsegments;
     struct chg_meta *meta; /* the mapping the state was made with; NULL: none */
+    const char *due_full;  /* why the next run is full though the state counts; NULL */
     const char *reset;     /* why the next run is full although a state exists; NULL */
     uint64_t last_run;     /* number of the newest run, 0: none */
     uint64_t last_done;    /* the newest that ended without failing */

@@ -225,6 +225,8 @@ meta_to_json(const struct chg_meta *meta)
     put(json, "fields", fields);
     put(json, "key", key);
     put_text(json, "source_driver", meta->source_driver);
+    if (meta->nested)
+        put(json, "nested", json_true());
     return json;
 }
 
@@ -243,6 +245,7 @@ meta_from_json(const json_t *json, struct arena *arena)
     meta->key_names = arena_alloc(arena, (meta->nkey + 1) * sizeof *meta->key_names);
     meta->key_class = arena_alloc(arena, (meta->nkey + 1) * sizeof *meta->key_class);
     meta->source_driver = (char *)get_text(json, "source_driver", arena);
+    meta->nested = json_is_true(json_object_get(json, "nested"));
     if (!meta->fields || !meta->key || !meta->key_names || !meta->key_class) {
         lost = true;
         return NULL;
@@ -336,6 +339,7 @@ sync_record_to_json(const struct sync_record *record)
     json_t *json = json_object();
     put_text(json, "signature", record->signature);
     put_text(json, "reset", record->reset);
+    put_text(json, "due_full", record->due_full);
     json_t *segments = json_array();
     for (size_t i = 0; i < record->nsegments; i++)
         append(segments, json_string_nocheck(record->segments[i]));
@@ -356,6 +360,7 @@ sync_record_from_json(const json_t *json, struct sync_record *record, struct err
     begin_whole();
     record->signature = get_text(json, "signature", arena);
     record->reset = get_text(json, "reset", arena);
+    record->due_full = get_text(json, "due_full", arena);
     const json_t *segments = json_object_get(json, "segments");
     record->nsegments = json_array_size(segments);
     record->segments = arena_alloc(arena, (record->nsegments + 1) * sizeof *record->segments);

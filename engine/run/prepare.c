@@ -268,6 +268,8 @@ find_reasons(const struct sync_record *before, const struct definition *def, con
     } else {
         const char *signature = run_signature(def, place, &scratch);
         rc = signature ? compare_signatures(before->signature, signature, why) : -ENOMEM;
+        if (before->due_full)
+            add_reason(why, "%s", before->due_full);
         if (def->mode == MODE_FULL)
             add_reason(why, "mode full");
         if (mode_updates(def->mode) && before->meta)
@@ -336,6 +338,12 @@ decide_full(struct run *run, struct error *err)
         add_reason(&why, "asked for");
     if (why.failed && why.n == 0) /* a reason that was not told would be none */
         return no_memory(err);
+    if (run->rows == VERB_SEND) {
+        run->due_full = arena_strdup(&run->arena, buf_z(&why));
+        if (!run->due_full)
+            return no_memory(err);
+        buf_clear(&why);
+    }
     if (run->rows == VERB_RETRY) {
         if (run->fresh)
             return error_set(err, ERR_CONFIG, EINVAL,
@@ -513,6 +521,8 @@ run_open_source(struct run *run, struct error *err)
         rc = mapper_create(def, &schema, driver->name, &run->mapper, err);
     if (rc == 0) {
         run->meta = chg_meta_copy(&run->arena, mapper_meta(run->mapper));
+        if (run->meta)
+            run->meta->nested = run->dest_connection->driver->traits & TRAIT_NESTED;
         rc = run->meta ? decide_full(run, err) : no_memory(err);
     }
     if (rc < 0)

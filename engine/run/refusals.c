@@ -132,12 +132,35 @@ next_previous(struct join *j, struct error *err)
     return rc < 0 ? rc : 0;
 }
 
-/* Leaves a previous rejection behind: dropped, unless its key was a change in this run too. */
+/* Into the file, as it stands. */
+static int
+list_row(struct join *j, struct entry row, struct error *err)
+{
+    row.seq = j->counts->listed++; /* its place in this file */
+    return chg_add(j->out, &row, err);
+}
+
+/* A previous rejection of which this run found out nothing. */
+static int
+keep_previous(struct join *j, struct error *err)
+{
+    struct entry row = j->previous_entry;
+    if (!j->same_fields)
+        row.after = row.before = (struct str){0};
+    int rc = list_row(j, row, err);
+    return rc < 0 ? rc : next_previous(j, err);
+}
+
+/* Leaves a previous rejection behind: dropped, unless its key was a change in this run too or
+ * it is another run's business. */
 static int
 pass_previous(struct join *j, struct error *err)
 {
-    if (!str_equal(j->previous_entry.key, buf_str(&j->seen)))
+    if (!str_equal(j->previous_entry.key, buf_str(&j->seen))) {
+        if (j->set->one)
+            return keep_previous(j, err);
         j->counts->dropped++;
+    }
     return next_previous(j, err);
 }
 
@@ -161,25 +184,6 @@ look_up_previous(struct join *j, struct str key, const struct entry **found, str
             return rc;
     }
     return 0;
-}
-
-/* Into the file, as it stands. */
-static int
-list_row(struct join *j, struct entry row, struct error *err)
-{
-    row.seq = j->counts->listed++; /* its place in this file */
-    return chg_add(j->out, &row, err);
-}
-
-/* A previous rejection of which this run found out nothing. */
-static int
-keep_previous(struct join *j, struct error *err)
-{
-    struct entry row = j->previous_entry;
-    if (!j->same_fields)
-        row.after = row.before = (struct str){0};
-    int rc = list_row(j, row, err);
-    return rc < 0 ? rc : next_previous(j, err);
 }
 
 static int

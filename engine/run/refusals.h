@@ -36,6 +36,7 @@ struct refusing {
     uint64_t due_run; /* in which the changes became due that do not say it themselves */
     int dirfd;
     const char *rejected, *unsent; /* names of the files */
+    bool one; /* the run was about one row: of all others `previous` holds on */
     bool cut; /* the changes end before the model does: of later rows `previous` holds on */
     const atomic_bool *cancelled;
 };

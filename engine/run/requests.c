@@ -197,8 +197,8 @@ keep(struct requests *q)
     if (q->lines >= LINES_MAX || q->line.n > REQUEST_LINE_MAX ||
         q->bytes + q->line.n > FILE_MAX || q->left_out > 0 || put_line(q, &err) < 0) {
         if (err.kind)
-            log_error("run=%llu evidence is lost: %s", (unsigned long long)q->set.run,
-                      err.text);
+            log_error("sync=%s run=%llu evidence is lost: %s", q->set.sync,
+                      (unsigned long long)q->set.run, err.text);
         q->left_out++;
         q->answer = NULL; /* once is enough */
         return;

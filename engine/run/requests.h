@@ -15,6 +15,7 @@ enum { REQUEST_LINE_MAX = 256 * 1024 };
 struct requests_settings {
     int dirfd;
     const char *name;
+    const char *sync; /* its name, for the daemon's log */
     uint64_t run;
     uint64_t first; /* so many calls are kept whatever became of them */
     const struct redactor *redactor;

@@ -16,8 +16,9 @@ const char *
 verb_name(enum verb verb)
 {
     static const char *const names[] = {
-        [VERB_RUN] = "run",   [VERB_FULL] = "full",       [VERB_RETRY] = "retry",
-        [VERB_PLAN] = "plan", [VERB_APPROVE] = "approve", [VERB_BASELINE] = "baseline",
+        [VERB_RUN] = "run",           [VERB_FULL] = "full", [VERB_RETRY] = "retry",
+        [VERB_SEND] = "send",         [VERB_PLAN] = "plan", [VERB_APPROVE] = "approve",
+        [VERB_BASELINE] = "baseline",
     };
     return names[verb];
 }
@@ -70,6 +71,10 @@ run_log(struct run *run, const char *format, ...)
     buf_vaddf(&said, format, ap);
     va_end(ap);
     redact(run->redactor, NULL, buf_str(&said), &text);
+    if (text.failed && text.n == 0) {
+        buf_clear(&text);
+        buf_adds(&text, "(not told: out of memory)");
+    }
     AUTO_BUF struct buf line = BUF_INIT(16384);
     if (run->numbered)
         buf_addf(&line, "run=%llu ", (unsigned long long)run->record.number);
@@ -427,8 +432,9 @@ open_sender(struct run *run, struct error *err)
         .redactor = run->redactor,
         .requests = {.dirfd = run->dirfd,
                      .name = asked,
+                     .sync = run->name,
                      .run = run->record.number,
-                     .first = run->def->log_requests,
+                     .first = run->rows == VERB_SEND ? UINT64_MAX : run->def->log_requests,
                      .redactor = run->redactor},
         .cancelled = &run->cancelled,
         .progress = &run->progress,
@@ -464,6 +470,8 @@ read_and_send(struct run *run, struct error *err)
         rc = run_deliver(run, err);
     if (rc < 0)
         return rc;
+    if (run->held && run->rows == VERB_SEND)
+        return error_set(err, ERR_LIMIT, EIO, "held: %s", run->held);
     if (run->verb == VERB_PLAN || run->held)
         return run_keep_plan(run, err);
     return run_finish(run, err);

@@ -14,6 +14,7 @@ enum verb {
     VERB_RUN,
     VERB_FULL,
     VERB_RETRY,
+    VERB_SEND, /* one row */
     VERB_PLAN,
     VERB_APPROVE,
     VERB_BASELINE,
@@ -40,6 +41,7 @@ struct run {
     enum verb
         rows; /* what a plan stands for: VERB_RUN, VERB_FULL or VERB_RETRY; else as verb */
     const char *plan_asked; /* approve PLAN, or NULL */
+    const char *row_asked;  /* send ID: the file name of the one row */
     struct caller who;
     const char *command;
     size_t sort_memory;
@@ -69,6 +71,7 @@ struct run {
     const char *signature;
     const char *place;    /* that the destination's connection points to; NULL: not known */
     const char *why_full; /* NULL: incremental */
+    const char *due_full; /* why the next one is full all the same */
     const char *resent;   /* why a record is sent as it was */
     const char *held;     /* why a guard holds it, or NULL */
     bool fresh;           /* the delivered state does not count */

@@ -30,6 +30,8 @@ static const struct verb_entry {
      "send exactly what pending/ holds; with a plan id: only if the source still gives it"},
     {"full", DO_JOB, VERB_FULL, false, "send every row"},
     {"retry", DO_JOB, VERB_RETRY, false, "send only what was rejected or not sent before"},
+    {"send", DO_JOB, VERB_SEND, true,
+     "send the row of that name in pending/, to see how it goes"},
     {"cancel", DO_CANCEL, 0, false, "stop what is running"},
     {"pause", DO_PAUSE, 0, false, "do not run by schedule until \"resume\""},
     {"resume", DO_RESUME, 0, false, "run by schedule again"},
@@ -134,6 +136,9 @@ parse(struct str text, const struct verb_entry **verb, struct str *argument, str
     bool has_argument = next_word(&text, argument);
     if (has_argument && !(*verb)->argument)
         return error_set(err, ERR_CONFIG, EINVAL, "\"%s\" takes no argument", (*verb)->name);
+    if (!has_argument && (*verb)->verb == VERB_SEND && (*verb)->action == DO_JOB)
+        return error_set(err, ERR_CONFIG, EINVAL,
+                         "\"send\" wants a row: its file's name in pending/");
     if (has_argument && next_word(&text, &more))
         return error_set(err, ERR_CONFIG, EINVAL, "one verb a write; \"%.*s\" is too much",
                          (int)(more.n < 64 ? more.n : 64), more.p);
@@ -166,18 +171,21 @@ make_job(struct engine *e, const struct sync_view *view, node_id id, enum verb v
     run_init(&job->run);
     job->name = strdup(view->name);
     job->command = command_of(who->pid);
-    job->plan_asked = argument.n ? strndup(argument.p, argument.n) : NULL;
+    job->asked = argument.n ? strndup(argument.p, argument.n) : NULL;
     job->run.catalog = e->catalog;
     job->run.state_fd = e->state_fd;
     job->run.name = job->name;
     job->run.verb = verb;
-    job->run.plan_asked = job->plan_asked;
+    if (verb == VERB_SEND)
+        job->run.row_asked = job->asked;
+    else
+        job->run.plan_asked = job->asked;
     job->run.who = *who;
     job->run.command = job->command;
     job->run.sort_memory = e->settings.sort_memory;
     job->run.dir = id;
     job->run.started = clock_now();
-    if (!job->name) {
+    if (!job->name || (argument.n && !job->asked)) {
         job_free(job);
         return NULL;
     }
@@ -297,6 +305,7 @@ forget_state(struct engine *e, node_id id, struct sync_record *record, struct er
     record->meta = NULL;
     record->plan = NULL;
     record->live_rows = record->rejected_rows = record->rejected_run = record->unsent_run = 0;
+    record->due_full = NULL;
     record->last_done = record->last_run; /* what is sent from here on is due anew: due.h */
     rc = ledger_store_sync(e->catalog, record, err);
     return rc < 0 ? rc : ledger_drop_unresolved(e->catalog, record->uid, err);

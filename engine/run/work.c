@@ -9,7 +9,7 @@ job_free(struct job *job)
     if (!job)
         return;
     run_done(&job->run);
-    free(job->plan_asked);
+    free(job->asked);
     free(job->command);
     free(job->name);
     free(job);

@@ -143,7 +143,11 @@ static bool
 take_env(struct reader *r)
 {
     const char *rest = r->rest, *name = take_word(r, &rest);
-    return *rest && setenv(name, rest, 1) == 0 ? true : wrong(r, "wants a name and a text");
+    const char *lines = r->block;
+    r->block = "";
+    const char *text = need(*lines ? arena_printf(&r->c->arena, "%s\n%s", rest, lines)
+                                   : arena_strdup(&r->c->arena, rest));
+    return *rest && setenv(name, text, 1) == 0 ? true : wrong(r, "wants a name and a text");
 }
 
 static bool

@@ -114,6 +114,22 @@ test_nulls(const struct change *rows)
 }
 
 static void
+test_strings(void)
+{
+    const struct value values[FIELDS] = {
+        typed(V_INT, "7"),           typed(V_BOOL, "t"),      typed(V_DECIMAL, "1.50"),
+        typed(V_FLOAT, "NaN"),       typed(V_JSON, " \"a\""), typed(V_JSON, "{\"b\": 1}"),
+        typed(V_DATE, "2026-11-21"),
+    };
+    const struct change row = {.op = OP_UPSERT, .after = values, .key = values};
+    struct body_settings set = settings();
+    set.strings = true;
+    CHECK_TEXT(write_with("{\"@record\": \"all\"}", &set, &row, 1),
+               "{\"id\":\"7\",\"name\":\"true\",\"address\":{\"city\":\"1.50\",\"zip\":"
+               "\"NaN\"},\"phones\":[ \"a\",\"{\\\"b\\\": 1}\"],\"extra\":\"2026-11-21\"}");
+}
+
+static void
 test_changed_only(const struct change *rows)
 {
     struct body_settings set = settings();
@@ -422,6 +438,7 @@ main(void)
     };
     test_values(rows);
     test_nulls(rows);
+    test_strings();
     test_changed_only(rows);
     test_deletes();
     test_surroundings(rows);

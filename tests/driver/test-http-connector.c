@@ -1,4 +1,5 @@
 /* Manifests: what is refused, with its place. */
+#include "http/auth.h"
 #include "http/connector.h"
 
 #include "unit/tap.h"
@@ -120,6 +121,25 @@ test_auth(void)
                "/auth: must be a string"));
 }
 
+/* What came by https does not leave in the clear. */
+static void
+test_token_in_the_clear(void)
+{
+    static const char text[] =
+        "{\"name\": \"p\", \"summary\": \"s\", \"url\": \"u\", \"calls\": [{\"for\": "
+        "[\"upsert\"]}], \"auth\": {\"scheme\": \"oauth2\", \"grant\": \"client_credentials\", "
+        "\"token_url\": \"https://x/token\", \"client_id\": \"c\", \"client_secret\": \"d\"}}";
+    const struct connector_use nobody = {.object = NULL};
+    struct connector *c = NULL;
+    struct auth *a = NULL;
+    error_clear(&err);
+    CHECK(connector_parse(NULL, str_of(text), &c, &err) == 0);
+    CHECK(c && auth_open(c, &nobody, &a, &err) == 0 && a);
+    CHECK(!auth_may_go(a, "http://x/") && auth_may_go(a, "HTTPS://y/"));
+    auth_close(a);
+    connector_free(c);
+}
+
 static void
 test_rate(void)
 {
@@ -139,6 +159,7 @@ main(void)
     test_rows();
     test_texts();
     test_auth();
+    test_token_in_the_clear();
     test_rate();
     return tap_done();
 }

@@ -58,7 +58,7 @@ class Events(MountTest):
         self.assertEqual(self.sent(sync), [], "to identify is to write a record: nothing has changed")
         self.source.sql("DELETE FROM t WHERE id = 2")
         self.assertEqual(self.sent(sync), [{"type": "record", "action": "delete", "userId": "2", "recordId": "2",
-                                            "identifiers": {"userId": "2"}, "fields": {}}])
+                                            "identifiers": {"userId": 2}, "fields": {}}])
 
     def test_one_event_a_change(self):
         sync = self.make(self.track("Order changed"), "upsert")

@@ -310,6 +310,92 @@ class Undelivered(MountTest):
         for form in set(forms):
             self.assertNotIn(form, self.mount.stderr())
 
+    # ---- one row ----
+
+    def test_send_one(self):
+        sync = self.make(500)
+        sync.run("plan")
+        sync.run("send 42")
+        self.assertEqual(self.endpoint.taken, {42: 1})
+        summary, calls = sync.summary(), sync.lines("runs/last/requests.jsonl")
+        self.assertEqual((summary["verb"], summary["inserts"], summary["delivered"], summary["held_back"]), ("send", 1, 1, 499))
+        self.assertEqual([(c["answer"]["status"], c["rows"]) for c in calls], [(200, 1)])
+        self.assertEqual([e["data"]["id"] for e in json.loads(calls[0]["request"]["body"])], [42])
+        self.assertEqual(sync.status()["delivered"], "1")
+        for row, words in ("42", "delivered already"), ("500", "must be in the model"), ("4~2x", "named as its file"):
+            sync.run("send " + row, errno.EIO)
+            self.assertIn(words, sync.read("error"))
+        sync.run("send", errno.EINVAL)
+        self.assertIn("wants a row", sync.read("error"))
+        self.assertEqual(self.endpoint.calls, 1)
+        sync.run()
+        self.assertEqual(self.endpoint.taken, collections.Counter(range(500)))
+        self.assertIn("send", sync.read("trigger"))
+
+    def test_send_is_delivered_if_acknowledged(self):
+        sync = self.make(10)
+        self.endpoint.answer = lambda rows, number: (422, {}, b"no")
+        sync.run(want=errno.EIO)
+        self.assertEqual(len(sync.rejected()), 10)
+        for row in 3, 4:
+            self.endpoint.answer = lambda rows, number: (422, {}, b"not yet") if row == 3 else None
+            sync.run("send %d" % row, errno.EIO if row == 3 else 0)
+        rejected = {r["id"]["id"]: r for r in sync.rejected()}
+        self.assertEqual(set(rejected), set(range(10)) - {4})
+        self.assertEqual((rejected[3]["reason"], rejected[3]["tries"]), ("HTTP 422: not yet", 2))
+        self.assertEqual({r["tries"] for i, r in rejected.items() if i != 3}, {1})
+        self.assertEqual((sync.summary(2)["rejected"], sync.summary(3)["rejected"]), (1, 0))
+        self.assertEqual(sync.status()["rejected"], "9")
+        self.go_on()
+        sync.run("retry")
+        self.assertEqual(self.endpoint.taken, collections.Counter(range(10)))
+        self.assertEqual(sync.rejected(), [])
+
+    def test_send_to_a_table(self):
+        self.pg.sql("CREATE TABLE %s (a text, b int, name text, PRIMARY KEY (a, b))" % self.name)
+        self.pg.fill(self.name, [("x,y/%d" % i, i, "n") for i in range(200)])
+        self.pg.sql("CREATE TABLE %s_to (a text, b int, name text, PRIMARY KEY (a, b))" % self.name)
+        sync = self.mount.sync(self.name).define(
+            config={"source": {"connection": "pg", "table": self.name}, "identifier": ["a", "b"],
+                    "destination": {"connection": "pg", "object": self.name + "_to"}},
+            mappings=[(c, c) for c in ("a", "b", "name")], mode="mirror")
+        sync.run("plan")
+        name = sorted(os.listdir(sync.path / "pending/insert"))[7]
+
+        def there():
+            return self.pg.sql("SELECT count(*), min(a), min(name) FROM %s_to" % self.name)[0]
+        sync.run("send " + name)
+        one = there()
+        self.assertEqual((one[0], sync.summary()["delivered"]), ("1", 1))
+        self.assertIn("first run", sync.status()["next_run"])
+        sync.run("send " + name)  # as it is: once more
+        self.assertEqual((there(), sync.summary()["updates"]), (one, 1))
+        self.pg.sql("INSERT INTO %s_to VALUES ('foreign', 1, '')" % self.name)
+        sync.run(want=errno.EIO)  # a first run still, which finds what is foreign
+        self.assertIn("foreign", sync.read("pending/summary"))
+        self.pg.sql("DELETE FROM %s_to WHERE a = 'foreign'" % self.name)
+        sync.run()
+        self.assertEqual(there()[0], "200")
+        self.pg.sql("UPDATE %s SET name = 'm'" % self.name)
+        self.pg.sql("DELETE FROM %s WHERE a = '%s'" % (self.name, one[1]))
+        sync.run("send " + name)  # it has left
+        self.assertEqual((there()[0], sync.summary()["deletes"]), ("199", 1))
+        sync.run("send x%2Cy%2F3,3")
+        self.assertEqual(self.pg.sql("SELECT a FROM %s_to WHERE name = 'm'" % self.name), [["x,y/3"]])
+        sync.run()
+        self.assertEqual(self.pg.sql("SELECT * FROM %s EXCEPT SELECT * FROM %s_to" % (self.name, self.name)), [])
+
+    def test_send_beside_what_was_not_sent(self):
+        sync = self.make(1000)
+        self.stop_after(2)
+        sync.run(want=errno.EIO)
+        self.go_on()
+        sync.run("send 999")
+        self.assertEqual(len(self.endpoint.taken), 201)
+        self.pg.sql("INSERT INTO %s VALUES (5000, 'new')" % self.name)
+        sync.run("retry")
+        self.assertEqual(self.endpoint.taken, collections.Counter(range(1000)))
+
 
 if __name__ == "__main__":
     main()

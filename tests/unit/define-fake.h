@@ -74,11 +74,11 @@ fake_dest_options_check(const void *options, enum sync_type type, struct error *
 static int
 fake_dest_judge(const struct target *t, struct error *err)
 {
-    const char *key = t->nkey ? t->fields[t->key[0]].name : "nothing";
-    if (!t->object || strcmp(t->object, "sealed") != 0)
+    const char *key = t->nkey ? t->fields[t->key[0]].name : "";
+    if (strcmp(key, "sealed") != 0)
         return 0;
-    return error_set(err, ERR_CONFIG, EINVAL, "%s does not %s by %s of %zu fields", t->object,
-                     mode_name(t->mode), key, t->nfields);
+    return error_set(err, ERR_CONFIG, EINVAL, "no %s of %zu by %s", mode_name(t->mode),
+                     t->nfields, key);
 }
 
 /* Source and destination, with everything. */
