@@ -164,6 +164,7 @@ struct change {
     uint64_t seq;              /* this change's number in its session, ascending, from 0 */
     const struct value *after; /* nfields values; NULL for OP_DELETE and OP_PRESENT */
     const struct value *key;   /* nkey values: the identifier's fields */
+    bool unsure;               /* nobody knows whether the record is still as `before` says */
     struct str before;         /* packed delivered record (record_unpack, nfields, V_ABSENT
                                   where it has no such field); n = 0 when there is none */
 };

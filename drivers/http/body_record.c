@@ -443,7 +443,8 @@ add_with_nulls(struct compiler *c, const json_t *value, int depth)
         body_add(c, (struct step){.kind = STEP_WITH_NULLS, .fields = fields, .nfields = all});
     if (rc == 0)
         rc = body_value(c, value, depth + 1);
-    c->body->steps.p[at].field = c->body->steps.n;
+    if (rc == 0)
+        c->body->steps.p[at].field = c->body->steps.n;
     return rc;
 }
 

@@ -377,7 +377,8 @@ take_row(struct writer *w, const struct change *change, const unsigned char *ide
     w->identity = identity;
     w->index = index;
     w->skip = 0;
-    w->has_before = (b->set.changed_only || !change->after) && change->before.n > 0;
+    w->has_before =
+        ((b->set.changed_only && !change->unsure) || !change->after) && change->before.n > 0;
     return !w->has_before || record_unpack(change->before, b->before, b->set.nfields);
 }
 

@@ -78,7 +78,7 @@ connector_take_options(struct connector *c, const char *member, const struct opt
     if (object && (!json_is_object(object) || json_object_size(object) > OPTIONS_MAX))
         return manifest_wrong(err, where, "must be an object of at most 64 options");
     bool destination = strcmp(member, "destination") == 0;
-    size_t all = json_object_size(object) + 3;
+    size_t all = json_object_size(object) + 4;
     struct option *table = arena_alloc(&c->arena, all * sizeof *table);
     if (!table)
         return no_memory(err);
@@ -107,6 +107,13 @@ connector_take_options(struct connector *c, const char *member, const struct opt
                                    .offset = offsetof(struct connector_options, values[n - 1]),
                                    .help = "how a field's NULL is sent, where it is not as the "
                                            "connector sends them"};
+        n++;
+        table[n] = (struct option){.name = "max_rows",
+                                   .type = OPT_INT,
+                                   .default_text = "0",
+                                   .offset = offsetof(struct connector_options, values[n - 1]),
+                                   .help = "rows of a call at most, where the connector would "
+                                           "send more; 0: no fewer than that"};
         n++;
     }
     *ret = table;

@@ -232,6 +232,18 @@ dest_open(const void *connection, const struct target *target, void **ret, struc
     return 0;
 }
 
+/* As the connector says, or fewer rows where the user wants that. */
+static void
+limit_way(const struct http_dest *d, const struct way *w, enum operation op, struct limits *ret)
+{
+    json_t *most = connector_option(d->connector, &d->use, "max_rows");
+    json_int_t rows = json_integer_value(most);
+    json_decref(most);
+    way_limits(w, op, ret);
+    if (rows > 0 && (uint64_t)rows < ret->of[op].rows)
+        ret->of[op].rows = (size_t)rows;
+}
+
 static void
 dest_limits(void *handle, struct limits *ret)
 {
@@ -243,7 +255,7 @@ dest_limits(void *handle, struct limits *ret)
     for (enum operation op = 0; op <= OP_DELETE; op++) {
         if (!d->ways[op])
             continue;
-        way_limits(d->ways[op], op, ret);
+        limit_way(d, d->ways[op], op, ret);
         ret->identities =
             ret->identities || mention_identity(d->connector, way_call(d->ways[op]), &d->use);
     }

@@ -19,5 +19,8 @@ struct backoff {
 /* After a failure: how long to wait, or -1 when the budget is spent. `random`: any 64 bits.
  * `asked` is what the peer asked for (0: nothing); no wait is shorter, and it counts. */
 usec_t backoff_next(struct backoff *b, usec_t asked, uint64_t random);
+/* After another failure of the same time, as of calls that were under way together: as long as
+ * after the first of them. */
+usec_t backoff_too(const struct backoff *b, usec_t asked, uint64_t random);
 /* After a success. */
 void backoff_reset(struct backoff *b);

@@ -16,7 +16,7 @@ static const usec_t LONGEST_WAIT = 1000000; /* so that a cancel is seen */
 struct job {
     struct call call; /* call.batch.changes and the next two are of this allocation */
     struct parcel *parcel;
-    usec_t not_before;
+    usec_t began, not_before;
     unsigned denied; /* in succession */
     bool sent;       /* at least once, perhaps */
     struct job *following;
@@ -34,6 +34,7 @@ struct courier {
     uint64_t number;         /* of the next batch */
     uint64_t refused, taken; /* rows */
     uint64_t random;
+    usec_t failed; /* when a call did last that counted */
     bool stopped;
     struct error why;
 };
@@ -191,12 +192,24 @@ count(struct courier *c, struct outcome *out)
     c->refused += out->kind == ROW_REJECTED;
 }
 
+/* A refusal says nothing of an earlier try that nobody answered. */
+static void
+doubt(const struct job *j, struct outcome *out)
+{
+    if (!j->sent || (out->kind != ROW_REJECTED && out->kind != ROW_RETRY))
+        return;
+    out->kind = ROW_UNKNOWN;
+    out->code = "unknown";
+}
+
 static int
 tell(struct courier *c, const struct job *j, struct error *err)
 {
     const struct call *call = &j->call;
-    for (size_t i = 0; i < call->batch.n; i++)
+    for (size_t i = 0; i < call->batch.n; i++) {
         count(c, &call->out[i]);
+        doubt(j, &call->out[i]);
+    }
     return c->set.told(c->set.arg, call->batch.changes, call->out, call->batch.n, err);
 }
 
@@ -211,7 +224,9 @@ tell_others(struct courier *c, const struct job *j, bool (*stays)(const struct j
         if (stays(j, i))
             continue;
         count(c, &call->out[i]);
-        rc = c->set.told(c->set.arg, &call->batch.changes[i], &call->out[i], 1, err);
+        struct outcome out = call->out[i]; /* whose kind still decides what stays */
+        doubt(j, &out);
+        rc = c->set.told(c->set.arg, &call->batch.changes[i], &out, 1, err);
     }
     return rc;
 }
@@ -276,11 +291,22 @@ next_random(struct courier *c)
     return (usec_t)(c->random >> 1);
 }
 
+/* What was under way when another call failed fails for the same reason. */
+static usec_t
+wait_after(struct courier *c, const struct job *j, usec_t asked)
+{
+    uint64_t random = (uint64_t)next_random(c);
+    if (j->began <= c->failed)
+        return backoff_too(&c->set.backoff, asked, random);
+    c->failed = clock_monotonic();
+    return backoff_next(&c->set.backoff, asked, random);
+}
+
 /* Once more, later; unless the budget is spent. */
 static int
 again_later(struct courier *c, struct job *j, const struct call_answer *a, struct error *err)
 {
-    usec_t wait = backoff_next(&c->set.backoff, a->wait_us, (uint64_t)next_random(c));
+    usec_t wait = wait_after(c, j, a->wait_us);
     if (wait < 0) {
         stop(c, &a->error);
         bool lost = a->fate == CALL_UNKNOWN || j->sent;
@@ -473,6 +499,7 @@ take_calls(struct courier *c, struct job *jobs[CALLS_MAX], size_t *n, usec_t *wa
                 *wait = until;
             return 0;
         }
+        j->began = now;
         jobs[(*n)++] = j;
         const struct batch *batch = &j->call.batch;
         memset(j->call.out, 0, batch->n * sizeof *j->call.out);

@@ -26,6 +26,7 @@ run_count(struct run *run, const struct entry *e)
             run->record.foreign++;
         else
             run->record.deletes++;
+        run->doubtful += plan_is_unsure_gone(e);
         return;
     case ENTRY_RECORDED:
         run->record.recorded++;
@@ -158,8 +159,10 @@ diff(struct run *run, struct error *err)
         .full = run->why_full != NULL || run->verb == VERB_BASELINE,
         .duplicates_last = run->def->duplicates_last,
         .present = run->survey,
+        .doubts = run->dest_connection->driver->dest_call != NULL,
         .only_rejected = run->rows == VERB_RETRY,
         .only = run->rows == VERB_SEND ? run->row_asked : NULL,
+        .once = run_creates(run->def),
         .rejected = run->previous_rejected,
         .unsent = run->previous_unsent,
         .meta = run->meta,

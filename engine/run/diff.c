@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "run/due.h"
+#include "run/plan.h"
 
 /* A model row held until the next one shows whether its identifier stands alone. */
 struct held_row {
@@ -117,6 +118,13 @@ is_still_due(struct diff *d, struct str key, struct error *err)
     return rc == 1 ? d->rejected.row.op != ENTRY_PRESENT : rc;
 }
 
+static bool
+is_unknown(const struct entry *rejected)
+{
+    static const char code[] = "unknown";
+    return rejected->note.n >= sizeof code && memcmp(rejected->note.p, code, sizeof code) == 0;
+}
+
 /* 1: this verb sends it. */
 static int
 is_wanted(struct diff *d, struct entry *e, struct error *err)
@@ -125,7 +133,10 @@ is_wanted(struct diff *d, struct entry *e, struct error *err)
     if (again == 1) {
         if (e->op != ENTRY_RECORDED) {
             d->counts->retried++;
-            e->note = STR("tried again: the run before did not deliver it");
+            bool doubt = d->set->doubts && is_unknown(&d->rejected.row);
+            if (!plan_is_unsure_gone(e))
+                e->note = doubt ? STR(PLAN_UNSURE)
+                                : STR("tried again: the run before did not deliver it");
         }
         if (d->same_fields && due_same_change(&d->rejected.row, e))
             e->due = d->rejected.row.due;
@@ -166,11 +177,9 @@ is_meant(struct diff *d, struct str key)
 }
 
 static int
-emit(struct diff *d, enum entry_op op, struct str key, struct str after, struct str before,
-     struct error *err)
+emit_noted(struct diff *d, struct entry e, struct error *err)
 {
-    struct entry e = {.op = op, .key = key, .after = after, .before = before};
-    int wanted = op == ENTRY_PRESENT ? 1 : !is_meant(d, key) ? 0 : is_wanted(d, &e, err);
+    int wanted = e.op == ENTRY_PRESENT ? 1 : !is_meant(d, e.key) ? 0 : is_wanted(d, &e, err);
     if (wanted < 0)
         return wanted;
     if (!wanted) {
@@ -179,6 +188,57 @@ emit(struct diff *d, enum entry_op op, struct str key, struct str after, struct 
     }
     e.seq = d->seq++;
     return d->set->emit(d->set->arg, &e, err);
+}
+
+static int
+emit(struct diff *d, enum entry_op op, struct str key, struct str after, struct str before,
+     struct error *err)
+{
+    struct entry e = {.op = op, .key = key, .after = after, .before = before};
+    return emit_noted(d, e, err);
+}
+
+/* Whether a mirror must delete what was rejected under a key that neither the model nor the
+ * delivered state has: it may stand at the destination. So may what such a delete left. */
+static bool
+may_stand_there(const struct diff *d)
+{
+    const struct entry *row = &d->rejected.row;
+    bool wanted = row->op == ENTRY_INSERT || row->op == ENTRY_UPDATE;
+    return (wanted && row->after.n && is_unknown(row)) ||
+           (row->op == ENTRY_DELETE && row->before.n);
+}
+
+/* What was rejected of this key is dealt with. */
+static int
+pass_rejected(struct diff *d, struct str key, struct error *err)
+{
+    int rc = 0;
+    while (rc == 0 && d->set->meta->nkey && d->rejected.more &&
+           key_compare(d->rejected.row.key, key) <= 0)
+        rc = earlier_next(&d->rejected, err);
+    return rc;
+}
+
+/* Deletes what may stand at the destination of keys before this one (n = 0: of all). */
+static int
+delete_doubtful(struct diff *d, struct str key, struct error *err)
+{
+    bool any = d->set->doubts && mode_deletes(d->set->mode) && d->same_fields;
+    int rc = 0;
+    while (rc == 0 && any && d->rejected.more &&
+           (key.n == 0 || key_compare(d->rejected.row.key, key) < 0)) {
+        const struct entry *row = &d->rejected.row;
+        struct entry e = {.op = ENTRY_DELETE,
+                          .key = row->key,
+                          .before = row->op == ENTRY_DELETE ? row->before : row->after,
+                          .note = STR(PLAN_UNSURE_GONE)};
+        if (may_stand_there(d))
+            rc = emit_noted(d, e, err);
+        if (rc == 0)
+            rc = earlier_next(&d->rejected, err);
+    }
+    return rc;
 }
 
 static int
@@ -209,7 +269,11 @@ gone(struct diff *d, struct error *err)
     d->counts->gone++;
     if (!mode_deletes(d->set->mode))
         return 0;
-    return emit(d, ENTRY_DELETE, d->delivered.key, (struct str){0}, d->delivered.after, err);
+    int rc = delete_doubtful(d, d->delivered.key, err);
+    if (rc < 0)
+        return rc;
+    rc = emit(d, ENTRY_DELETE, d->delivered.key, (struct str){0}, d->delivered.after, err);
+    return rc < 0 ? rc : pass_rejected(d, d->delivered.key, err);
 }
 
 static int
@@ -240,11 +304,11 @@ compare_new(struct diff *d, struct str key, struct str record, struct error *err
 static int
 send_again(const struct diff *d, struct error *err)
 {
-    if (d->set->mode != MODE_INSERT && d->set->mode != MODE_ADD)
+    if (!d->set->once)
         return 1;
     return error_set(err, ERR_CONFIG, EEXIST,
-                     "\"%s\" was delivered already, and mode %s would send it a second time",
-                     d->set->only, mode_name(d->set->mode));
+                     "\"%s\" was delivered already, and would be created a second time",
+                     d->set->only);
 }
 
 static int
@@ -309,7 +373,10 @@ settle(struct diff *d, struct error *err)
             return rc;
     }
     bool was_delivered = d->more_delivered && order == 0;
-    int rc = d->set->meta->nkey ? 0 : number(d, &key, was_delivered, err);
+    int rc = delete_doubtful(d, key, err);
+    if (rc < 0)
+        return rc;
+    rc = d->set->meta->nkey ? 0 : number(d, &key, was_delivered, err);
     if (rc == 0 && row->kind >= MAPPED_BAD && !row->duplicate)
         rc = refuse(d, key, record, mapped_code(row->kind), buf_str(&row->why), err);
     if (rc == 0 && (row->kind >= MAPPED_BAD || row->duplicate)) {
@@ -318,6 +385,8 @@ settle(struct diff *d, struct error *err)
     } else if (rc == 0) {
         rc = was_delivered ? compare(d, key, record, err) : compare_new(d, key, record, err);
     }
+    if (rc == 0)
+        rc = pass_rejected(d, key, err);
     if (rc == 0 && was_delivered)
         rc = next_delivered(d, err);
     return rc;
@@ -409,6 +478,8 @@ merge(struct diff *d, struct error *err)
         if (rc == 0)
             rc = next_delivered(d, err);
     }
+    if (rc == 0)
+        rc = delete_doubtful(d, (struct str){0}, err);
     return rc < 0 ? rc : 0;
 }
 

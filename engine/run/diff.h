@@ -23,8 +23,10 @@ struct diff_settings {
     bool full;            /* send every row */
     bool duplicates_last; /* the last row of a duplicate identifier wins */
     bool present;         /* emit ENTRY_PRESENT for rows that are not sent but hold their key */
+    bool doubts;          /* what `rejected` holds as unknown may have been applied */
     bool only_rejected;   /* retry: send only identifiers that `rejected` or `unsent` hold */
     const char *only;     /* the file name of the one row to be sent; NULL: there are more */
+    bool once;            /* …which was delivered already is not sent a second time */
     struct chg *rejected; /* the rejected file of the run before; NULL: nothing was rejected */
     struct chg *unsent;   /* what it did not come to; NULL: nothing */
     const struct chg_meta *meta;

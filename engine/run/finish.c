@@ -168,7 +168,7 @@ still_due_full(const struct run *run)
 {
     if (!run->fresh)
         return run->before.due_full;
-    if (run->def->mode == MODE_INSERT || run->def->mode == MODE_ADD)
+    if (run_creates(run->def))
         return NULL;
     return run->due_full ? run->due_full : "only one row was sent so far";
 }
@@ -192,7 +192,7 @@ describe_after(struct run *run, const struct refused_counts *refused, struct syn
     else if (run->rows != VERB_RETRY && !r->cut)
         after->due_full = NULL;
     after->live_rows = kept + run->new_keys - refused->never_delivered - r->deletes +
-                       (refused->deletes - refused->foreign);
+                       run->doubtful + (refused->deletes - refused->foreign);
     if (run->verb == VERB_BASELINE)
         after->live_rows = r->inserts + r->updates + r->recorded;
     if (!r->cut)

@@ -11,6 +11,18 @@ plan_is_foreign(const struct entry *e)
     return e->op == ENTRY_DELETE && str_is(e->note, FOREIGN);
 }
 
+bool
+plan_is_unsure(const struct entry *e)
+{
+    return str_is(e->note, PLAN_UNSURE);
+}
+
+bool
+plan_is_unsure_gone(const struct entry *e)
+{
+    return e->op == ENTRY_DELETE && str_is(e->note, PLAN_UNSURE_GONE);
+}
+
 struct merge {
     struct chg_writer *out;
     struct chg_cursor *changes;

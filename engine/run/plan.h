@@ -12,6 +12,12 @@ enum { PLAN_ID_LENGTH = 12 };
 
 /* Whether an entry of a plan or a run's changes deletes a foreign row. */
 bool plan_is_foreign(const struct entry *e);
+/* Notes of changes of which an earlier try may have been applied, and nobody knows: one that is
+ * still wanted, and the delete of what is wanted no more. */
+#define PLAN_UNSURE "tried again: nobody knows whether it was applied before"
+#define PLAN_UNSURE_GONE "left the model: nobody knows whether it was delivered before"
+bool plan_is_unsure(const struct entry *e);
+bool plan_is_unsure_gone(const struct entry *e);
 /* Why an entry is there: its note, or what follows from its images. resent: of one that is sent
  * as it was before, see plan_resent. */
 struct str plan_reason(const struct entry *e, struct str resent);

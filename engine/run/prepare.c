@@ -254,6 +254,12 @@ compare_types(const struct chg_meta *before, const struct chg_meta *now, struct 
         }
 }
 
+bool
+run_creates(const struct definition *def)
+{
+    return def->mode == MODE_INSERT || def->mode == MODE_ADD || def->type == TYPE_EVENTS;
+}
+
 /* All that is known without the model's types. */
 static int
 find_reasons(const struct sync_record *before, const struct definition *def, const char *place,

@@ -211,7 +211,7 @@ count_undelivered(struct refused_counts *counts, const struct entry *change)
         break;
     default:
         counts->deletes++;
-        if (plan_is_foreign(change))
+        if (plan_is_foreign(change) || plan_is_unsure_gone(change))
             counts->foreign++;
         break;
     }

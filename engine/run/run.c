@@ -122,7 +122,7 @@ end_attempt(struct run *run)
     run_close_handles(run);
     state_done(&run->state);
     run->session = run->surveyed = run->careful = run->renumbered = run->rekeyed = false;
-    run->new_keys = run->foreign_rows = 0;
+    run->new_keys = run->doubtful = run->foreign_rows = 0;
     run->held = NULL;
 }
 
@@ -425,6 +425,7 @@ open_sender(struct run *run, struct error *err)
         .uid = run->before.uid,
         .pace = run->place ? run->place : run->def->dest_connection,
         .mode = run->def->mode,
+        .whole = run->rows == VERB_FULL || run->def->mode == MODE_FULL,
         .meta = run->meta,
         .due_run = run->before.last_done + 1,
         .dirfd = run->dirfd,
@@ -604,7 +605,8 @@ run_count_changes(struct run *run, struct error *err)
     struct run_record *r = &run->record;
     struct chg_cursor *cursor = NULL;
     struct entry e;
-    r->inserts = r->updates = r->deletes = r->foreign = r->recorded = run->new_keys = 0;
+    r->inserts = r->updates = r->deletes = r->foreign = r->recorded = run->new_keys =
+        run->doubtful = 0;
     int rc = chg_cursor_open(run->changes, &cursor, err);
     while (rc == 0 && (rc = run_go_on(run, err)) == 0 &&
            (rc = chg_next(cursor, &e, err)) == 1) {

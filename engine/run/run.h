@@ -101,6 +101,7 @@ struct run {
     struct chg_writer *writer;
     struct chg *changes; /* what is, or would be, sent */
     uint64_t new_keys;   /* of it: identifiers that were not delivered before */
+    uint64_t doubtful;   /* of its deletes: those of what is not in the delivered state */
     bool rekeyed;        /* the delivered state was written anew under other keys */
     struct sorter *foreign;
     uint64_t foreign_rows;
@@ -147,6 +148,8 @@ const char *run_why_full(const struct sync_record *before, const struct definiti
 /* JSON of what the delivered state hangs on: destination, its place, object, identifier and its
  * fields. */
 const char *run_signature(const struct definition *def, const char *place, struct arena *arena);
+/* Whether a row that is sent twice is created twice: a record, a member or an event. */
+bool run_creates(const struct definition *def);
 /* The place a connection points to, in arena; NULL without *err: its driver does not say. */
 const char *run_place(const struct connection *connection, struct arena *arena,
                       struct error *err);

@@ -8,6 +8,7 @@
 #include "base/vec.h"
 #include "run/due.h"
 #include "run/journal.h"
+#include "run/plan.h"
 #include "run/post.h"
 #include "run/queue.h"
 
@@ -107,6 +108,15 @@ take_due(const char **p, const char *end, struct due *ret)
     return true;
 }
 
+static bool
+take_flag(const char **p, const char *end, bool *ret)
+{
+    if (*p == end)
+        return false;
+    *ret = *(*p)++ != 0;
+    return true;
+}
+
 /* Room for the values of one change: its fields and its key. */
 static size_t
 values_a_change(const struct sender *s)
@@ -126,7 +136,10 @@ unpack(const void *sender, const char **p, const char *end, struct value *values
     enum entry_op op = (enum entry_op) * (*p)++;
     struct str after;
     if (!varint_read(p, end, &c->seq) || !take_str(p, end, &after) ||
-        !take_str(p, end, &c->before) || (s->set.driver->dest_call && !take_due(p, end, due)))
+        !take_str(p, end, &c->before))
+        return false;
+    c->unsure = false;
+    if (s->set.driver->dest_call && (!take_due(p, end, due) || !take_flag(p, end, &c->unsure)))
         return false;
     c->op = operation_of(s, op);
     bool has_after = c->op != OP_DELETE;
@@ -336,6 +349,7 @@ sender_add(struct sender *s, const struct entry *e, struct error *err)
         struct due due = due_of(s->set.meta, e, s->set.due_run);
         buf_add_varint(out, due.run);
         buf_add_varint(out, due.copy);
+        buf_addc(out, s->set.whole || plan_is_unsure(e));
     }
     if (out->failed)
         return no_memory(err);

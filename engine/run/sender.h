@@ -17,6 +17,7 @@ struct sender_settings {
     const char *uid;   /* the sync's */
     const char *pace;  /* names the account that limits are of */
     enum mode mode;
+    bool whole; /* what was delivered before is not trusted to be there still */
     const struct chg_meta *meta;
     uint64_t due_run;    /* in which the changes became due that do not say it themselves */
     int dirfd;           /* for the verdicts' sorter, and the journal */

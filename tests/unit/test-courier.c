@@ -238,12 +238,14 @@ make_guilty(struct peer *p, unsigned percent)
 
 /* ---- what must be true ---- */
 
-/* Whatever may come twice: good rows are done, guilty ones alone are refused. */
+/* Whatever may come twice: good rows are done, guilty ones alone are refused, or in doubt after
+ * a try that nobody answered. */
 static bool
 exact(const struct peer *p, const struct verdicts *v)
 {
     for (size_t i = 0; i < ROWS; i++) {
-        bool good = p->guilty[i] ? v->kind[i] == ROW_REJECTED && p->applied[i] == 0
+        bool refused = v->kind[i] == ROW_REJECTED || v->kind[i] == ROW_UNKNOWN;
+        bool good = p->guilty[i] ? refused && p->applied[i] == 0
                                  : v->kind[i] == ROW_DONE && p->applied[i] >= 1;
         if (!good)
             return false;
