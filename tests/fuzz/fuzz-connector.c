@@ -137,7 +137,8 @@ check_operation(const struct connector *c, enum operation op, const struct excha
     struct change changes[ROWS];
     struct outcome out[ROWS] = {0};
     for (size_t i = 0; i < ROWS; i++)
-        changes[i] = (struct change){op, i, op == OP_DELETE ? NULL : values[i], values[i], {0}};
+        changes[i] = (struct change){
+            .op = op, .seq = i, .after = op == OP_DELETE ? NULL : values[i], .key = values[i]};
     struct call_limits limits = {0};
     way_limits(way, &limits);
     MUST(limits.rows > 0);

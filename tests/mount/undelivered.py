@@ -294,7 +294,7 @@ class Undelivered(MountTest):
         self.endpoint.answer = answer
         for _ in range(6):
             sync.trigger("run")
-        self.assertIn("***", sync.read("rejected.jsonl") + sync.read("error"))
+        self.assertIn("***", sync.read("runs/1/rejected.jsonl"))  # later runs may have nothing left to send
         self.assertIn("***", sync.read("runs/1/requests.jsonl"))
         forms += [json.dumps(f)[1:-1] for f in forms] + [json.dumps(f, ensure_ascii=False)[1:-1] for f in forms]
         looked = 0
