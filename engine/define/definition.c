@@ -72,8 +72,9 @@ parse_files(struct whole *w)
             w, mappings_parse(&w->mappings, true, &d->arena, &d->mappings, &d->nmappings, &c),
             &c);
     /* its driver is judged below, where config.json's own destination is known */
+    enum sync_type type = w->have_config ? d->type : SYNC_TYPES;
     if (exists(w, &w->mode) && small_enough(w, &w->mode, TEXT_MODE))
-        w->have_mode = judge(w, mode_check(NULL, SYNC_TYPES, &w->mode, true, &d->mode, &c), &c);
+        w->have_mode = judge(w, mode_check(NULL, type, &w->mode, true, &d->mode, &c), &c);
 }
 
 /* ---- connections ---- */
