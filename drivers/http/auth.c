@@ -310,14 +310,17 @@ auth_open(const struct connector *c, const struct connector_use *use, struct aut
     size_t n = many ? json_array_size(c->auth) : c->auth ? 1 : 0;
     AUTO_BUF struct buf words = BUF_INIT(1024);
     int rc = 0;
+    bool wanted = false;
     for (size_t i = 0; rc == 0 && i < n; i++) {
         const json_t *json = many ? json_array_get(c->auth, i) : c->auth;
         struct way_in w;
         rc = read_way(json, "/auth", &w, err);
-        if (rc == 0 && connector_fits(c, json_object_get(json, "when"), use))
+        bool holds = rc == 0 && connector_fits(c, json_object_get(json, "when"), use);
+        wanted = wanted || holds;
+        if (holds)
             rc = try_way(&w, &v, ret, &words, err);
     }
-    if (rc == 0 && n > 0)
+    if (rc == 0 && wanted)
         return error_set(err, ERR_AUTH, EACCES, "no credentials: the connection must set %s",
                          words.n ? buf_z(&words) : "how it is known");
     return rc < 0 ? rc : 0;

@@ -1,6 +1,6 @@
 /*
  * Who calls: a manifest's "auth", an object or an array of them, of which the first is used
- * that fits its "when" and whose credentials are set.
+ * that fits its "when" and whose credentials are set. Where no "when" fits, nobody is said to.
  *
  *   {"scheme": "basic", "user": T, "password": T}
  *   {"scheme": "bearer", "token": T}

@@ -28,9 +28,9 @@
  *
  * - "for": ["insert", "upsert", "update", "delete"] of records, ["add", "remove"] of members:
  *   those of an audience, whose list the object is
- * - "when": {"format": "array"}, options as they must be (null: not set), and the mode, the
- *   object and the only field of the identifier (null: it has several or none): {"@mode":
- *   "mirror", "@object": "contacts", "@identifier": "Id"}
+ * - "when": {"format": "array"}, options as they must be (null: not set), and the type, the
+ *   mode, the object and the only field of the identifier (null: it has several or none):
+ *   {"@type": "records", "@mode": "mirror", "@object": "contacts", "@identifier": "Id"}
  * - "event": "track" for syncs of such events, which have no other calls; "identify" when it is
  *   missing: for records, and events that identify
  * - "needs": [["user_id", "device_id"]], fields of which one must be mapped, for each list
@@ -54,6 +54,7 @@
  *   for upsert, update and delete unless it says false
  * - "rows", "bytes": of a call, at most (1 row; 1 MiB, before it is packed); a single row may
  *   be larger. Of each operation apart: deletes of one row do not make upserts of one row
+ * - "parallel": at most, instead of that above; of a sync's calls the smallest holds
  *
  * For texts see fill.h. Modes follow from the operations: mirror wants upsert and delete,
  * full upsert or insert; of audiences add and upsert want add, remove wants remove, mirror
@@ -79,6 +80,7 @@ struct connector_call {
     const json_t *needs; /* lists of fields of which one must be mapped */
     enum body_nulls nulls;
     size_t rows, bytes;
+    unsigned parallel; /* 0: as the connector says */
     struct answer_rules *answer;
 };
 

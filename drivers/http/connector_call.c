@@ -249,15 +249,18 @@ take_sizes(const json_t *object, const char *where, struct connector_call *call,
 {
     static const char *const nulls[] = {
         [NULLS_NULL] = "null", [NULLS_OMIT] = "omit", [NULLS_EMPTY] = "empty"};
-    json_int_t rows = 1, bytes = 1 << 20;
+    json_int_t rows = 1, bytes = 1 << 20, parallel = 0;
     int policy = NULLS_NULL;
     int rc = manifest_number(object, where, "rows", 1, 100000, &rows, err);
     if (rc == 0)
         rc = manifest_number(object, where, "bytes", 1, 1 << 30, &bytes, err);
     if (rc == 0)
+        rc = manifest_number(object, where, "parallel", 1, 64, &parallel, err);
+    if (rc == 0)
         rc = manifest_word(object, where, "nulls", nulls, 3, &policy, err);
     call->rows = (size_t)rows;
     call->bytes = (size_t)bytes;
+    call->parallel = (unsigned)parallel;
     call->nulls = (enum body_nulls)policy;
     return rc;
 }
@@ -295,11 +298,11 @@ take_call(const struct connector *c, const json_t *object, const char *where,
           struct connector_call *call, struct error *err)
 {
     static const char *const known[] = {
-        "for",           "when",   "method", "path",         "query",      "headers",
-        "answer",        "type",   "body",   "form",         "lines",      "nulls",
-        "strings",       "rows",   "bytes",  "changed_only", "repeatable", "gzip",
-        "url",           "markup", "refuse", "exceptions",   "event",      "needs",
-        "changed_whole", NULL};
+        "for",           "when",     "method", "path",         "query",      "headers",
+        "answer",        "type",     "body",   "form",         "lines",      "nulls",
+        "strings",       "rows",     "bytes",  "changed_only", "repeatable", "gzip",
+        "url",           "markup",   "refuse", "exceptions",   "event",      "needs",
+        "changed_whole", "parallel", NULL};
     call->names = c->names;
     call->gzip = c->gzip;
     int rc = manifest_members(object, where, known, err);
@@ -356,11 +359,14 @@ connector_check_when(const struct connector *c, const json_t *when, const char *
         return manifest_wrong(err, where, "\"when\" must be an object");
     json_object_foreach((json_t *)(uintptr_t)when, name, value)
     {
-        if (strcmp(name, "@object") != 0 && strcmp(name, "@identifier") != 0 &&
-            strcmp(name, "@mode") != 0 && !connector_has_option(c, name))
+        static const char *const of_sync[] = {"@object", "@identifier", "@mode", "@type"};
+        bool known = connector_has_option(c, name);
+        for (size_t i = 0; i < sizeof of_sync / sizeof *of_sync; i++)
+            known = known || strcmp(name, of_sync[i]) == 0;
+        if (!known)
             return error_set(err, ERR_CONFIG, EINVAL,
                              "%s/when: there is no option \"%s\"; known beside them: @object, "
-                             "@identifier, @mode",
+                             "@identifier, @mode, @type",
                              where, name);
     }
     return 0;
@@ -372,8 +378,10 @@ is(const struct connector *c, const struct connector_use *use, const char *name,
 {
     const struct {
         const char *name, *value;
-    } of_sync[] = {
-        {"@object", use->object}, {"@identifier", use->identifier}, {"@mode", use->mode}};
+    } of_sync[] = {{"@object", use->object},
+                   {"@identifier", use->identifier},
+                   {"@mode", use->mode},
+                   {"@type", sync_type_name(use->type)}};
     const char *text = json_string_value(wanted);
     for (size_t i = 0; i < sizeof of_sync / sizeof *of_sync; i++)
         if (strcmp(name, of_sync[i].name) == 0)

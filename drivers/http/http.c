@@ -234,14 +234,14 @@ dest_open(const void *connection, const struct target *target, void **ret, struc
 
 /* As the connector says, or fewer rows where the user wants that. */
 static void
-limit_way(const struct http_dest *d, const struct way *w, struct call_limits *ret)
+limit_way(const struct http_dest *d, const struct way *w, enum operation op, struct limits *ret)
 {
     json_t *most = connector_option(d->connector, &d->use, "max_rows");
     json_int_t rows = json_integer_value(most);
     json_decref(most);
-    way_limits(w, ret);
-    if (rows > 0 && (uint64_t)rows < ret->rows)
-        ret->rows = (size_t)rows;
+    way_limits(w, op, ret);
+    if (rows > 0 && (uint64_t)rows < ret->of[op].rows)
+        ret->of[op].rows = (size_t)rows;
 }
 
 static void
@@ -252,12 +252,12 @@ dest_limits(void *handle, struct limits *ret)
         .rows = SIZE_MAX, .bytes = SIZE_MAX, .parallel = d->connector->transfer.parallel};
     connector_pace(d->connector, &d->use, ret);
     ret->identities = d->secret != NULL;
-    for (size_t i = 0; i < OPERATIONS; i++) {
-        if (!d->ways[i])
+    for (enum operation op = 0; op <= OP_DELETE; op++) {
+        if (!d->ways[op])
             continue;
-        limit_way(d, d->ways[i], &ret->of[i]);
+        limit_way(d, d->ways[op], op, ret);
         ret->identities =
-            ret->identities || mention_identity(d->connector, way_call(d->ways[i]), &d->use);
+            ret->identities || mention_identity(d->connector, way_call(d->ways[op]), &d->use);
     }
 }
 

@@ -465,12 +465,15 @@ way_call(const struct way *w)
 }
 
 void
-way_limits(const struct way *w, struct call_limits *ret)
+way_limits(const struct way *w, enum operation op, struct limits *ret)
 {
-    *ret = (struct call_limits){.rows = w->call->rows,
-                                .bytes = w->call->bytes,
-                                .overhead = w->body ? body_overhead(w->body) : 0,
-                                .repeatable = w->call->repeatable};
+    const struct connector_call *call = w->call;
+    ret->of[op] = (struct call_limits){.rows = call->rows,
+                                       .bytes = call->bytes,
+                                       .overhead = w->body ? body_overhead(w->body) : 0,
+                                       .repeatable = call->repeatable};
+    if (call->parallel && call->parallel < ret->parallel)
+        ret->parallel = call->parallel;
 }
 
 int

@@ -26,7 +26,7 @@ int way_open(const struct way_settings *settings, const struct connector_call *c
 struct way *way_close(struct way *w); /* NULL-safe, returns NULL */
 const struct connector_call *way_call(const struct way *w);
 /* Fills the limits of its operation. */
-void way_limits(const struct way *w, struct call_limits *ret);
+void way_limits(const struct way *w, enum operation op, struct limits *ret);
 
 /* A request as it is sent. Its memory is used again. */
 struct request {

@@ -139,8 +139,9 @@ check_operation(const struct connector *c, enum operation op, const struct excha
     for (size_t i = 0; i < ROWS; i++)
         changes[i] = (struct change){
             .op = op, .seq = i, .after = op == OP_DELETE ? NULL : values[i], .key = values[i]};
-    struct call_limits limits = {0};
-    way_limits(way, &limits);
+    struct limits all = {0};
+    way_limits(way, op, &all);
+    struct call_limits limits = all.of[op];
     MUST(limits.rows > 0);
     struct call call = {.batch = {changes, limits.rows < ROWS ? 1 : ROWS, 7},
                         .out = out,

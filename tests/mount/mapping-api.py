@@ -82,6 +82,22 @@ class MappingApi(MountTest):
         with self.assertRaises(OSError):
             sync.define(config=config)
 
+    def test_an_address_that_is_a_secret(self):
+        """A message goes to it, and no file of the mount tells it."""
+        endpoint, _, sync = self.make("secret")
+        endpoint.answer = lambda rows, number: (404, {}, b"no_service")
+        address = self.mount.data / "address"
+        address.write_text(endpoint.url.replace("rows", "services/T0/B0/s3cr3t"))
+        self.mount.connect("to_secret", {"driver": "slack", "account": "acme", "webhook": {"file": str(address)}})
+        config = json.loads(sync.read("config.json"))
+        config["destination"] = {"connection": "to_secret", "text": "{id}: {properties.name.first} <{score}> {note|-}"}
+        sync.define(config=config)
+        sync.run("run", errno.EIO)
+        self.assertEqual(json.loads(endpoint.bodies[0]), {"text": "1: Ann <9007199254740993> -"})
+        self.assertIn("no_service", sync.read("error"))
+        for name in "error", "log", "status", "runs/last/requests.jsonl", "runs/last/summary.json", "config.json":
+            self.assertNotIn("s3cr3t", sync.read(name), name)
+
     def test_names_that_cannot_stand_side_by_side(self):
         endpoint, _, sync = self.make("clash")
         sync.define(mappings=[("id", "id"), ("city", "address"), ("zip", "address.zip")])
