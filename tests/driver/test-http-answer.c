@@ -256,7 +256,9 @@ static void
 test_wrong_rules(void)
 {
     struct exchange none = {.end = END_UNSENT};
-    CHECK_TEXT(judge("{\"wen\": []}", none), "/answer/wen: no such member");
+    CHECK_TEXT(judge("{\"wen\": []}", none),
+               "/answer/wen: no such member; did you mean \"when\"? "
+               "known: when, error, rows, pace");
     CHECK_TEXT(
         judge("{\"when\": [{\"fate\": \"fine\"}]}", none),
         "/answer/when/0/fate: must be one of unknown, answered, failed, refused, too_large, "
