@@ -629,7 +629,7 @@ mount_open(const struct mount_settings *settings, struct mount **ret, struct err
         buf_addf(&options, ",%s", settings->options);
     if (!s || options.failed) {
         free(s);
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     }
     const char *argv[] = {"retlfs", "-o", buf_z(&options), settings->debug ? "-d" : NULL};
     struct fuse_args args = FUSE_ARGS_INIT(settings->debug ? 4 : 3, (char **)argv);
@@ -654,7 +654,7 @@ mount_open(const struct mount_settings *settings, struct mount **ret, struct err
     clock_gettime(CLOCK_REALTIME, &s->fs.started);
     if (inode_table_init(&s->fs) < 0) {
         mount_close(s);
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     }
     *ret = s;
     return 0;
@@ -665,7 +665,7 @@ loop(struct mount *s, struct error *err)
 {
     struct fuse_loop_config *config = fuse_loop_cfg_create();
     if (!config)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     fuse_loop_cfg_set_max_threads(config, THREADS_MAX);
     fuse_loop_cfg_set_clone_fd(config, 0);
     int r = fuse_session_loop_mt(s->fuse, config);
@@ -683,7 +683,7 @@ start(struct mount *s, struct error *err)
     fs->watch = watch_create(fs);
     fs->forget = forget_create(fs);
     if (!fs->triggers || !fs->watch || !fs->forget)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     engine_on_change(fs->engine, on_change, fs);
     int r = engine_start(fs->engine, err);
     if (r < 0)

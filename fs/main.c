@@ -86,7 +86,7 @@ make_path(const char *path, struct error *err)
 {
     AUTO_FREE char *copy = strdup(path);
     if (!copy)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     for (char *p = copy + 1; *p; p++) {
         if (*p != '/')
             continue;
@@ -165,7 +165,7 @@ find_mountpoint(const char *path, char **ret, struct error *err)
     struct stat above;
     if (asprintf(&up, "%s/..", real) < 0) {
         up = NULL;
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     }
     if (fs.f_type == FUSE_MAGIC && stat(up, &above) == 0 && above.st_dev != st.st_dev)
         return error_set(err, ERR_CONFIG, EBUSY,

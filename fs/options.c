@@ -53,7 +53,7 @@ parse_runs(struct options *o, const char *text, struct error *err)
         int r_ = 0;                                                                            \
         if (!copy_ || !VEC_PUSH(list, copy_)) {                                                \
             free(copy_);                                                                       \
-            r_ = error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");                        \
+            r_ = error_no_memory(err);                                                         \
         }                                                                                      \
         r_;                                                                                    \
     })
@@ -75,12 +75,12 @@ parse_one(struct options *o, const char *option, struct error *err)
     if (strncmp(option, "state=", 6) == 0) {
         free(o->state_dir);
         o->state_dir = strdup(option + 6);
-        return o->state_dir ? 0 : error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return o->state_dir ? 0 : error_no_memory(err);
     }
     if (strncmp(option, "runs=", 5) == 0)
         return parse_runs(o, option + 5, err);
     buf_addf(&o->mount, "%s%s", o->mount.n ? "," : "", option);
-    return o->mount.failed ? error_set(err, ERR_INTERNAL, ENOMEM, "out of memory") : 0;
+    return o->mount.failed ? error_no_memory(err) : 0;
 }
 
 /* A backslash takes the meaning from the comma after it. */

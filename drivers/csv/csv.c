@@ -46,12 +46,6 @@ struct csv {
 };
 
 static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
-static int
 csv_check(const void *connection, struct error *err)
 {
     const struct csv_options *o = connection;
@@ -84,7 +78,7 @@ csv_open(const void *connection, const struct model *model, void **ret, struct e
         return rc;
     struct csv *c = calloc(1, sizeof *c);
     if (!c)
-        return no_memory(err);
+        return error_no_memory(err);
     c->options = connection;
     c->source_options = model->options;
     c->reader = (struct csv_reader){
@@ -145,7 +139,7 @@ first_columns(struct csv *c, struct error *err)
     const char *path = r->feed.file->path;
     c->schema.columns = arena_alloc(&c->arena, r->cells.n * sizeof *c->schema.columns);
     if (!c->schema.columns)
-        return no_memory(err);
+        return error_no_memory(err);
     for (size_t i = 0; i < r->cells.n; i++) {
         const struct csv_cell *cell = &r->cells.p[i];
         if (c->options->header && cell->n == 0)
@@ -157,7 +151,7 @@ first_columns(struct csv *c, struct error *err)
         const char *name = c->options->header ? arena_strndup(&c->arena, cell->p, cell->n)
                                               : arena_printf(&c->arena, "c%zu", i + 1);
         if (!name)
-            return no_memory(err);
+            return error_no_memory(err);
         c->schema.columns[c->schema.n++] =
             (struct column){.name = name, .type = declared_type(c, name)};
     }
@@ -241,7 +235,7 @@ csv_describe(void *handle, struct schema *ret, struct error *err)
             rc = first ? first_columns(c, err) : 0;
             size_t *cells = rc ? NULL : arena_alloc(&c->row, c->schema.n * sizeof *cells);
             if (!rc)
-                rc = cells ? match_columns(c, cells, err) : no_memory(err);
+                rc = cells ? match_columns(c, cells, err) : error_no_memory(err);
             arena_clear(&c->row);
             if (!rc && first)
                 rc = sample(c, err);
@@ -298,7 +292,7 @@ fill_values(struct csv *c, struct error *err)
         } else {
             int rc = cast_text(column->type, (struct str){cell->p, cell->n}, &c->row, v);
             if (rc)
-                return rc == -ENOMEM ? no_memory(err) : bad_cell(c, column, cell, err);
+                return rc == -ENOMEM ? error_no_memory(err) : bad_cell(c, column, cell, err);
         }
     }
     return 0;
@@ -403,7 +397,7 @@ csv_plan(void *handle, const struct projection *projection, bool want_order,
     c->values = arena_alloc(&c->arena, c->nread * sizeof *c->values);
     c->cells = arena_alloc(&c->arena, c->schema.n * sizeof *c->cells);
     if (!c->read || !c->values || !c->cells)
-        return no_memory(err);
+        return error_no_memory(err);
     for (size_t i = 0; i < c->nread; i++) {
         const char *name = projection->columns[i];
         c->read[i] = find_column(c, name, strlen(name));

@@ -9,12 +9,6 @@
 
 enum { WAIT_MAX = 3600 };
 
-static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
 static bool
 take_status(const json_t *value, struct answer_condition *c)
 {
@@ -94,7 +88,7 @@ take_rules(const json_t *list, struct answer_rules *r, struct error *err)
             rc = manifest_wrong(err, where, "wants a \"fate\"");
         rule.fate = (enum call_fate)fate;
         if (rc == 0 && !VEC_PUSH(&r->rules, rule))
-            rc = no_memory(err);
+            rc = error_no_memory(err);
         if (rc < 0)
             return rc;
     }
@@ -234,7 +228,7 @@ answer_compile(const json_t *manifest, struct answer_rules **ret, struct error *
     static const char *const of_error[] = {"code", "words", NULL};
     struct answer_rules *r = calloc(1, sizeof *r);
     if (!r)
-        return no_memory(err);
+        return error_no_memory(err);
     r->manifest = manifest ? json_incref((json_t *)(uintptr_t)manifest) : NULL;
     int rc = manifest ? manifest_members(manifest, "/answer", known, err) : 0;
     const json_t *error = json_object_get(manifest, "error");

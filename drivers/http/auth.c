@@ -62,12 +62,6 @@ struct auth {
     uint64_t read; /* the number of the lease that `told` is of */
 };
 
-static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
 /* ---- what a manifest says ---- */
 
 /* One way to be known. */
@@ -222,7 +216,7 @@ expand(const char *template, const struct fill_values *v, char **ret, struct err
     if (rc != 0)
         return rc < 0 ? rc : 0;
     *ret = strndup(buf_z(&text), text.n);
-    return *ret ? 0 : no_memory(err);
+    return *ret ? 0 : error_no_memory(err);
 }
 
 static int
@@ -279,7 +273,7 @@ try_way(const struct way_in *w, const struct fill_values *v, struct auth **ret,
 {
     struct auth *a = calloc(1, sizeof *a);
     if (!a)
-        return no_memory(err);
+        return error_no_memory(err);
     a->scheme = w->scheme;
     a->read = UINT64_MAX;
     int rc = take_texts(a, w, v, err);
@@ -353,7 +347,7 @@ take_lease(struct auth *a, const atomic_bool *cancelled, struct error *err)
     json_decref(a->told);
     a->told = json_loadb(buf_z(&a->lease.told), a->lease.told.n, 0, NULL);
     a->read = a->lease.number;
-    return a->told ? 0 : no_memory(err);
+    return a->told ? 0 : error_no_memory(err);
 }
 
 static void
@@ -384,7 +378,7 @@ auth_line(struct auth *a, const atomic_bool *cancelled, struct buf *line, struct
             buf_addf(line, "Authorization: Bearer %s", buf_z(&a->lease.access));
         break;
     }
-    return rc == 0 && line->failed ? no_memory(err) : rc;
+    return rc == 0 && line->failed ? error_no_memory(err) : rc;
 }
 
 uint64_t

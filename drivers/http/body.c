@@ -8,12 +8,6 @@
 #include "base/cleanup.h"
 #include "http/body_private.h"
 
-static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
 int
 body_wrong(struct compiler *c, const char *what)
 {
@@ -23,7 +17,7 @@ body_wrong(struct compiler *c, const char *what)
 int
 body_add(struct compiler *c, struct step step)
 {
-    return VEC_PUSH(&c->body->steps, step) ? 0 : no_memory(c->err);
+    return VEC_PUSH(&c->body->steps, step) ? 0 : error_no_memory(c->err);
 }
 
 int
@@ -43,7 +37,7 @@ body_text(struct compiler *c, enum step_kind kind, struct buf *text)
 {
     char *copy = text->failed ? NULL : arena_strndup(&c->body->arena, buf_z(text), text->n);
     return copy ? body_add(c, (struct step){.kind = kind, .text = {copy, text->n}})
-                : no_memory(c->err);
+                : error_no_memory(c->err);
 }
 
 int
@@ -61,7 +55,7 @@ add_literal(struct compiler *c, const json_t *value)
     AUTO_FREE char *dump = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
     AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
     buf_adds(&text, dump ? dump : "");
-    return dump ? body_text(c, STEP_TEXT, &text) : no_memory(c->err);
+    return dump ? body_text(c, STEP_TEXT, &text) : error_no_memory(c->err);
 }
 
 /* Adds a part to the pointer; returns its length before. */
@@ -338,7 +332,7 @@ body_compile(const json_t *template, const struct body_settings *settings, struc
 {
     struct body *b = calloc(1, sizeof *b);
     if (!b)
-        return no_memory(err);
+        return error_no_memory(err);
     b->set = *settings;
     b->before = arena_alloc(&b->arena, (settings->nfields + 1) * sizeof *b->before);
     b->key = arena_alloc(&b->arena, (settings->nkey + 1) * sizeof *b->key);
@@ -350,7 +344,7 @@ body_compile(const json_t *template, const struct body_settings *settings, struc
         body_mark_used(&c, template);
     c.in_rows = !body_has_rows(template);
     int rc = b->before && b->key && b->nulls && c.used ? body_value(&c, template, 0)
-                                                       : no_memory(err);
+                                                       : error_no_memory(err);
     if (rc < 0) {
         body_free(b);
         return rc;

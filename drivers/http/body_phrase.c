@@ -38,12 +38,6 @@ inner(const struct buf *quoted)
                                            : (struct str){quoted->p + 1, quoted->n - 2};
 }
 
-static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
 static bool
 find_field(const struct body_settings *set, struct str name, size_t *ret)
 {
@@ -61,7 +55,7 @@ add_piece(struct body *b, struct step step, struct str text, struct error *err)
     struct str kept = inner(&quoted);
     char *copy = quoted.failed ? NULL : arena_strndup(&b->arena, kept.p, kept.n);
     step.text = (struct str){copy, kept.n};
-    return copy && VEC_PUSH(&b->steps, step) ? 0 : no_memory(err);
+    return copy && VEC_PUSH(&b->steps, step) ? 0 : error_no_memory(err);
 }
 
 int
@@ -70,7 +64,7 @@ body_phrase(struct body *b, const struct body_settings *set, struct str text, bo
 {
     struct phrase piece;
     enum phrase_kind kind;
-    int rc = VEC_PUSH(&b->steps, (struct step){.kind = STEP_QUOTE}) ? 0 : no_memory(err);
+    int rc = VEC_PUSH(&b->steps, (struct step){.kind = STEP_QUOTE}) ? 0 : error_no_memory(err);
     while (rc == 0 && (kind = phrase_next(&text, &piece)) != PHRASE_END) {
         struct step step = {.kind = STEP_PIECE, .markup = markup};
         if (kind == PHRASE_BROKEN)
@@ -87,7 +81,7 @@ body_phrase(struct body *b, const struct body_settings *set, struct str text, bo
         rc = add_piece(b, step, piece.otherwise, err);
     }
     if (rc == 0 && !VEC_PUSH(&b->steps, (struct step){.kind = STEP_UNQUOTE}))
-        rc = no_memory(err);
+        rc = error_no_memory(err);
     return rc;
 }
 

@@ -11,12 +11,6 @@
 enum { NUMBERS_MAX = 1000 };
 static const size_t NEXT_PART = SIZE_MAX;
 
-static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
 static bool
 is_key(const struct body_settings *set, size_t field)
 {
@@ -93,7 +87,7 @@ make_group(struct compiler *c, const struct path *paths, size_t n,
     struct field_group *group =
         arena_alloc(&c->body->arena, sizeof *group + n * sizeof *group->fields);
     if (!group)
-        return no_memory(c->err);
+        return error_no_memory(c->err);
     group->n = n;
     for (size_t i = 0; i < n; i++)
         group->fields[i] = paths[i].field;
@@ -231,7 +225,7 @@ body_record(struct compiler *c, const json_t *which)
         return body_wrong(c, "no row here");
     AUTO_FREE struct path *paths = select_paths(c, words[w].selection, &n);
     return paths ? add_members(c, paths, n, (struct place){.omit = words[w].omit})
-                 : no_memory(c->err);
+                 : error_no_memory(c->err);
 }
 
 /* ---- a field by its name ---- */
@@ -290,7 +284,7 @@ add_if_mapped(struct compiler *c, const json_t *value, int depth)
         return body_wrong(c, "\"@field?\" wants a field's name, without dots");
     AUTO_FREE struct path *paths = calloc(c->set->nfields + 1, sizeof *paths);
     if (!paths)
-        return no_memory(c->err);
+        return error_no_memory(c->err);
     size_t n = 0;
     for (size_t i = 0; i < c->set->nfields; i++)
         if (is_named(c->set->fields[i].name, name))
@@ -376,7 +370,7 @@ add_null_part(struct compiler *c, const struct path *paths, size_t n, const json
     struct step step = {.kind = STEP_NULL_PART};
     step.fields = part_fields(c, paths, n, &step.nfields);
     if (!step.fields)
-        return no_memory(c->err);
+        return error_no_memory(c->err);
     if (step.nfields == 0)
         return 0;
     struct part part = first_part(paths[0].rest);
@@ -389,7 +383,7 @@ add_null_part(struct compiler *c, const struct path *paths, size_t n, const json
     }
     char *copy = text.failed ? NULL : arena_strndup(&c->body->arena, buf_z(&text), text.n);
     step.text = (struct str){copy, text.n};
-    return copy ? body_add(c, step) : no_memory(c->err);
+    return copy ? body_add(c, step) : error_no_memory(c->err);
 }
 
 static bool
@@ -411,7 +405,7 @@ add_nulls(struct compiler *c, const json_t *value)
         return body_wrong(c, "\"@nulls\" is \"names\", or has \"each\"");
     size_t n;
     AUTO_FREE struct path *paths = select_paths(c, SELECT_OTHERS, &n);
-    int rc = paths ? body_open(c, each ? '{' : '[', true) : no_memory(c->err);
+    int rc = paths ? body_open(c, each ? '{' : '[', true) : error_no_memory(c->err);
     for (size_t i = 0; rc == 0 && i < n; i++)
         if (begins_part(paths, i))
             rc = add_null_part(c, paths + i, n - i, each);
@@ -426,13 +420,13 @@ add_with_nulls(struct compiler *c, const json_t *value, int depth)
     AUTO_FREE struct path *paths = select_paths(c, SELECT_OTHERS, &n);
     size_t *fields = arena_alloc(&c->body->arena, (2 * n + 1) * sizeof *fields);
     if (!paths || !fields)
-        return no_memory(c->err);
+        return error_no_memory(c->err);
     for (size_t i = 0; i < n; i++) {
         if (!begins_part(paths, i))
             continue;
         const size_t *part = part_fields(c, paths + i, n - i, &used);
         if (!part)
-            return no_memory(c->err);
+            return error_no_memory(c->err);
         memcpy(fields + all, part, used * sizeof *part);
         all += used;
         if (used)

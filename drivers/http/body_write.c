@@ -254,9 +254,10 @@ static void
 close_json(struct writer *w)
 {
     w->depth--;
-    json_quote(w->outside, buf_z(w->out), w->out->n);
-    w->outside->failed |= w->out->failed;
+    struct buf *text = w->out;
     w->out = w->outside;
+    json_quote(w->out, buf_z(text), text->n);
+    w->out->failed |= text->failed;
 }
 
 static void

@@ -14,12 +14,6 @@
 enum { SECONDS_MAX = 3600 };
 
 static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
-static int
 take_rate(struct connector *c, struct error *err)
 {
     static const char *const known[] = {"calls", "milliseconds", "when", NULL};
@@ -139,7 +133,7 @@ take_readme(struct connector *c, struct error *err)
         buf_addf(&text, "%s\n", line);
     }
     c->driver.readme = text.failed ? NULL : arena_strdup(&c->arena, buf_z(&text));
-    return c->driver.readme ? 0 : no_memory(err);
+    return c->driver.readme ? 0 : error_no_memory(err);
 }
 
 static int
@@ -150,13 +144,15 @@ take_name(struct connector *c, const char *given, struct error *err)
     if (rc == 0 && name &&
         (!*name || name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-")]))
         rc = manifest_wrong(err, "/name", "must be a-z, 0-9, \"_\" and \"-\"");
-    if (rc == 0 && !name && !given)
+    if (given)
+        name = given;
+    if (rc == 0 && !name)
         rc = manifest_wrong(err, "", "wants \"name\"");
-    size_t n = rc == 0 ? strlen(given ? given : name) : 0;
+    size_t n = rc == 0 ? strlen(name) : 0;
     if (n > CONNECTOR_NAME_MAX)
         rc = manifest_wrong(err, "/name", "is too long");
     if (rc == 0)
-        memcpy(c->name, given ? given : name, n + 1);
+        memcpy(c->name, name, n + 1);
     c->driver.name = c->name;
     return rc;
 }
@@ -245,18 +241,18 @@ connector_parse(const char *name, struct str text, struct connector **ret, struc
     struct connector *c = calloc(1, sizeof *c);
     json_error_t at;
     if (!c)
-        return no_memory(err);
+        return error_no_memory(err);
     atomic_init(&c->holders, 1);
     c->driver.manifest = arena_strndup(&c->arena, text.p, text.n);
     if (!c->driver.manifest) {
         connector_free(c);
-        return no_memory(err);
+        return error_no_memory(err);
     }
     c->manifest = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES, &at);
     int rc = 0;
     if (!c->manifest)
         rc = json_error_code(&at) == json_error_out_of_memory
-                 ? no_memory(err)
+                 ? error_no_memory(err)
                  : error_set(err, ERR_CONFIG, EINVAL, "line %d: %s", at.line, at.text);
     if (rc == 0)
         rc = take_manifest(c, name, err);

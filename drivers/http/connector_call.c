@@ -9,12 +9,6 @@
 
 enum { CALLS_MAX = 64 };
 
-static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
 /* False: there is no such operation, or it was there already. */
 static bool
 add_operation(const char *name, unsigned operations[SYNC_TYPES])
@@ -117,7 +111,7 @@ take_exceptions(const json_t *above, const json_t *exceptions, const char *where
         good = json_array_extend(when, (json_t *)(uintptr_t)rest) == 0;
     good = good && json_object_set(all, "when", when) == 0;
     json_decref(when);
-    int rc = good ? answer_compile(all, ret, err) : no_memory(err);
+    int rc = good ? answer_compile(all, ret, err) : error_no_memory(err);
     json_decref(all);
     return rc < 0 ? error_wrap(err, "%s", where) : rc;
 }
@@ -334,7 +328,7 @@ connector_take_calls(struct connector *c, struct error *err)
         return manifest_wrong(err, "/calls", "must be an array of one to 64 calls");
     c->calls = arena_alloc(&c->arena, n * sizeof *c->calls);
     if (!c->calls)
-        return no_memory(err);
+        return error_no_memory(err);
     memset(c->calls, 0, n * sizeof *c->calls);
     for (size_t i = 0; i < n; i++) {
         char where[CONNECTOR_WHERE_MAX];

@@ -9,12 +9,6 @@
 
 enum { OPTIONS_MAX = 64 };
 
-static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
 static const char *
 join_choices(struct arena *arena, const json_t *list)
 {
@@ -81,7 +75,7 @@ connector_take_options(struct connector *c, const char *member, const struct opt
     size_t all = json_object_size(object) + 4;
     struct option *table = arena_alloc(&c->arena, all * sizeof *table);
     if (!table)
-        return no_memory(err);
+        return error_no_memory(err);
     memset(table, 0, all * sizeof *table);
     table[n++] = (struct option){.name = c->driver.name,
                                  .type = OPT_FIXED,

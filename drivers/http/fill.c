@@ -204,7 +204,7 @@ static int
 no_room(const struct buf *b, struct error *err)
 {
     return b->full ? error_set(err, ERR_LIMIT, EFBIG, "a text of the request is too long")
-                   : error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+                   : error_no_memory(err);
 }
 
 int

@@ -41,12 +41,6 @@ struct http_dest {
 };
 
 static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
-static int
 place(const void *connection, struct buf *out, struct error *err)
 {
     const struct fill_values v = {.connector = connector_of(connection),
@@ -177,7 +171,7 @@ take_secret(struct http_dest *d, struct error *err)
         !connector_option_text(d->connector, &d->use, d->connector->signature, &text))
         return 0;
     d->secret = text.failed ? NULL : arena_strdup(&d->arena, buf_z(&text));
-    return d->secret ? 0 : no_memory(err);
+    return d->secret ? 0 : error_no_memory(err);
 }
 
 static void
@@ -203,17 +197,17 @@ dest_open(const void *connection, const struct target *target, void **ret, struc
 {
     struct http_dest *d = calloc(1, sizeof *d);
     if (!d)
-        return no_memory(err);
+        return error_no_memory(err);
     d->connector = connector_of(connection);
     d->use = use_of(connection, target);
     unsigned parallel = d->connector->transfer.parallel;
     d->flights = calloc(parallel, sizeof *d->flights);
-    int rc = d->flights ? take_secret(d, err) : no_memory(err);
+    int rc = d->flights ? take_secret(d, err) : error_no_memory(err);
     if (rc == 0 && d->use.object && !(d->use.object = arena_strdup(&d->arena, d->use.object)))
-        rc = no_memory(err);
+        rc = error_no_memory(err);
     if (rc == 0 && d->use.identifier &&
         !(d->use.identifier = arena_strdup(&d->arena, d->use.identifier)))
-        rc = no_memory(err);
+        rc = error_no_memory(err);
     if (rc == 0)
         rc = auth_open(d->connector, &d->use, &d->auth, err);
     if (rc == 0)

@@ -18,12 +18,6 @@ enum {
     RSA_BYTES_MAX = 16384 / 8, /* more than OpenSSL signs with */
 };
 
-static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
 /* libcrypto's own words go: they would be told to whoever uses it next in this thread. */
 static int
 wrong(struct error *err, const char *what)
@@ -36,7 +30,7 @@ static int
 failed(struct error *err, const struct buf *out)
 {
     return out->full ? error_set(err, ERR_LIMIT, EFBIG, "the signature is too long")
-                     : no_memory(err);
+                     : error_no_memory(err);
 }
 
 /* ---- base 64 ---- */
@@ -144,7 +138,7 @@ sign_hmac(const struct sign_hmac *how, struct str key, const struct str *parts, 
         return wrong(err, "the secret to sign with is empty");
     struct mac mac;
     if (!make_mac(how->algorithm, key, parts, nparts, &mac))
-        return no_memory(err);
+        return error_no_memory(err);
     buf_adds(out, how->prefix ? how->prefix : "");
     if (how->encoding == SIGN_HEX)
         add_hex(out, &mac);
@@ -172,7 +166,7 @@ add_signature(struct str secret, const struct str *parts, size_t nparts, struct 
     bool good = make_mac("sha256", (struct str){(char *)key, (size_t)n}, parts, nparts, &mac);
     OPENSSL_cleanse(key, sizeof key);
     if (!good)
-        return no_memory(err);
+        return error_no_memory(err);
     buf_adds(out, "v1,");
     sign_base64(out, mac_str(&mac));
     return out->failed ? failed(err, out) : 0;
@@ -188,7 +182,7 @@ sign_standard(const char *secrets, struct str id, int64_t timestamp, struct str 
     buf_add_int(&time, timestamp);
     buf_addc(&time, '.');
     if (time.failed)
-        return no_memory(err);
+        return error_no_memory(err);
     const struct str parts[] = {id, buf_str(&time), body};
     size_t count = 0;
     for (const char *p = secrets + strspn(secrets, blanks); *p; p += strspn(p, blanks)) {
@@ -219,7 +213,7 @@ read_key(struct str pem, EVP_PKEY **ret, struct error *err)
 {
     BIO *bio = pem.n <= INT_MAX ? BIO_new_mem_buf(pem.p, (int)pem.n) : NULL;
     if (!bio)
-        return no_memory(err);
+        return error_no_memory(err);
     EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, no_password, NULL);
     BIO_free(bio);
     if (!key)

@@ -72,12 +72,6 @@ static struct {
     struct shared *first;
 } registry = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
 /* ---- who shares ---- */
 
 static bool
@@ -104,7 +98,7 @@ hash_credentials(const struct token_credentials *c, unsigned char ret[HASH], str
         good = hash_text(md, *extra);
     good = good && EVP_DigestFinal_ex(md, ret, NULL);
     EVP_MD_CTX_free(md);
-    return good ? 0 : no_memory(err);
+    return good ? 0 : error_no_memory(err);
 }
 
 static struct shared *
@@ -261,12 +255,12 @@ token_open(const struct token_credentials *credentials, struct token **ret, stru
         return rc;
     struct token *t = calloc(1, sizeof *t);
     if (!t)
-        return no_memory(err);
+        return error_no_memory(err);
     t->c = credentials;
     t->shared = join(hash);
     if (!t->shared) {
         free(t);
-        return no_memory(err);
+        return error_no_memory(err);
     }
     *ret = t;
     return 0;
@@ -383,7 +377,7 @@ make_request(struct fetch *f, struct error *err)
     if (rc == 0 && (f->body.failed || f->authorization.failed))
         rc = f->body.full || f->authorization.full
                  ? error_set(err, ERR_CONFIG, EFBIG, "the credentials are too long")
-                 : no_memory(err);
+                 : error_no_memory(err);
     return rc;
 }
 
@@ -581,7 +575,7 @@ keep(struct shared *s, const struct fetch *f, struct error *err)
         (f->next_refresh.n > 0 && !copy(&s->refresh, f->next_refresh)) ||
         !copy_told(&s->told, f->answer)) {
         wipe_done(&s->access);
-        return no_memory(err);
+        return error_no_memory(err);
     }
     usec_t now = clock_now(), tenth = f->life / 10;
     s->expires = f->life ? now + f->life : INT64_MAX;
@@ -662,7 +656,7 @@ token_get(struct token *t, const atomic_bool *cancelled, struct token_lease *ret
     }
     if (rc == 0 &&
         !(copy(&ret->access, buf_str(&s->access)) && copy(&ret->told, buf_str(&s->told))))
-        rc = no_memory(err);
+        rc = error_no_memory(err);
     ret->number = s->fetched;
     pthread_mutex_unlock(&s->lock);
     return rc;

@@ -41,12 +41,6 @@ struct transfer {
     atomic_bool cancelled, woken;
 };
 
-static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
 static void
 init_curl(void)
 {
@@ -109,7 +103,7 @@ transfer_create(const struct transfer_settings *settings, struct transfer **ret,
     pthread_once(&once, init_curl);
     struct transfer *t = calloc(1, sizeof *t);
     if (!t)
-        return no_memory(err);
+        return error_no_memory(err);
     t->set = *settings;
     t->timer = -1;
     t->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -117,7 +111,7 @@ transfer_create(const struct transfer_settings *settings, struct transfer **ret,
         t->wake < 0 ? error_set_errno(err, ERR_INTERNAL, errno, "cannot make an eventfd") : 0;
     t->multi = curl_multi_init();
     if (rc == 0 && (!t->multi || !watch(t, t->wake, POLLIN) || !set_multi(t)))
-        rc = no_memory(err);
+        rc = error_no_memory(err);
     if (rc < 0) {
         transfer_free(t);
         return rc;
@@ -358,7 +352,7 @@ transfer_start(struct transfer *t, struct exchange *x, struct error *err)
         return error_set(err, ERR_CANCELLED, ECANCELED, "cancelled");
     struct exchange_state *s = take_idle(t);
     if (!s)
-        return no_memory(err);
+        return error_no_memory(err);
     s->x = x;
     s->times = 0;
     s->began = false;
@@ -380,7 +374,7 @@ transfer_start(struct transfer *t, struct exchange *x, struct error *err)
         put_idle(t, s);
         x->state = NULL;
         return rc == CURLE_OUT_OF_MEMORY
-                   ? no_memory(err)
+                   ? error_no_memory(err)
                    : error_set(err, ERR_CONFIG, EINVAL, "cannot send to \"%s\": %s", x->url,
                                curl_easy_strerror(rc));
     }

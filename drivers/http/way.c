@@ -36,12 +36,6 @@ struct way {
     struct gzip *gzip; /* NULL: bodies are not packed */
 };
 
-static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
 /* ---- opening ---- */
 
 struct body_options {
@@ -89,7 +83,7 @@ open_body(const struct way *w, const json_t *template, struct body **ret, struct
     AUTO_FREE unsigned char *nulls = field_nulls(w);
     if (!o.kept || !nulls) {
         json_decref(o.kept);
-        return no_memory(err);
+        return error_no_memory(err);
     }
     const struct target *t = w->set.target;
     const struct body_settings settings = {
@@ -178,7 +172,7 @@ write_address(const struct way *w, const struct fill_values *v, struct request *
     r->url = buf_z(&r->address);
     if (r->address.failed)
         return r->address.full ? error_set(err, ERR_LIMIT, EFBIG, "the address is too long")
-                               : no_memory(err);
+                               : error_no_memory(err);
     for (const char *p = r->url; *p; p++)
         if ((unsigned char)*p <= ' ' || *p == 0x7f)
             return error_set(err, ERR_CONFIG, EINVAL,
@@ -208,7 +202,7 @@ static int
 end_line(struct request *r, struct error *err)
 {
     if (r->lines.failed)
-        return no_memory(err);
+        return error_no_memory(err);
     size_t at = r->at[r->nlines - 1];
     const char *line = buf_z(&r->lines) + at;
     size_t name = strcspn(line, ":");
@@ -289,7 +283,7 @@ add_signature(const struct way *w, const struct call *call, struct request *r,
         return 0;
     char name[33];
     int64_t now = clock_now() / 1000000;
-    int rc = call_name(call, name) < 0 ? no_memory(err) : begin_line(r, err);
+    int rc = call_name(call, name) < 0 ? error_no_memory(err) : begin_line(r, err);
     buf_addf(&r->lines, "webhook-id: %s", name);
     if (rc == 0)
         rc = end_line(r, err);
@@ -340,7 +334,7 @@ write_headers(const struct way *w, const struct fill_values *v, struct request *
 static int
 damaged(const struct buf *out, struct error *err)
 {
-    return out->failed ? no_memory(err)
+    return out->failed ? error_no_memory(err)
                        : error_set(err, ERR_INTERNAL, EIO, "a delivered record is damaged");
 }
 
@@ -388,7 +382,7 @@ write_body(const struct way *w, const struct fill_values *v, struct request *r,
     for (size_t i = 0; rc == 0 && i < w->nform; i++)
         rc = write_part(&w->form[i], v, &r->plain, err);
     if (rc == 0 && r->plain.failed)
-        rc = no_memory(err);
+        rc = error_no_memory(err);
     if (rc == 0 && r->plain.n > c->bytes && v->call->batch.n > 1)
         rc = error_set(err, ERR_LIMIT, EFBIG, "%zu bytes, where %zu are allowed", r->plain.n,
                        c->bytes);
@@ -397,7 +391,7 @@ write_body(const struct way *w, const struct fill_values *v, struct request *r,
         return rc;
     gzip_pack(w->gzip, r->body, &r->packed);
     r->body = buf_str(&r->packed);
-    return r->packed.failed ? no_memory(err) : 0;
+    return r->packed.failed ? error_no_memory(err) : 0;
 }
 
 /* ---- all of it ---- */
@@ -426,14 +420,14 @@ way_open(const struct way_settings *settings, const struct connector_call *call,
 {
     struct way *w = calloc(1, sizeof *w);
     if (!w)
-        return no_memory(err);
+        return error_no_memory(err);
     w->set = *settings;
     w->call = call;
     w->values = (struct fill_values){
         .connector = settings->connector, .use = settings->use, .nkey = settings->target->nkey};
     int rc = call->body ? open_body(w, call->body, &w->body, err) : open_form(w, err);
     if (rc == 0 && call->gzip && !(w->gzip = gzip_create()))
-        rc = no_memory(err);
+        rc = error_no_memory(err);
     w->set.target = NULL;
     if (rc == 0)
         rc = try_texts(w, err);

@@ -54,12 +54,6 @@ typedef int (*member_fn)(struct jsonl *j, size_t key, const struct json_span *va
                          struct error *err);
 
 static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
-static int
 complain(const struct jsonl *j, const char *at, struct error *err, const char *what)
 {
     return error_set(err, ERR_DATA, EINVAL, "%s:%llu:%zu: %s", j->feed.file->path,
@@ -85,13 +79,13 @@ jsonl_open(const void *connection, const struct model *model, void **ret, struct
 {
     struct jsonl *j = calloc(1, sizeof *j);
     if (!j)
-        return no_memory(err);
+        return error_no_memory(err);
     j->options = connection;
     j->source_options = model->options;
     j->feed = (struct feed){.fd = -1, .cancelled = &j->cancelled};
     j->scratch = (struct buf)BUF_INIT(BUF_NO_MAX);
     j->guess = calloc(KEYS_MAX, sizeof *j->guess);
-    int rc = j->guess ? files_open(&j->files, j->options->path, err) : no_memory(err);
+    int rc = j->guess ? files_open(&j->files, j->options->path, err) : error_no_memory(err);
     if (rc) {
         jsonl_close(j);
         return rc;
@@ -159,7 +153,7 @@ key_number(struct jsonl *j, const struct json_span *name, size_t member, struct 
         if (!json_unescape(name, &plain, &fault))
             return complain(j, fault.at, err, fault.what);
         if (plain.failed)
-            return no_memory(err);
+            return error_no_memory(err);
         text = buf_str(&plain);
     }
     ptrdiff_t key = keys_find(&j->keys, text);
@@ -172,7 +166,7 @@ key_number(struct jsonl *j, const struct json_span *name, size_t member, struct 
     if (key < 0)
         key = keys_add(&j->keys, text, &j->arena);
     if (key < 0)
-        return no_memory(err);
+        return error_no_memory(err);
     if (member < KEYS_MAX)
         j->guess[member] = (size_t)key;
     return key;
@@ -266,11 +260,11 @@ make_schema(struct jsonl *j, struct error *err)
     const struct jsonl_source_options *o = j->source_options;
     for (size_t i = 0; o && i < o->types.n; i++)
         if (keys_add(&j->keys, str_of(o->types.columns[i]), &j->arena) < 0)
-            return no_memory(err);
+            return error_no_memory(err);
     size_t n = j->keys.list.n;
     j->schema.columns = arena_alloc(&j->arena, (n + 1) * sizeof *j->schema.columns);
     if (!j->schema.columns)
-        return no_memory(err);
+        return error_no_memory(err);
     for (size_t i = 0; i < n; i++)
         j->schema.columns[i].name = j->keys.list.p[i].name;
     for (size_t i = 0; o && i < o->types.n; i++)
@@ -319,7 +313,7 @@ jsonl_plan(void *handle, const struct projection *projection, bool want_order,
     j->values = arena_alloc(&j->arena, (projection->n + 1) * sizeof *j->values);
     j->wanted = arena_alloc(&j->arena, (schema.n + 1) * sizeof *j->wanted);
     if (!j->values || !j->wanted)
-        return no_memory(err);
+        return error_no_memory(err);
     for (size_t i = 0; i < schema.n; i++)
         j->wanted[i] = -1;
     for (size_t i = 0; i < projection->n; i++) {
@@ -349,7 +343,7 @@ text_of(struct jsonl *j, const struct json_span *s, struct str *ret, struct erro
     if (!s->escaped)
         return 0;
     if (j->scratch.n == 0 && !buf_room(&j->scratch, j->at.n + 1))
-        return no_memory(err);
+        return error_no_memory(err);
     size_t from = j->scratch.n;
     struct json_fault fault;
     if (!json_unescape(s, &j->scratch, &fault))
@@ -423,7 +417,7 @@ typed_value(struct jsonl *j, const struct column *column, const struct json_span
         text = (struct str){s->p, s->n};
     rc = cast_text(column->type, text, &j->casts, v);
     if (rc != -EINVAL)
-        return rc ? no_memory(err) : 0;
+        return rc ? error_no_memory(err) : 0;
     const char *type = value_type_name(column->type);
     return error_set(err, ERR_DATA, EINVAL, "%s:%llu:%zu: column \"%s\": \"%.*s\" is not %s %s",
                      j->feed.file->path, (unsigned long long)j->line,

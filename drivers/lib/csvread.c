@@ -88,7 +88,7 @@ add_cell(struct csv_reader *r, const char *p, const char *end, bool quoted, bool
         return error_set(err, ERR_LIMIT, E2BIG, "%s:%llu: more than %d cells",
                          r->feed.file->path, (unsigned long long)r->line, CELLS_MAX);
     if (!VEC_PUSH(&r->cells, cell))
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     return 0;
 }
 
@@ -232,7 +232,7 @@ unescape_all(struct csv_reader *r, struct error *err)
     buf_clear(&r->plain);
     char *to = buf_room(&r->plain, room);
     if (!to)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     VEC_EACH (&r->cells, c)
         if (c->escaped)
             to = unescape(c, r->quote, to);
@@ -247,7 +247,7 @@ recode(struct csv_reader *r, struct error *err)
         most += 2 * (size_t)c->n;
     buf_clear(&r->utf8);
     if (!buf_room(&r->utf8, most + 1)) /* once: cells point into it */
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     VEC_EACH (&r->cells, c) {
         size_t from = r->utf8.n;
         for (size_t i = 0; i < c->n; i++) {

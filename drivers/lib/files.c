@@ -28,7 +28,7 @@ stamp(struct file_stamp *f, const char *path, struct error *err)
                              .size = st.st_size,
                              .mtime = st.st_mtim};
     if (!f->path)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     return 0;
 }
 
@@ -56,7 +56,7 @@ stamp_all(struct files *f, char *const *paths, size_t n, struct error *err)
 {
     f->files = calloc(n, sizeof *f->files);
     if (!f->files)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     for (size_t i = 0; i < n; i++) {
         int rc = stamp(&f->files[i], paths[i], err);
         if (rc) {
@@ -88,7 +88,7 @@ files_open(struct files *f, const char *pattern, struct error *err)
     else if (rc == GLOB_NOMATCH)
         rc = error_set(err, ERR_CONFIG, ENOENT, "no file matches \"%s\"", pattern);
     else if (rc == GLOB_NOSPACE)
-        rc = error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        rc = error_no_memory(err);
     else
         rc =
             error_set(err, ERR_CONFIG, EACCES, "a directory of \"%s\" cannot be read", pattern);
@@ -157,7 +157,7 @@ make_room(struct feed *f, struct error *err)
                          f->file->path);
     char *p = realloc(f->p, cap + FEED_SLACK);
     if (!p)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     f->p = p;
     f->cap = cap;
     return 0;

@@ -295,7 +295,7 @@ make(struct pg_dest *d, enum step step, const struct range *range, struct buf sq
         add_delete(d, &sql[0], range);
         break;
     }
-    return sql[0].failed || sql[1].failed ? pg_dest_no_memory(err) : 0;
+    return sql[0].failed || sql[1].failed ? error_no_memory(err) : 0;
 }
 
 static int
@@ -433,7 +433,7 @@ refuse_merged(struct pg_dest *d, dest_verdict_fn verdict, void *arg, struct erro
     buf_adds(&which, " AND (e.seq < s.seq OR e.op = 'p'))");
     buf_addf(&sql, "COPY (SELECT s.seq FROM %s) TO STDOUT", buf_z(&which));
     if (which.failed || sql.failed)
-        return pg_dest_no_memory(err);
+        return error_no_memory(err);
     int rc = pg_copy_out(&d->link, buf_z(&sql), tell_row, &telling, err);
     return rc || !telling.any ? rc : pg_run(&d->link, err, "DELETE FROM %s", buf_z(&which));
 }
@@ -451,7 +451,7 @@ find_unmatched(struct pg_dest *d, dest_verdict_fn verdict, void *arg, struct err
     add_unmatched(d, &sql);
     buf_adds(&sql, ") TO STDOUT");
     if (sql.failed)
-        return pg_dest_no_memory(err);
+        return error_no_memory(err);
     return pg_copy_out(&d->link, buf_z(&sql), tell_row, &telling, err);
 }
 
@@ -479,7 +479,7 @@ tell_foreign(void *arg, char *line, size_t n, struct error *err)
     for (size_t i = 0; i < target->nfields; i++)
         record_add(&s->record, &s->values[i]);
     if (s->record.failed)
-        return pg_dest_no_memory(err);
+        return error_no_memory(err);
     return s->foreign(s->arg, s->key, buf_str(&s->record), err);
 }
 
@@ -499,7 +499,7 @@ run_survey(struct survey *s, struct error *err)
     pg_list_match(&d->link, &d->list, &sql);
     buf_adds(&sql, ") TO STDOUT");
     if (sql.failed)
-        return pg_dest_no_memory(err);
+        return error_no_memory(err);
     return pg_copy_out(&d->link, buf_z(&sql), tell_foreign, s, err);
 }
 
@@ -522,7 +522,7 @@ pg_apply_survey(struct pg_dest *d, dest_foreign_fn foreign, void *arg, struct er
         .record = BUF_INIT(BUF_NO_MAX),
     };
     if (!survey.types || !survey.values || !survey.key)
-        return pg_dest_no_memory(err);
+        return error_no_memory(err);
     for (size_t i = 0; i < n; i++)
         survey.types[i] = d->table.columns[d->columns[i]].type;
     rc = run_survey(&survey, err);

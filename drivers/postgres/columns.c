@@ -6,12 +6,6 @@
 #include "base/cleanup.h"
 #include "postgres/types.h"
 
-static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
 /* "{1,2,3}" of the types or of their modifiers. */
 static void
 add_array(struct buf *out, const PGresult *res, bool modifiers)
@@ -33,7 +27,7 @@ name_types(struct pg_link *link, const PGresult *res, PGresult **ret, struct err
     add_array(&types, res, false);
     add_array(&modifiers, res, true);
     if (types.failed || modifiers.failed)
-        return no_memory(err);
+        return error_no_memory(err);
     const char *params[] = {buf_z(&types), buf_z(&modifiers)};
     static const char sql[] =
         "SELECT pg_catalog.format_type(u.t, u.m), pg_catalog.format_type(u.t, -1),"
@@ -72,7 +66,7 @@ pg_columns_of(struct pg_link *link, const char *sql, struct arena *arena,
     ret->schema = arena_alloc(arena, (n + 1) * sizeof *ret->schema);
     ret->pg = arena_alloc(arena, (n + 1) * sizeof *ret->pg);
     if (!ret->schema || !ret->pg)
-        return no_memory(err);
+        return error_no_memory(err);
     for (int i = 0; i < (int)n; i++) {
         struct column *c = &ret->schema[i];
         *c = (struct column){.name = arena_strdup(arena, PQfname(res, i)),
@@ -83,7 +77,7 @@ pg_columns_of(struct pg_link *link, const char *sql, struct arena *arena,
                                         .form = form_of(names, i, c->type),
                                         .output = arena_strdup(arena, PQgetvalue(names, i, 4))};
         if (!c->name || !c->native || !ret->pg[i].bare || !ret->pg[i].output)
-            return no_memory(err);
+            return error_no_memory(err);
     }
     return 0;
 }

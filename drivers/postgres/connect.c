@@ -59,7 +59,7 @@ pg_parse_dsn(const char *dsn, PQconninfoOption **ret, struct error *err)
     if (*ret)
         return 0;
     if (starved)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     return error_set(err, ERR_CONFIG, EINVAL,
                      "\"dsn\" is no connection string or URI that libpq understands");
 }
@@ -165,7 +165,7 @@ static int
 starved(struct pg_link *link, struct error *err)
 {
     pg_cancel(link);
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+    return error_no_memory(err);
 }
 
 /* Takes in what has come. A lost connection is no error here: what came before it is still to
@@ -344,7 +344,7 @@ set_up_session(struct pg_link *link, struct error *err)
     /* From 12 on, 1 is the shortest exact text; before, only 3 is exact. */
     buf_addf(&sql, "SET extra_float_digits TO %d", link->version >= 120000 ? 1 : 3);
     if (sql.failed)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     if (!PQsendQuery(link->conn, buf_z(&sql)))
         return pg_fail(link, NULL, err);
     return collect(link, NULL, err);
@@ -360,7 +360,7 @@ pg_connect(struct pg_link *link, const struct pg_options *options, const char *s
         return error_set_errno(err, ERR_INTERNAL, errno, "cannot make an event descriptor");
     link->conn = start(options, sync);
     if (!link->conn)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     PQsetNoticeProcessor(link->conn, drop_notice, NULL);
     int rc = shake_hands(link, options, err);
     if (rc)
@@ -428,7 +428,7 @@ pg_run(struct pg_link *link, struct error *err, const char *format, ...)
     buf_vaddf(&sql, format, ap);
     va_end(ap);
     if (sql.failed)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     return pg_exec(link, buf_z(&sql), 0, NULL, NULL, err);
 }
 
@@ -442,7 +442,7 @@ pg_ask(struct pg_link *link, const char *sql, int nparams, const char *const *pa
         return rc;
     if (PQntuples(res) > 0 && !PQgetisnull(res, 0, 0))
         buf_add(out, PQgetvalue(res, 0, 0), (size_t)PQgetlength(res, 0, 0));
-    return out->failed ? error_set(err, ERR_INTERNAL, ENOMEM, "out of memory") : 0;
+    return out->failed ? error_no_memory(err) : 0;
 }
 
 int

@@ -11,12 +11,6 @@
 /* The server's limit; seq and op stand beside the fields in the stage. */
 enum { FIELDS_MAX = 1600 - 2 };
 
-int
-pg_dest_no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
 /* ---- open and close ---- */
 
 static bool
@@ -59,7 +53,7 @@ copy_target(struct pg_dest *d, const struct target *from, struct error *err)
     d->list.name = arena_strdup(&d->arena, list.name);
     bool whole = d->target.sync && d->target.sync_uid && d->target.object &&
                  !d->list.column == !list.column && !d->list.name == !list.name;
-    return whole && copy_fields(d, from) ? 0 : pg_dest_no_memory(err);
+    return whole && copy_fields(d, from) ? 0 : error_no_memory(err);
 }
 
 int
@@ -69,7 +63,7 @@ pg_dest_open(const void *connection, const struct target *target, void **ret, st
         return error_set(err, ERR_CONFIG, EINVAL, "the destination needs a table: \"object\"");
     struct pg_dest *d = calloc(1, sizeof *d);
     if (!d)
-        return pg_dest_no_memory(err);
+        return error_no_memory(err);
     int rc = pg_connect(&d->link, connection, target->sync, target->cancelled, err);
     if (!rc)
         rc = copy_target(d, target, err);
@@ -185,7 +179,7 @@ lock_empty(struct pg_dest *d, bool *ret, struct error *err)
                 d->table.relation);
     if (!rc) {
         buf_addf(&sql, "SELECT NOT EXISTS (SELECT FROM %s)", d->table.relation);
-        rc = sql.failed ? pg_dest_no_memory(err)
+        rc = sql.failed ? error_no_memory(err)
                         : pg_ask(&d->link, buf_z(&sql), 0, NULL, &answer, err);
         *ret = !rc && strcmp(buf_z(&answer), "t") == 0;
     }
@@ -258,7 +252,7 @@ pg_dest_begin(void *handle, const struct session *session, struct error *err)
     d->session = *session;
     d->session.token = arena_strdup(&d->arena, session->token);
     if (!d->session.token)
-        return pg_dest_no_memory(err);
+        return error_no_memory(err);
     d->end = 0;
     memset(d->count, 0, sizeof d->count);
     int rc = begin(d, err);

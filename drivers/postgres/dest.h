@@ -74,4 +74,3 @@ void pg_dest_close(void *handle);
 
 /* Rolls back and turns *err into ERR_REPLAY, its words kept. */
 int pg_dest_replay(struct pg_dest *d, struct error *err);
-int pg_dest_no_memory(struct error *err);

@@ -36,7 +36,7 @@ check_hosts(const char *hosts, struct error *err)
 {
     AUTO_FREE char *copy = strdup(hosts);
     if (!copy)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     int rc = 0;
     for (char *rest = copy, *host; rc == 0 && (host = strsep(&rest, ","));) {
         if (!*host || *host == '/' || *host == '@')

@@ -5,12 +5,6 @@
 
 #include "base/cleanup.h"
 
-static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
 static void
 add_marker(struct pg_link *link, const struct pg_table *table, struct buf *sql)
 {
@@ -25,7 +19,7 @@ look(struct pg_link *link, const struct pg_table *table, struct buf *found, stru
     AUTO_BUF struct buf name = BUF_INIT(BUF_NO_MAX);
     add_marker(link, table, &name);
     if (name.failed)
-        return no_memory(err);
+        return error_no_memory(err);
     const char *params[] = {buf_z(&name)};
     buf_clear(found);
     return pg_ask(link,
@@ -48,7 +42,7 @@ pg_marker_prepare(struct pg_link *link, const struct pg_table *table, struct err
         buf_adds(&sql, " (sync text PRIMARY KEY, token text NOT NULL,"
                        " committed_at timestamptz NOT NULL)");
         if (sql.failed)
-            return no_memory(err);
+            return error_no_memory(err);
         rc = pg_run(link, err, "%s", buf_z(&sql));
         if (rc && err->kind == ERR_CONFIG)
             return error_wrap(err,
@@ -99,7 +93,7 @@ pg_marker_write(struct pg_link *link, const struct pg_table *table, const char *
     buf_adds(&sql, " AS r (sync, token, committed_at) VALUES ($1, $2, pg_catalog.now())"
                    " ON CONFLICT (sync) DO UPDATE SET token = excluded.token,"
                    " committed_at = excluded.committed_at");
-    return sql.failed ? no_memory(err) : pg_exec(link, buf_z(&sql), 2, params, NULL, err);
+    return sql.failed ? error_no_memory(err) : pg_exec(link, buf_z(&sql), 2, params, NULL, err);
 }
 
 static int
@@ -121,7 +115,7 @@ read_token(struct pg_link *link, const struct pg_table *table, const char *sync_
     buf_adds(&sql, "SELECT token FROM ");
     add_marker(link, table, &sql);
     buf_adds(&sql, " WHERE sync = $1");
-    return sql.failed ? no_memory(err) : pg_ask(link, buf_z(&sql), 1, params, token, err);
+    return sql.failed ? error_no_memory(err) : pg_ask(link, buf_z(&sql), 1, params, token, err);
 }
 
 /* A standby may lag behind: its silence proves nothing. */

@@ -53,7 +53,7 @@ pg_name_parse(const char *text, struct pg_name *ret, struct error *err)
     bool no_memory = ret->table.failed && !ret->table.full;
     pg_name_done(ret);
     if (no_memory)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     return error_set(err, ERR_CONFIG, EINVAL,
                      "%s is not a table's name: write name or schema.name, and double quotes "
                      "around a part with other characters than letters, digits and _",

@@ -75,5 +75,5 @@ pg_place(const void *connection, struct buf *out, struct error *err)
     buf_addf(out, "/%s", database ? database : "");
     if (parts[SETTINGS]) /* a search_path leads elsewhere */
         buf_addf(out, " %s", parts[SETTINGS]);
-    return out->failed ? error_set(err, ERR_INTERNAL, ENOMEM, "out of memory") : 0;
+    return out->failed ? error_no_memory(err) : 0;
 }

@@ -52,12 +52,6 @@ struct pg_ranges {
     bool stop;
 };
 
-static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
 /* ---- cutting ---- */
 
 /* The values between which the statistics see equally many rows, or else the least and the
@@ -84,7 +78,7 @@ ask_bounds(struct pg_link *link, const char *table, const char *key, struct buf 
     pg_add_name(link, &name, key);
     buf_addf(&sql, "SELECT pg_catalog.concat_ws(' ', min(%s), max(%s)) FROM %s", buf_z(&name),
              buf_z(&name), table);
-    return sql.failed || name.failed ? no_memory(err)
+    return sql.failed || name.failed ? error_no_memory(err)
                                      : pg_ask(link, buf_z(&sql), 0, NULL, out, err);
 }
 
@@ -98,7 +92,7 @@ cut(struct pg_ranges *r, const char *values, size_t wanted, struct error *err)
     size_t parts = 1 + wanted / n;
     r->bounds = calloc(n * parts, sizeof *r->bounds);
     if (!r->bounds)
-        return no_memory(err);
+        return error_no_memory(err);
     bool any = false;
     int64_t before = 0;
     for (const char *p = values; *p;) {
@@ -137,7 +131,7 @@ join_snapshot(struct lane *lane, const struct pg_options *options, const char *s
     if (rc)
         return rc;
     pg_add_text(&lane->own, &text, snapshot);
-    rc = text.failed ? no_memory(err) : pg_run(&lane->own, err, "%s", pg_begin_reading);
+    rc = text.failed ? error_no_memory(err) : pg_run(&lane->own, err, "%s", pg_begin_reading);
     rc = rc ? rc : pg_run(&lane->own, err, "SET TRANSACTION SNAPSHOT %s", buf_z(&text));
     rc = rc ? rc : pg_run(&lane->own, err, "%s", settings);
     pg_opened(&lane->own);
@@ -189,7 +183,7 @@ pg_ranges_open(struct pg_link *link, const struct pg_options *options, const cha
         return rc;
     struct pg_ranges *r = calloc(1, sizeof *r);
     if (!r)
-        return no_memory(err);
+        return error_no_memory(err);
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->wake, NULL);
     for (size_t i = 0; i < PG_READERS_MAX; i++) {
@@ -200,7 +194,7 @@ pg_ranges_open(struct pg_link *link, const struct pg_options *options, const cha
     r->lanes[0].link = link;
     pg_add_name(link, &r->key, key);
     int64_t ranges = rows / ROWS_A_RANGE < RANGES_MAX ? rows / ROWS_A_RANGE : RANGES_MAX;
-    rc = r->key.failed ? no_memory(err) : cut(r, buf_z(&values), (size_t)ranges, err);
+    rc = r->key.failed ? error_no_memory(err) : cut(r, buf_z(&values), (size_t)ranges, err);
     if (!rc)
         rc = open_lanes(r, link, options, sync, err);
     if (rc || r->nlanes < 2)
@@ -278,7 +272,7 @@ make_chunk(struct lane *lane, size_t room, struct error *err)
     lane->room = room > CHUNK_BYTES ? room : CHUNK_BYTES;
     lane->filling = malloc(sizeof *lane->filling + lane->room);
     if (!lane->filling)
-        return no_memory(err);
+        return error_no_memory(err);
     *lane->filling = (struct chunk){0};
     return 0;
 }
@@ -324,7 +318,7 @@ read_range(struct lane *lane, size_t i, struct error *err)
         buf_addf(&sql, " AND %s < %lld", key, (long long)r->bounds[i]);
     buf_addf(&sql, " ORDER BY %s) TO STDOUT (FORMAT binary)", key);
     if (sql.failed)
-        return no_memory(err);
+        return error_no_memory(err);
     int rc = pg_copy_out_binary(lane->link, buf_z(&sql), add_tuple, lane, err);
     if (!rc && !lane->filling)
         rc = make_chunk(lane, 0, err);

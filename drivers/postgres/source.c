@@ -39,12 +39,6 @@ struct source {
     bool check_utf8;                  /* a SQL_ASCII database stores and sends any bytes */
 };
 
-static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
 /* ---- open ---- */
 
 static int
@@ -66,7 +60,7 @@ set_from(struct source *s, const struct model *model, struct error *err)
         buf_adds(&s->from, " AS model");
         pg_name_done(&name);
     }
-    return s->from.failed ? no_memory(err) : 0;
+    return s->from.failed ? error_no_memory(err) : 0;
 }
 
 int
@@ -77,12 +71,12 @@ pg_source_open(const void *connection, const struct model *model, void **ret, st
                          "the source needs either \"table\" or \"query\"");
     struct source *s = calloc(1, sizeof *s);
     if (!s)
-        return no_memory(err);
+        return error_no_memory(err);
     s->options = connection;
     s->sync = arena_strdup(&s->arena, model->sync);
     int rc = pg_connect(&s->link, connection, model->sync, model->cancelled, err);
     if (!rc && !s->sync)
-        rc = no_memory(err);
+        rc = error_no_memory(err);
     if (!rc)
         rc = set_from(s, model, err);
     if (!rc)
@@ -158,7 +152,7 @@ pg_source_describe(void *handle, struct schema *ret, struct error *err)
     AUTO_BUF struct buf sql = BUF_INIT(BUF_NO_MAX);
     buf_addf(&sql, "SELECT * FROM %s", buf_z(&s->from));
     if (sql.failed)
-        return no_memory(err);
+        return error_no_memory(err);
     int rc = pg_columns_of(&s->link, buf_z(&sql), &s->arena, &s->columns, err);
     if (rc)
         return err->kind == ERR_CONFIG ? explain_query_error(s, err) : rc;
@@ -192,7 +186,7 @@ add_collation(struct source *s, const char *column, struct buf *sql, struct erro
              " FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()",
              buf_z(&s->from));
     if (ask.failed)
-        return no_memory(err);
+        return error_no_memory(err);
     int rc = pg_ask(&s->link, buf_z(&ask), 0, NULL, &answer, err);
     if (!rc && strcmp(buf_z(&answer), "t") != 0)
         buf_adds(sql, " COLLATE \"C\"");
@@ -227,7 +221,7 @@ explain(struct source *s, const char *select, struct buf *plan, struct error *er
     AUTO_BUF struct buf sql = BUF_INIT(BUF_NO_MAX);
     buf_addf(&sql, "EXPLAIN (FORMAT JSON) %s", select);
     if (sql.failed)
-        return no_memory(err);
+        return error_no_memory(err);
     return pg_ask(&s->link, buf_z(&sql), 0, NULL, plan, err);
 }
 
@@ -276,7 +270,7 @@ set_projection(struct source *s, const struct projection *p, struct error *err)
     s->forms = arena_alloc(&s->arena, (p->n + 1) * sizeof *s->forms);
     s->values = arena_alloc(&s->arena, (p->n + 1) * sizeof *s->values);
     if (!s->types || !s->forms || !s->values)
-        return no_memory(err);
+        return error_no_memory(err);
     buf_adds(&s->select, "SELECT ");
     for (size_t i = 0; i < p->n; i++) {
         const struct pg_column *column = find(s, p->columns[i]);
@@ -289,7 +283,7 @@ set_projection(struct source *s, const struct projection *p, struct error *err)
         add_value(s, column, p->columns[i]);
     }
     buf_addf(&s->select, " FROM %s", buf_z(&s->from));
-    return s->select.failed ? no_memory(err) : 0;
+    return s->select.failed ? error_no_memory(err) : 0;
 }
 
 /* Ranges need the order of one integer, and a table: of a query each range might run it whole.
@@ -305,7 +299,7 @@ plan_ranges(struct source *s, const struct projection *p, int64_t rows, struct e
     struct pg_ranges *ranges = NULL;
     int rc = table ? pg_ranges_open(&s->link, s->options, s->sync, table,
                                     p->columns[p->order[0]], rows, &ranges, err)
-                   : no_memory(err);
+                   : error_no_memory(err);
     atomic_store(&s->ranges, ranges);
     return rc;
 }
@@ -326,7 +320,7 @@ pg_source_plan(void *handle, const struct projection *projection, bool want_orde
     if (ret->ordered) {
         buf_add(&s->select, order.p, order.n);
         if (s->select.failed || order.failed)
-            return no_memory(err);
+            return error_no_memory(err);
         rc = explain(s, buf_z(&s->select), &plan, err);
         if (rc)
             return rc;
@@ -372,7 +366,7 @@ take_tuple(void *arg, char *tuple, size_t n, struct error *err)
     struct source *s = r->source;
     r->rows++;
     if (!pg_decode_tuple(tuple, n, s->forms, s->types, s->values, s->n, &s->texts))
-        return s->texts.failed ? no_memory(err)
+        return s->texts.failed ? error_no_memory(err)
                                : error_set(err, ERR_REMOTE, EPROTO,
                                            "row %llu of the copy is not what was asked for",
                                            (unsigned long long)r->rows);
@@ -396,7 +390,7 @@ pg_source_read(void *handle, source_row_fn row, void *arg, struct error *err)
     }
     buf_addf(&sql, "COPY (%s) TO STDOUT (FORMAT binary)", buf_z(&s->select));
     if (sql.failed)
-        return no_memory(err);
+        return error_no_memory(err);
     int rc = pg_copy_out_binary(&s->link, buf_z(&sql), take_tuple, &reading, err);
     if (rc && err->kind == ERR_DATA && pg_blames_data(&s->link))
         return error_wrap(err, "after row %llu", (unsigned long long)reading.rows);

@@ -22,7 +22,7 @@ is_staged(const struct pg_dest *d, size_t field)
 static int
 send_statement(struct pg_dest *d, const struct buf *sql, struct error *err)
 {
-    return sql->failed ? pg_dest_no_memory(err) : pg_run(&d->link, err, "%s", buf_z(sql));
+    return sql->failed ? error_no_memory(err) : pg_run(&d->link, err, "%s", buf_z(sql));
 }
 
 /* A copy of the target's columns keeps their types, modifiers and collations. Domains become
@@ -88,7 +88,7 @@ begin_copy(struct pg_dest *d, struct error *err)
         buf_addf(&sql, "COPY pg_temp.%s FROM STDIN",
                  d->way == WAY_CAREFUL ? "retlfs_texts" : "retlfs_stage");
     }
-    int rc = sql.failed ? pg_dest_no_memory(err) : pg_copy_begin(&d->link, buf_z(&sql), err);
+    int rc = sql.failed ? error_no_memory(err) : pg_copy_begin(&d->link, buf_z(&sql), err);
     d->copying = !rc;
     return rc;
 }
@@ -167,7 +167,7 @@ static int
 send(struct pg_dest *d, struct error *err)
 {
     if (d->out.failed)
-        return pg_dest_no_memory(err);
+        return error_no_memory(err);
     int rc = pg_copy_put(&d->link, buf_str(&d->out), err);
     buf_clear(&d->out);
     return rc;

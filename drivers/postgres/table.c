@@ -14,12 +14,6 @@
 
 enum { EVENT_UPDATE = 4, EVENT_INSERT = 8, EVENT_DELETE = 16 }; /* pg_relation_is_updatable */
 
-static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
 static bool
 is_true(const PGresult *res, int row, int column)
 {
@@ -57,7 +51,7 @@ load_columns(struct pg_link *link, const char *oid, struct arena *arena, struct 
     t->columns = arena_alloc(arena, (t->n + 1) * sizeof *t->columns);
     t->more = arena_alloc(arena, (t->n + 1) * sizeof *t->more);
     if (!t->columns || !t->more)
-        return no_memory(err);
+        return error_no_memory(err);
     for (int i = 0; i < (int)t->n; i++) {
         Oid type = (Oid)strtoul(PQgetvalue(res, i, 1), NULL, 10);
         t->columns[i] = (struct column){
@@ -76,7 +70,7 @@ load_columns(struct pg_link *link, const char *oid, struct arena *arena, struct 
             .readable = is_true(res, i, 9),
         };
         if (!t->columns[i].name || !t->columns[i].native || !t->more[i].bare)
-            return no_memory(err);
+            return error_no_memory(err);
     }
     return 0;
 }
@@ -145,7 +139,7 @@ pg_table_load(struct pg_link *link, const char *object, struct arena *arena,
         return rc;
     pg_name_add(link, &quoted, &name);
     const char *params[] = {buf_z(&quoted)};
-    rc = quoted.failed ? no_memory(err) : pg_exec(link, table_sql, 1, params, &res, err);
+    rc = quoted.failed ? error_no_memory(err) : pg_exec(link, table_sql, 1, params, &res, err);
     if (!rc && PQntuples(res) > 0)
         rc = load_table(link, res, &name, arena, ret, err);
     else if (!rc)
@@ -156,7 +150,7 @@ pg_table_load(struct pg_link *link, const char *object, struct arena *arena,
     ret->schema = arena_strdup(arena, buf_z(&name.schema));
     bool whole = ret->relation && ret->schema && !quoted.failed && !name.schema.failed;
     pg_name_done(&name);
-    return rc || whole ? rc : no_memory(err);
+    return rc || whole ? rc : error_no_memory(err);
 }
 
 /* ---- does the mapping fit ---- */
@@ -260,7 +254,7 @@ pg_table_check(const struct pg_table *table, const struct target *target,
     AUTO_FREE bool *mapped = calloc(table->n + 1, sizeof *mapped);
     bool makes = target->mode != MODE_UPDATE && target->mode != MODE_REMOVE;
     if (!mapped)
-        return no_memory(err);
+        return error_no_memory(err);
     int rc = check_kind(table, target->mode, err);
     for (size_t i = 0; !rc && i < target->nfields; i++) {
         columns[i] = pg_table_find(table, target->fields[i].name);
@@ -319,7 +313,7 @@ create_schema(struct pg_link *link, const struct pg_table *table, struct error *
     AUTO_BUF struct buf sql = BUF_INIT(BUF_NO_MAX);
     buf_adds(&sql, "CREATE SCHEMA IF NOT EXISTS ");
     pg_add_name(link, &sql, table->schema);
-    return sql.failed ? no_memory(err) : pg_run(link, err, "%s", buf_z(&sql));
+    return sql.failed ? error_no_memory(err) : pg_run(link, err, "%s", buf_z(&sql));
 }
 
 int
@@ -354,5 +348,5 @@ pg_table_create(struct pg_link *link, const struct pg_table *table, const struct
     buf_adds(&sql, keyed ? "))" : ")");
     if (rc)
         return rc;
-    return sql.failed ? no_memory(err) : pg_run(link, err, "%s", buf_z(&sql));
+    return sql.failed ? error_no_memory(err) : pg_run(link, err, "%s", buf_z(&sql));
 }

@@ -60,7 +60,7 @@ create_table(struct dest *d, struct error *err)
         if (!d->columns)
             d->columns = arena_alloc(&d->session_arena, t->nfields * sizeof *d->columns);
         if (!d->columns)
-            return no_memory(err);
+            return error_no_memory(err);
         d->columns[i] = i;
     }
     return rc ? error_wrap(err, "cannot create \"%s\"", t->object) : 0;
@@ -411,7 +411,8 @@ reject_merged(struct dest *d, dest_verdict_fn verdict, void *arg, struct error *
              OP_UPSERT, OP_UPDATE);
     add_same_key(&sql, d);
     buf_addf(&sql, "e.op <> %d AND (e.seq < s.seq OR e.op = %d))", OP_DELETE, OP_PRESENT);
-    int rc = sql.failed ? no_memory(err) : reject(d, buf_z(&sql), &same, verdict, arg, err);
+    int rc =
+        sql.failed ? error_no_memory(err) : reject(d, buf_z(&sql), &same, verdict, arg, err);
     if (rc)
         return rc;
     buf_clear(&sql);
@@ -452,7 +453,8 @@ reject_unmatched(struct dest *d, dest_verdict_fn verdict, void *arg, struct erro
              "SELECT seq FROM " DEST_STAGE
              " WHERE op = %d AND seq NOT IN (SELECT seq FROM " DEST_MATCHED ")",
              OP_UPDATE);
-    return sql.failed ? no_memory(err) : reject(d, buf_z(&sql), &no_match, verdict, arg, err);
+    return sql.failed ? error_no_memory(err)
+                      : reject(d, buf_z(&sql), &no_match, verdict, arg, err);
 }
 
 int

@@ -16,13 +16,13 @@ copy_target(struct dest *d, const struct target *t, struct error *err)
     struct column *fields = arena_alloc(&d->arena, (t->nfields + 1) * sizeof *fields);
     size_t *key = arena_alloc(&d->arena, (t->nkey + 1) * sizeof *key);
     if (!fields || !key || !d->target.sync_uid || !d->target.object)
-        return no_memory(err);
+        return error_no_memory(err);
     for (size_t i = 0; i < t->nfields; i++) {
         fields[i] = t->fields[i];
         fields[i].name = arena_strdup(&d->arena, t->fields[i].name);
         fields[i].native = NULL;
         if (!fields[i].name)
-            return no_memory(err);
+            return error_no_memory(err);
     }
     for (size_t i = 0; i < t->nkey; i++)
         key[i] = t->key[i];
@@ -81,7 +81,7 @@ sqlite_dest_open(const void *connection, const struct target *target, void **ret
                          target->object);
     struct dest *d = calloc(1, sizeof *d);
     if (!d)
-        return no_memory(err);
+        return error_no_memory(err);
     d->options = connection;
     d->link.opening = target->cancelled;
     int rc = copy_target(d, target, err);
@@ -119,13 +119,13 @@ sqlite_dest_describe(void *handle, struct schema *ret, struct error *err)
     /* Into the arena of the handle: the schema outlives sessions. */
     struct column *columns = arena_alloc(&d->arena, (d->table.n + 1) * sizeof *columns);
     if (!columns)
-        return no_memory(err);
+        return error_no_memory(err);
     for (size_t i = 0; i < d->table.n; i++) {
         columns[i] = d->table.columns[i].column;
         columns[i].name = arena_strdup(&d->arena, columns[i].name);
         columns[i].native = arena_strdup(&d->arena, columns[i].native);
         if (!columns[i].name || !columns[i].native)
-            return no_memory(err);
+            return error_no_memory(err);
     }
     *ret = (struct schema){.columns = columns, .n = d->table.n};
     return 0;

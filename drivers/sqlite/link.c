@@ -151,7 +151,7 @@ link_prepare(struct link *l, const char *sql, sqlite3_stmt **ret, struct error *
 int
 link_prepare_buf(struct link *l, struct buf *sql, sqlite3_stmt **ret, struct error *err)
 {
-    int rc = sql->failed ? no_memory(err) : link_prepare(l, buf_z(sql), ret, err);
+    int rc = sql->failed ? error_no_memory(err) : link_prepare(l, buf_z(sql), ret, err);
     buf_clear(sql);
     return rc;
 }
@@ -159,7 +159,7 @@ link_prepare_buf(struct link *l, struct buf *sql, sqlite3_stmt **ret, struct err
 int
 link_exec_buf(struct link *l, struct buf *sql, struct error *err)
 {
-    int rc = sql->failed ? no_memory(err) : link_exec(l, buf_z(sql), err);
+    int rc = sql->failed ? error_no_memory(err) : link_exec(l, buf_z(sql), err);
     buf_clear(sql);
     return rc;
 }
@@ -224,5 +224,5 @@ link_uri(struct arena *arena, const char *path, const char *mode, const char **r
     if (rc < 0)
         return reach_fail(err, rc, path);
     *ret = encode_uri(arena, real, mode);
-    return *ret ? 0 : error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+    return *ret ? 0 : error_no_memory(err);
 }

@@ -62,9 +62,3 @@ cleanup_stmt(sqlite3_stmt **stmt)
     sqlite3_finalize(*stmt);
 }
 #define AUTO_STMT __attribute__((cleanup(cleanup_stmt)))
-
-static inline int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}

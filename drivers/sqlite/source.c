@@ -50,13 +50,13 @@ sqlite_source_open(const void *connection, const struct model *model, void **ret
     const struct sqlite_options *options = connection;
     struct source *s = calloc(1, sizeof *s);
     if (!s)
-        return no_memory(err);
+        return error_no_memory(err);
     s->table_name = arena_strdup(&s->arena, model->table);
     s->query = arena_strdup(&s->arena, model->query);
     const char *uri;
     int rc;
     if ((model->table && !s->table_name) || (model->query && !s->query))
-        rc = no_memory(err);
+        rc = error_no_memory(err);
     else if (!s->table_name == !s->query)
         rc = error_set(err, ERR_CONFIG, EINVAL, "either a table or a query is needed");
     else
@@ -118,7 +118,7 @@ describe_query(struct source *s, struct error *err)
     size_t n = (size_t)sqlite3_column_count(stmt);
     s->schema.columns = arena_alloc(&s->arena, n * sizeof *s->schema.columns);
     if (!s->schema.columns)
-        return no_memory(err);
+        return error_no_memory(err);
     for (size_t i = 0; i < n; i++) {
         const char *decl = sqlite3_column_decltype(stmt, (int)i);
         struct column *c = &s->schema.columns[i];
@@ -126,7 +126,7 @@ describe_query(struct source *s, struct error *err)
         c->native = arena_strdup(&s->arena, decl);
         c->type = types_declared(decl);
         if (!c->name || (decl && !c->native))
-            return no_memory(err);
+            return error_no_memory(err);
         for (size_t k = 0; k < i; k++)
             if (strcmp(s->schema.columns[k].name, c->name) == 0)
                 return error_set(err, ERR_CONFIG, EINVAL,
@@ -147,7 +147,7 @@ describe_table(struct source *s, struct error *err)
         return error_set(err, ERR_CONFIG, ENOENT, "no such table: \"%s\"", s->table_name);
     s->schema.columns = arena_alloc(&s->arena, (s->table.n + 1) * sizeof *s->schema.columns);
     if (!s->schema.columns)
-        return no_memory(err);
+        return error_no_memory(err);
     for (size_t i = 0; i < s->table.n; i++)
         s->schema.columns[i] = s->table.columns[i].column;
     s->schema.n = s->table.n;
@@ -210,7 +210,7 @@ estimate(struct source *s, int64_t *ret, struct error *err)
         buf_addf(&sql, "SELECT %s(\"%s\") FROM ", i ? "max" : "min", t->rowid);
         table_add_name(&sql, t);
         if (sql.failed)
-            return no_memory(err);
+            return error_no_memory(err);
         rc = ask_number(s, buf_z(&sql), NULL, i ? -1 : 0, i ? &last : &first, err);
         buf_clear(&sql);
         if (rc)
@@ -319,7 +319,7 @@ plan_table(struct source *s, const struct projection *p, bool want_order, bool *
         size_t plain = sql.n;
         bool sorting = true;
         add_order(&sql, p);
-        rc = sql.failed ? no_memory(err) : sorts(s, &sql, &sorting, err);
+        rc = sql.failed ? error_no_memory(err) : sorts(s, &sql, &sorting, err);
         if (rc)
             return rc;
         if (sorting) {
@@ -370,7 +370,7 @@ sqlite_source_plan(void *handle, const struct projection *projection, bool want_
     s->slots = arena_alloc(&s->arena, (s->nread + 1) * sizeof *s->slots);
     s->values = arena_alloc(&s->arena, (s->nread + 1) * sizeof *s->values);
     if (!s->read || !s->slots || !s->values)
-        return no_memory(err);
+        return error_no_memory(err);
     rc = link_exec(&s->link, "BEGIN", err);
     if (!rc)
         rc = s->query ? plan_query(s, projection, err)
@@ -389,7 +389,7 @@ read_row(struct source *s, uint64_t number, struct error *err)
         const struct read_column *c = &s->read[i];
         int rc = types_read(s->stmt, c->at, c->declared, &s->slots[i], &s->row, &s->values[i]);
         if (rc == -ENOMEM)
-            return no_memory(err);
+            return error_no_memory(err);
         if (rc)
             return error_set(err, ERR_DATA, EINVAL,
                              "row %llu, column \"%s\": a text that is not valid UTF-8",

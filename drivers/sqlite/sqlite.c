@@ -17,7 +17,7 @@ static int
 place(const void *connection, struct buf *out, struct error *err)
 {
     buf_adds(out, ((const struct sqlite_options *)connection)->path);
-    return out->failed ? error_set(err, ERR_INTERNAL, ENOMEM, "out of memory") : 0;
+    return out->failed ? error_no_memory(err) : 0;
 }
 
 static const struct option options[] = {

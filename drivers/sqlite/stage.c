@@ -39,7 +39,7 @@ find_columns(struct dest *d, struct error *err)
     const struct target *t = &d->target;
     d->columns = arena_alloc(&d->session_arena, (t->nfields + 1) * sizeof *d->columns);
     if (!d->columns)
-        return no_memory(err);
+        return error_no_memory(err);
     for (size_t i = 0; i < t->nfields; i++) {
         size_t at = table_find(&d->table, t->fields[i].name);
         if (at == SIZE_MAX)
@@ -111,7 +111,7 @@ check_target(struct dest *d, struct error *err)
         return rc;
     size_t *key = arena_alloc(&d->session_arena, (t->nkey + 1) * sizeof *key);
     if (!key)
-        return no_memory(err);
+        return error_no_memory(err);
     for (size_t i = 0; i < t->nkey; i++) {
         d->merging |= may_merge(t->fields[t->key[i]].type, dest_affinity(d, t->key[i]));
         if (d->table.exists)
@@ -154,7 +154,7 @@ sqlite_dest_begin(void *handle, const struct session *session, struct error *err
     d->session = *session;
     d->session.token = arena_strdup(&d->session_arena, session->token);
     if (!d->session.token)
-        return no_memory(err);
+        return error_no_memory(err);
     int rc = check_target(d, err);
     if (!rc)
         rc = create_stage(d, err);

@@ -27,7 +27,7 @@ prepare(struct survey *s, struct error *err)
     s->slots = arena_alloc(&d->session_arena, d->target.nfields * sizeof *s->slots);
     s->key = arena_alloc(&d->session_arena, d->target.nkey * sizeof *s->key);
     if (!s->slots || !s->key)
-        return no_memory(err);
+        return error_no_memory(err);
     return link_prepare_buf(&d->link, &sql, &s->stmt, err);
 }
 
@@ -35,7 +35,7 @@ static int
 unreadable(const struct survey *s, size_t field, int rc, struct error *err)
 {
     if (rc == -ENOMEM)
-        return no_memory(err);
+        return error_no_memory(err);
     return error_set(err, ERR_DATA, EINVAL,
                      "a row at the destination has a text that is not valid UTF-8, in column "
                      "\"%s\"",
@@ -73,7 +73,7 @@ tell_row(struct survey *s, dest_foreign_fn foreign, void *arg, struct error *err
         record_add(&s->record, &v);
     }
     if (s->record.failed)
-        return no_memory(err);
+        return error_no_memory(err);
     int rc = read_key(s, err);
     return rc ? rc : foreign(arg, s->key, buf_str(&s->record), err);
 }

@@ -46,7 +46,7 @@ load_kind(struct link *l, const char *name, struct arena *arena, struct table *t
     t->name = text_of(stmt, 0, arena);
     const char *type = text_of(stmt, 1, arena);
     if (!t->name || !type)
-        return no_memory(err);
+        return error_no_memory(err);
     t->exists = true;
     t->view = strcmp(type, "table") != 0;
     t->without_rowid = sqlite3_column_int(stmt, 2);
@@ -69,7 +69,7 @@ load_columns(struct link *l, struct arena *arena, struct table *t, struct error 
                 arena_alloc(arena, (size_t)sqlite3_column_int(stmt, 6) * sizeof *t->columns);
         const char *name = text_of(stmt, 0, arena), *decl = text_of(stmt, 1, arena);
         if (!t->columns || !name || !decl)
-            return no_memory(err);
+            return error_no_memory(err);
         struct table_column *c = &t->columns[t->n++];
         bool any = t->strict && sqlite3_stricmp(decl, "ANY") == 0;
         c->pk = sqlite3_column_int(stmt, 4);
@@ -100,7 +100,7 @@ load_index(struct link *l, const char *name, struct arena *arena, struct table *
     struct table_index *index = &t->indexes[t->nindexes];
     index->columns = arena_alloc(arena, t->n * sizeof *index->columns);
     if (!index->columns)
-        return no_memory(err);
+        return error_no_memory(err);
     bool plain = true;
     int code;
     while ((code = sqlite3_step(stmt)) == SQLITE_ROW) {
@@ -138,7 +138,7 @@ load_indexes(struct link *l, struct arena *arena, struct table *t, struct error 
             t->indexes =
                 arena_alloc(arena, (size_t)sqlite3_column_int(stmt, 3) * sizeof *t->indexes);
         if (!name || !origin || !t->indexes)
-            return no_memory(err);
+            return error_no_memory(err);
         pk_index |= strcmp(origin, "pk") == 0;
         if (sqlite3_column_int(stmt, 2))
             rc = load_index(l, name, arena, t, err);

@@ -36,12 +36,6 @@ struct template_options {
     int64_t rows;
 };
 
-static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
 /* What one option cannot say alone. */
 static int
 template_check(const void *connection, struct error *err)
@@ -58,7 +52,7 @@ template_place(const void *connection, struct buf *out, struct error *err)
 {
     const struct template_options *o = connection;
     buf_adds(out, o->path ? o->path : "");
-    return out->failed ? no_memory(err) : 0;
+    return out->failed ? error_no_memory(err) : 0;
 }
 
 /* ---- the source: rows 1, 2, 3 … with their squares ---- */
@@ -93,7 +87,7 @@ template_source_open(const void *connection, const struct model *model, void **r
 {
     struct source *s = calloc(1, sizeof *s);
     if (!s)
-        return no_memory(err);
+        return error_no_memory(err);
     s->options = connection;
     *ret = s;
     return 0;
@@ -115,7 +109,7 @@ template_source_plan(void *handle, const struct projection *projection, bool wan
     s->read = calloc(projection->n + 1, sizeof *s->read);
     s->values = calloc(projection->n + 1, sizeof *s->values);
     if (!s->read || !s->values)
-        return no_memory(err);
+        return error_no_memory(err);
     for (size_t i = 0; i < projection->n; i++) {
         while (s->read[i] < COLUMNS &&
                strcmp(columns[s->read[i]].name, projection->columns[i]) != 0)
@@ -192,7 +186,7 @@ template_dest_open(const void *connection, const struct target *target, void **r
         return error_set(err, ERR_CONFIG, EINVAL, "the connection has no path to write to");
     struct dest *d = calloc(1, sizeof *d);
     if (!d)
-        return no_memory(err);
+        return error_no_memory(err);
     d->lines = (struct buf)BUF_INIT(BUF_NO_MAX);
     d->nfields = target->nfields;
     d->fd = reach_open(o->path, O_WRONLY | O_APPEND | O_CREAT, 0666);
@@ -237,7 +231,7 @@ template_dest_write(void *handle, const struct batch *batch, struct outcome *out
     for (size_t i = 0; i < batch->n; i++)
         add_line(d, &batch->changes[i]);
     if (d->lines.failed)
-        return no_memory(err); /* nothing was written */
+        return error_no_memory(err); /* nothing was written */
     int rc = file_write_all(d->fd, d->lines.p, d->lines.n, err);
     if (rc == 0 && fdatasync(d->fd) < 0)
         rc = error_set_errno(err, ERR_REMOTE, errno, "cannot write");

@@ -67,6 +67,13 @@ error_is_negative(int rc)
 #define error_wrap(...) error_is_negative((error_wrap)(__VA_ARGS__))
 #endif
 
+/* There was no memory; returns -ENOMEM. */
+static inline int
+error_no_memory(struct error *err)
+{
+    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+}
+
 /* Forgets the error. */
 void error_clear(struct error *err);
 

@@ -53,7 +53,7 @@ reach_allow_path(const char *dir, struct error *err)
     if (!a.path || !VEC_PUSH(&rules.paths, a)) {
         close(a.fd);
         free(a.path);
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     }
     return 0;
 }
@@ -103,7 +103,7 @@ reach_forget_environment(const char *const *keep, size_t n, struct error *err)
         }
         AUTO_FREE char *name = strndup(*at, length);
         if (!name)
-            return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+            return error_no_memory(err);
         if (unsetenv(name) < 0) /* moves the rest up; a nameless entry cannot be taken out */
             at++;
     }

@@ -39,12 +39,6 @@ struct courier {
     struct error why;
 };
 
-static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
 /* ---- lists ---- */
 
 static void
@@ -139,7 +133,7 @@ requeue(struct courier *c, const struct job *j, bool (*wanted)(const struct job 
 {
     struct job *rest = job_create(c, j->parcel, j->call.batch.n);
     if (!rest)
-        return no_memory(err);
+        return error_no_memory(err);
     for (size_t i = 0; i < j->call.batch.n; i++)
         if (wanted(j, i))
             job_add(rest, &j->call.batch.changes[i], j->call.identities[i]);
@@ -608,7 +602,7 @@ courier_add(struct courier *c, struct parcel *parcel, struct error *err)
         n = batch_size(c, parcel, first);
         struct job *j = job_create(c, parcel, n);
         if (!j) {
-            rc = no_memory(err);
+            rc = error_no_memory(err);
             break;
         }
         for (size_t i = first; i < first + n; i++)

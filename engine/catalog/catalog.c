@@ -21,12 +21,6 @@
 static _Thread_local char this_thread; /* its address names the thread */
 
 int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
-int
 tell_trouble(struct catalog *c, int rc, const struct error *err)
 {
     if (rc < 0 && err->kind == ERR_INTERNAL && c->settings.trouble)
@@ -286,7 +280,7 @@ note_changed(struct catalog *c, node_id dir, struct error *err)
     VEC_EACH (&c->changed, known)
         if (*known == dir)
             return 0;
-    return VEC_PUSH(&c->changed, dir) ? 0 : no_memory(err);
+    return VEC_PUSH(&c->changed, dir) ? 0 : error_no_memory(err);
 }
 
 /* ---- opening and closing ---- */
@@ -326,7 +320,7 @@ find_path(struct catalog *c, int dirfd, struct error *err)
                                "cannot tell the path of the state directory");
     if (asprintf(&c->path, "%.*s/catalogue.db", (int)n, where) < 0) {
         c->path = NULL;
-        return no_memory(err);
+        return error_no_memory(err);
     }
     return 0;
 }
@@ -345,7 +339,7 @@ catalog_open(int state_dirfd, const struct catalog_settings *settings, struct ca
 {
     struct catalog *c = calloc(1, sizeof *c);
     if (!c)
-        return no_memory(err);
+        return error_no_memory(err);
     c->settings = *settings;
     if (c->settings.bytes_max == 0)
         c->settings.bytes_max = UINT64_C(1) << 30;

@@ -91,7 +91,6 @@ int tell_trouble(struct catalog *c, int rc, const struct error *err);
 int committed_read(struct catalog *c, struct sql **ret, struct error *err);
 /* Remembers to tell that a directory changed. In a transaction. */
 int note_changed(struct catalog *c, node_id dir, struct error *err);
-int no_memory(struct error *err);
 
 /* node.c: nodes as rows, on any connection */
 

@@ -101,7 +101,7 @@ rows_begin(struct sql *q, struct sql_rows *r, const char *text, struct error *er
     struct sql_cached *slot = cache_find(q, text);
     if (!slot) {
         if (!vec_grow((void **)&q->cache, &q->cap, q->ncache + 1, sizeof *q->cache))
-            return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+            return error_no_memory(err);
         sqlite3_stmt *stmt = NULL;
         int rc = sql_prepare(q, text, SQLITE_PREPARE_PERSISTENT, &stmt, err);
         if (rc < 0)
@@ -232,7 +232,7 @@ sql_add(const struct sql_rows *r, int column, struct buf *out, struct error *err
     buf_add(out, s.p, s.n);
     if (out->full)
         return error_set(err, ERR_LIMIT, EFBIG, "text is larger than %zu bytes", out->max);
-    return out->failed ? error_set(err, ERR_INTERNAL, ENOMEM, "out of memory") : 0;
+    return out->failed ? error_no_memory(err) : 0;
 }
 
 const char *

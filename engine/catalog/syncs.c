@@ -195,7 +195,7 @@ text_in_force(struct sql *q, node_id dir, const char *name, struct arena *arena,
         return rc;
     struct str s = sql_str(&r, 0);
     *ret = (struct str){arena_strndup(arena, s.p, s.n), s.n};
-    return ret->p ? 0 : no_memory(err);
+    return ret->p ? 0 : error_no_memory(err);
 }
 
 static int
@@ -283,7 +283,7 @@ add_connection(struct sql *q, struct listing *l, const char *file, struct error 
         size_t cap = l->cap ? l->cap * 2 : 16;
         struct catalog_connection *items = arena_alloc(l->arena, cap * sizeof *items);
         if (!items)
-            return no_memory(err);
+            return error_no_memory(err);
         if (l->n)
             memcpy(items, l->items, l->n * sizeof *items);
         l->items = items;
@@ -292,7 +292,7 @@ add_connection(struct sql *q, struct listing *l, const char *file, struct error 
     struct catalog_connection *to = &l->items[l->n];
     *to = (struct catalog_connection){
         .name = arena_strndup(l->arena, file, strlen(file) - strlen(".json"))};
-    int rc = to->name ? 0 : no_memory(err);
+    int rc = to->name ? 0 : error_no_memory(err);
     if (rc == 0)
         rc = text_in_force(q, NODE_CONNECTIONS, file, l->arena, &to->text, err);
     if (rc == 0)

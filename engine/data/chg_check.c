@@ -10,12 +10,6 @@
 
 enum { PIECE = 1 << 20 };
 
-static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
 bool
 chg_plausible(const struct chg *c, const struct entry *e, struct str before)
 {
@@ -67,7 +61,7 @@ chg_verify(const struct chg *c, struct error *err)
         buf_clear(&last);
         buf_add(&last, e.key.p, e.key.n);
         if (last.failed) {
-            rc = no_memory(err);
+            rc = error_no_memory(err);
             break;
         }
     }
@@ -148,7 +142,7 @@ check_block(struct mending *m, struct error *err)
         buf_clear(&m->last_key);
         buf_add(&m->last_key, e.key.p, e.key.n);
         if (m->last_key.failed)
-            return no_memory(err);
+            return error_no_memory(err);
     }
     return 1;
 }
@@ -193,7 +187,7 @@ mend(struct mending *m, int dirfd, const char *to, const atomic_bool *cancelled,
     m->cur = (struct chg_cursor){.file = m->from, .dctx = ZSTD_createDCtx()};
     m->at = header.n;
     if (rc == 0 && !m->cur.dctx)
-        rc = no_memory(err);
+        rc = error_no_memory(err);
     if (rc == 0)
         rc = chg_create(dirfd, to, m->from->meta, m->from->views, &m->out, err);
     if (rc == 0)
@@ -228,7 +222,7 @@ chg_mend(int dirfd, const char *name, const atomic_bool *cancelled, struct error
     struct mending m = {0};
     AUTO_BUF struct buf to = BUF_INIT(4096);
     buf_addf(&to, "%s.mended", name);
-    int rc = to.failed ? no_memory(err) : chg_open_file(dirfd, name, &m.from, err);
+    int rc = to.failed ? error_no_memory(err) : chg_open_file(dirfd, name, &m.from, err);
     if (rc == 0 && (rc = is_finished(m.from, err)) == 0)
         rc = mend(&m, dirfd, buf_z(&to), cancelled, err);
     chg_unref(m.from);

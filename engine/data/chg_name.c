@@ -213,7 +213,7 @@ find_from(struct chg_cursor *cur, struct parsed_name name, struct str key, struc
         buf_clear(&text);
         chg_entry_filename(cur->file->meta, e, &text);
         if (text.failed)
-            return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+            return error_no_memory(err);
         if (str_equal(buf_str(&text), name.base) && --name.ordinal == 0)
             return 1;
     }
@@ -270,7 +270,7 @@ chg_find_filename(struct chg *c, unsigned ops, const char *name, struct arena *a
     AUTO_BUF struct buf key = BUF_INIT(BUF_NO_MAX);
     key_of_name(c->meta, parsed.plain, parsed.cut, &key);
     if (key.failed)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     pthread_mutex_lock(&c->lock);
     struct chg_cursor *cur = choose_finder(c, buf_str(&key), err);
     int rc = -ENOMEM;
@@ -280,7 +280,7 @@ chg_find_filename(struct chg *c, unsigned ops, const char *name, struct arena *a
     }
     if (rc > 0 && (!copy_str(arena, &e->key) || !copy_str(arena, &e->after) ||
                    !copy_str(arena, &e->before) || !copy_str(arena, &e->note)))
-        rc = error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        rc = error_no_memory(err);
     pthread_mutex_unlock(&c->lock);
     return rc;
 }

@@ -12,12 +12,6 @@
 #include "base/fileio.h"
 #include "data/chg_format.h"
 
-static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
 int
 chg_damaged(const struct chg *c, uint64_t offset, struct error *err)
 {
@@ -31,7 +25,7 @@ chg_read_piece(const struct chg *c, uint64_t offset, uint64_t n, struct buf *out
 {
     char *to = buf_room(out, n);
     if (!to)
-        return no_memory(err);
+        return error_no_memory(err);
     if (file_read_at(c->fd, to, n, (off_t)offset, err) < 0)
         return error_wrap(err, "\"%s\"", c->name);
     out->n += n;
@@ -48,10 +42,10 @@ chg_unpack(const struct chg *c, ZSTD_DCtx *dctx, struct str packed, uint64_t off
         return chg_damaged(c, offset, err);
     char *to = buf_room(out, n);
     if (!to)
-        return no_memory(err);
+        return error_no_memory(err);
     size_t got = ZSTD_decompressDCtx(dctx, to, n, packed.p, packed.n);
     if (ZSTD_getErrorCode(got) == ZSTD_error_memory_allocation)
-        return no_memory(err);
+        return error_no_memory(err);
     if (got != n)
         return chg_damaged(c, offset, err);
     out->n = n;
@@ -161,7 +155,7 @@ parse_index(struct chg *c, uint64_t data_offset, uint64_t index_offset, struct e
     c->blocks = calloc(nblocks + 1, sizeof *c->blocks);
     c->view_ends = calloc(nblocks * c->nviews + 1, sizeof *c->view_ends);
     if (!c->blocks || !c->view_ends)
-        return no_memory(err);
+        return error_no_memory(err);
     for (enum chg_view v = 0; v < CHG_VIEWS; v++)
         if (c->views & VIEW_BIT(v))
             views[chg_view_slot(c->views, v)] = c->view_heads[v];
@@ -185,7 +179,7 @@ unpack_index(struct chg *c, const struct buf *packed, const struct footer *foot,
 {
     ZSTD_DCtx *dctx = ZSTD_createDCtx();
     if (!dctx)
-        return no_memory(err);
+        return error_no_memory(err);
     int rc = chg_unpack(c, dctx, buf_str(packed), foot->index_offset, foot->index_unpacked,
                         &c->index, err);
     ZSTD_freeDCtx(dctx);
@@ -203,7 +197,7 @@ chg_take_header(struct chg *c, struct str header, struct error *err)
     int rc = chg_meta_unpack(&c->arena, packed, &meta);
     c->meta = meta;
     if (rc == -ENOMEM)
-        return no_memory(err);
+        return error_no_memory(err);
     return rc < 0 || c->views & ~(unsigned)CHG_VIEW_MASK
                ? chg_damaged(c, CHG_MAGIC_BYTES + 4, err)
                : 0;
@@ -220,14 +214,14 @@ open_parts(struct chg *c, struct error *err)
     if (rc < 0)
         return rc;
     if (!chg_renderer_init(&c->renderer, &c->arena, c->meta))
-        return no_memory(err);
+        return error_no_memory(err);
     AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
     for (enum chg_view v = 0; v < CHG_VIEWS; v++) {
         buf_clear(&text);
         chg_render_head(c->meta, v, &text);
         c->view_heads[v] = text.n;
         if (text.failed)
-            return no_memory(err);
+            return error_no_memory(err);
     }
     rc = unpack_index(c, &packed, &foot, err);
     return rc < 0 ? rc : parse_index(c, header.n, foot.index_offset, err);
@@ -238,7 +232,7 @@ chg_open_file(int dirfd, const char *name, struct chg **ret, struct error *err)
 {
     struct chg *c = calloc(1, sizeof *c);
     if (!c)
-        return no_memory(err);
+        return error_no_memory(err);
     atomic_init(&c->refs, 1);
     pthread_mutex_init(&c->lock, NULL);
     c->view_block = SIZE_MAX;
@@ -248,7 +242,7 @@ chg_open_file(int dirfd, const char *name, struct chg **ret, struct error *err)
     if (c->fd < 0 || fstat(c->fd, &st) < 0)
         rc = error_set_errno(err, ERR_INTERNAL, errno, "cannot open \"%s\"", name);
     else if (!(c->name = strdup(name)))
-        rc = no_memory(err);
+        rc = error_no_memory(err);
     else
         c->size = (uint64_t)st.st_size;
     if (rc < 0)
@@ -330,7 +324,7 @@ chg_cursor_open_uncounted(struct chg *c, struct chg_cursor **ret, struct error *
         cur->dctx = ZSTD_createDCtx();
     if (!cur || !cur->dctx) {
         free(cur);
-        return no_memory(err);
+        return error_no_memory(err);
     }
     cur->file = c;
     cur->ops = CHG_ALL_OPS;

@@ -195,7 +195,7 @@ render_block(struct chg *c, enum chg_view view, size_t block, struct error *err)
     if (rc < 0)
         return rc;
     if (c->view_text.failed)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     if (c->view_text.n != view_end(c, view, block) - view_start(c, view, block))
         return chg_damaged(c, c->blocks[block].offset, err);
     c->view_block = block;
@@ -257,6 +257,6 @@ chg_view_read(struct chg *c, enum chg_view view, uint64_t offset, size_t n, stru
         forget(c);
     pthread_mutex_unlock(&c->lock);
     if (rc == 0 && out->failed)
-        rc = error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        rc = error_no_memory(err);
     return rc;
 }

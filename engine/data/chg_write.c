@@ -35,12 +35,6 @@ struct chg_writer {
     uint64_t block_views[CHG_VIEWS];
 };
 
-static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
 static struct chg_writer *
 writer_free(struct chg_writer *w, bool remove)
 {
@@ -84,7 +78,7 @@ write_header(struct chg_writer *w, struct error *err)
     buf_add(&w->header, head, sizeof head);
     buf_add(&w->header, meta.p, meta.n);
     if (meta.failed || w->header.failed)
-        return no_memory(err);
+        return error_no_memory(err);
     return write_bytes(w, buf_str(&w->header), err);
 }
 
@@ -112,12 +106,12 @@ chg_create(int dirfd, const char *name, const struct chg_meta *meta, unsigned vi
 {
     struct chg_writer *w = calloc(1, sizeof *w);
     if (!w)
-        return no_memory(err);
+        return error_no_memory(err);
     *w = (struct chg_writer){.fd = -1, .dirfd = -1, .views = views & CHG_VIEW_MASK};
     w->seq = UINT64_MAX;
     int rc = 0;
     if (!writer_prepare(w, name, meta, views & CHG_DIGEST)) {
-        rc = no_memory(err);
+        rc = error_no_memory(err);
         goto fail;
     }
     w->dirfd = fcntl(dirfd, F_DUPFD_CLOEXEC, 0);
@@ -160,7 +154,7 @@ pack(struct chg_writer *w, struct str bytes, struct error *err)
     size_t bound = ZSTD_compressBound(bytes.n);
     char *to = buf_room(&w->packed, bound);
     if (!to)
-        return no_memory(err);
+        return error_no_memory(err);
     size_t n = ZSTD_compress2(w->cctx, to, bound, bytes.p, bytes.n);
     if (ZSTD_isError(n))
         return error_set(err, ERR_INTERNAL, ENOMEM, "cannot compress \"%s\": %s", w->name,
@@ -188,7 +182,7 @@ flush_block(struct chg_writer *w, struct error *err)
         if (w->views & VIEW_BIT(v))
             buf_add_varint(&w->index, w->block_views[v]);
     if (w->index.failed)
-        return no_memory(err);
+        return error_no_memory(err);
     w->nblocks++;
     w->totals.bytes += w->block.n;
     w->block_entries = 0;
@@ -290,7 +284,7 @@ digest_entry(struct chg_writer *w, const struct entry *e, struct error *err)
 {
     char *to = buf_room(&w->digest_piece, entry_bound(e));
     if (!to)
-        return no_memory(err);
+        return error_no_memory(err);
     *to++ = (char)e->op;
     to = put_bytes(to, e->key);
     to = put_bytes(to, e->after);
@@ -342,7 +336,7 @@ chg_add(struct chg_writer *w, const struct entry *e, struct error *err)
     if (w->views)
         count_views(w, e);
     if (w->block.failed || w->block_key.failed || w->last_key.failed || w->text.failed)
-        return no_memory(err);
+        return error_no_memory(err);
     w->block_entries++;
     w->block_ops |= CHG_OP(e->op);
     w->seq = e->seq;
@@ -369,7 +363,7 @@ write_index(struct chg_writer *w, struct error *err)
         buf_add_varint(&index, w->totals.by_op[op]);
     buf_add(&index, w->index.p, w->index.n);
     if (index.failed)
-        return no_memory(err);
+        return error_no_memory(err);
     int rc = pack(w, buf_str(&index), err);
     if (rc < 0)
         return rc;

@@ -40,18 +40,12 @@ struct parts {
     } in;
 };
 
-static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
 int
 parts_create(int dirfd, char *region, size_t cap, struct parts **ret, struct error *err)
 {
     struct parts *p = calloc(1, sizeof *p);
     if (!p)
-        return no_memory(err);
+        return error_no_memory(err);
     p->fd = -1;
     p->dirfd = dirfd;
     p->region = region;
@@ -96,7 +90,7 @@ open_file(struct parts *p, struct error *err)
     if (p->fd < 0)
         return error_set_errno(err, ERR_INTERNAL, errno, "cannot make a file to sort in");
     p->io = malloc(p->slot);
-    return p->io ? 0 : no_memory(err);
+    return p->io ? 0 : error_no_memory(err);
 }
 
 /* ---- writing ---- */
@@ -106,7 +100,7 @@ open_part(struct parts *p, struct str from, bool equal, struct error *err)
 {
     struct part *part = calloc(1, sizeof *part);
     if (!part)
-        return no_memory(err);
+        return error_no_memory(err);
     part->equal = equal;
     part->first_slot = part->write_slot = p->nslots++;
     struct part **link = p->nopen > 0 ? &p->open[p->nopen - 1]->next : &p->head;
@@ -138,7 +132,7 @@ parts_cut(struct parts *p, struct str key, bool alone, struct error *err)
         return 0;
     char *copy = arena_strndup(&p->keys, key.p, key.n); /* with a NUL behind it */
     if (!copy)
-        return no_memory(err);
+        return error_no_memory(err);
     int rc = open_part(p, (struct str){copy, key.n}, alone, err);
     /* no key lies between a key and the same with a NUL behind it */
     return rc < 0 || !alone ? rc : open_part(p, (struct str){copy, key.n + 1}, false, err);
@@ -303,7 +297,7 @@ gather(struct parts *p, size_t n, struct error *err)
 {
     char *to = buf_room(&p->in.row, n);
     if (!to)
-        return no_memory(err);
+        return error_no_memory(err);
     p->in.row.n += n;
     while (n > 0) {
         if (p->in.p == p->in.end) {

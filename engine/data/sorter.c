@@ -44,12 +44,6 @@ struct sorter {
     const atomic_bool *cancelled;
 };
 
-static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
 static bool
 copy_hint(struct sorter *s, const struct str *hint, size_t nhint)
 {
@@ -70,12 +64,12 @@ sorter_create(int dirfd, const struct str *hint, size_t nhint, size_t budget,
 {
     struct sorter *s = calloc(1, sizeof *s);
     if (!s)
-        return no_memory(err);
+        return error_no_memory(err);
     s->cap = (budget > BUDGET_MIN ? budget : BUDGET_MIN) & ~(sizeof(struct item) - 1);
     s->region = malloc(s->cap); /* pages come as they are used */
     int rc = 0;
     if (!s->region || !copy_hint(s, hint, nhint))
-        rc = no_memory(err);
+        rc = error_no_memory(err);
     else
         rc = parts_create(dirfd, s->region, s->cap, &s->parts, err);
     if (rc < 0)

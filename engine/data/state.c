@@ -8,18 +8,12 @@
 
 #include "base/cleanup.h"
 
-static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
 int
 state_open(int dirfd, const char *const *names, size_t n, struct state *ret, struct error *err)
 {
     *ret = (struct state){.segments = calloc(n + 1, sizeof *ret->segments)};
     if (!ret->segments)
-        return no_memory(err);
+        return error_no_memory(err);
     for (; ret->n < n; ret->n++) {
         int rc = chg_open(dirfd, names[ret->n], &ret->segments[ret->n], err);
         if (rc < 0) {
@@ -89,7 +83,7 @@ open_segment(struct segment *s, struct chg *file, const struct chg_meta *want,
     if (!same_names(have, want)) {
         s->fields = calloc(want->nfields + 1, sizeof *s->fields);
         if (!s->fields)
-            return no_memory(err);
+            return error_no_memory(err);
         for (size_t i = 0; i < want->nfields; i++)
             s->fields[i] = find_field(have, want->fields[i].name);
     }
@@ -112,7 +106,7 @@ state_cursor_open(const struct state *s, const struct chg_meta *want, struct sta
     }
     if (!cur || !cur->segments || !cur->values) {
         state_cursor_close(cur);
-        return no_memory(err);
+        return error_no_memory(err);
     }
     for (; cur->n < s->n; cur->n++) {
         int rc = open_segment(&cur->segments[cur->n], s->segments[cur->n], want, err);
@@ -202,7 +196,7 @@ project(struct state_cursor *cur, const struct segment *s, struct str *record,
         record_add(&cur->record,
                    s->fields[i] == SIZE_MAX ? &absent : &cur->values[s->fields[i]]);
     if (cur->record.failed)
-        return no_memory(err);
+        return error_no_memory(err);
     *record = buf_str(&cur->record);
     return 0;
 }

@@ -425,7 +425,7 @@ check_directory(const char *path, struct buf *out, unsigned *checked, struct err
         n--;
     AUTO_FREE char *root = strndup(path, n);
     if (!root)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     struct check k = {.out = out};
     check_root(&k, root, fd);
     forget_all(k.connections.p, k.connections.n);

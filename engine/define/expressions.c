@@ -82,7 +82,7 @@ compile(struct expressions *x, const struct schema *schema, const struct mapping
     item->field = arena_strdup(&x->arena, m->field);
     item->columns = arena_alloc(&x->arena, (names.n + 1) * sizeof *item->columns);
     if (!item->field || !item->columns)
-        rc = error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        rc = error_no_memory(err);
     for (size_t i = 0; i < names.n && rc == 0; i++) {
         rc = find_column(schema, names.p[i], &item->columns[i], err);
         if (rc == 0)
@@ -101,12 +101,12 @@ expressions_compile(const struct schema *schema, const struct mapping *mappings,
     *ret = NULL;
     struct expressions *x = calloc(1, sizeof *x);
     if (!x)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     size_t n = 0;
     for (size_t i = 0; i < nmappings; i++)
         n += mappings[i].expression != NULL;
     x->items = arena_alloc(&x->arena, (n + 1) * sizeof *x->items);
-    int rc = x->items ? 0 : error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+    int rc = x->items ? 0 : error_no_memory(err);
     if (rc == 0 && n > 0)
         rc = sandbox_open(&x->sandbox, err);
     for (size_t i = 0; i < nmappings && rc == 0; i++)
@@ -266,7 +266,7 @@ expressions_eval(struct expressions *x, size_t which, const struct value *row,
     if (rc == SQLITE_ROW)
         return result(item, out, err);
     if (rc == SQLITE_NOMEM)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     return error_set(err, ERR_DATA, EINVAL, "expression of field \"%s\": %s", item->field,
                      sandbox_error(x->sandbox));
 }

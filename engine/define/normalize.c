@@ -17,7 +17,7 @@ enum {
 int
 normalize_finish(const struct buf *out, struct error *err)
 {
-    return out->failed ? error_set(err, ERR_INTERNAL, ENOMEM, "out of memory") : 0;
+    return out->failed ? error_no_memory(err) : 0;
 }
 
 int

@@ -104,7 +104,7 @@ sandbox_open(struct sandbox **ret, struct error *err)
 {
     struct sandbox *s = calloc(1, sizeof *s);
     if (!s)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_MEMORY | SQLITE_OPEN_NOMUTEX;
     int rc = sqlite3_open_v2(":memory:", &s->db, flags, NULL);
     rc = rc ? rc : configure(s);
@@ -222,7 +222,7 @@ static int
 explain(struct sandbox *s, int rc, struct error *err)
 {
     if (rc == SQLITE_NOMEM)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     if (rc == SQLITE_TOOBIG)
         return error_set(err, ERR_CONFIG, EINVAL, "the expression is too long");
     if (s->denied[0])
@@ -264,7 +264,7 @@ settle(struct sandbox *s, const char *expression, struct sandbox_names *names,
        struct error *err)
 {
     if (!names->p && !(names->p = calloc(NAMES_MAX, sizeof *names->p)))
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     int more;
     while ((more = learn(s, expression, names, err)) == 1)
         ;

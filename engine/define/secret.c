@@ -199,7 +199,7 @@ resolve(struct connection *c, const struct secret *s, char *space, const atomic_
     if (*to)
         explicit_bzero(*to, strlen(*to));
     *to = arena_strndup(&c->arena, space, n);
-    return *to ? 0 : error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+    return *to ? 0 : error_no_memory(err);
 }
 
 int
@@ -209,7 +209,7 @@ connection_resolve(struct connection *c, const atomic_bool *cancelled, struct er
         return 0;
     AUTO_FREE char *space = malloc(SECRET_MAX + 1);
     if (!space)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     int rc = 0;
     for (size_t i = 0; i < c->nsecrets && rc == 0; i++) {
         rc = resolve(c, &c->secrets[i], space, cancelled, err);

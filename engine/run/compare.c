@@ -187,7 +187,7 @@ run_compare(struct run *run, struct error *err)
     plan_resent(run->why_full, &resent);
     run->resent = arena_strdup(&run->arena, buf_z(&resent));
     if (!run->resent || resent.failed)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     int rc = refusals_create(run->dirfd, &run->refusals, err);
     if (rc == 0)
         rc = chg_create(run->dirfd, name, run->meta, VIEW_BIT(VIEW_SENT), &run->writer, err);

@@ -124,7 +124,7 @@ engine_control(struct engine *e, struct str text, const struct caller *who, stru
     AUTO_BUF struct buf space = BUF_INIT(COMMAND_MAX);
     struct str word = command_in(text, &space);
     if (space.failed && !space.full)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     if (space.full)
         return error_set(err, ERR_CONFIG, EINVAL, "a command has at most 4096 bytes");
     if (word.n == 0)

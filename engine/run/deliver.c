@@ -65,7 +65,7 @@ take_foreign(void *arg, const struct value *key, struct str record, struct error
         return rc;
     AUTO_FREE struct value *values = calloc(meta->nfields + 1, sizeof *values);
     if (!values)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     if (!record_unpack(record, values, meta->nfields))
         return error_set(err, ERR_INTERNAL, EIO, "a row of the destination is damaged");
     for (size_t i = 0; i < meta->nkey; i++) {
@@ -74,7 +74,7 @@ take_foreign(void *arg, const struct value *key, struct str record, struct error
     }
     record_pack(&packed, values, meta->nfields);
     if (bytes.failed || packed.failed)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     return sorter_add(run->foreign, buf_str(&bytes), buf_str(&packed), err);
 }
 

@@ -43,12 +43,6 @@ struct diff {
 };
 
 static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
-static int
 next_delivered(struct diff *d, struct error *err)
 {
     int rc = cancel_check(d->set->cancelled, err);
@@ -251,7 +245,7 @@ refuse(struct diff *d, struct str key, struct str record, const char *code, stru
     buf_add(&d->note, code, strlen(code) + 1);
     buf_add(&d->note, words.p, words.n);
     if (d->note.failed)
-        return no_memory(err);
+        return error_no_memory(err);
     d->counts->refused++;
     struct entry e = {
         .op = ENTRY_PRESENT,
@@ -352,7 +346,7 @@ number(struct diff *d, struct str *key, bool was_delivered, struct error *err)
         buf_addc(&d->full_key, (char)(d->occurrence >> shift));
     d->occurrence++;
     *key = buf_str(&d->full_key);
-    return d->full_key.failed || d->fingerprint.failed ? no_memory(err) : 0;
+    return d->full_key.failed || d->fingerprint.failed ? error_no_memory(err) : 0;
 }
 
 /* The held row is alone with its key, or known to be a duplicate: decides it. */
@@ -405,7 +399,8 @@ hold(struct diff *d, const struct row *row, struct error *err)
     held->kind = row->kind;
     held->duplicate = false;
     held->valid = true;
-    return held->key.failed || held->record.failed || held->why.failed ? no_memory(err) : 0;
+    return held->key.failed || held->record.failed || held->why.failed ? error_no_memory(err)
+                                                                       : 0;
 }
 
 static int
@@ -502,7 +497,7 @@ diff_run(const struct diff_settings *settings, struct diff_counts *counts, struc
                  chg_key_of_filename(settings->meta, settings->only, &d.only, &d.only_whole);
     int rc = !named ? no_such_row(&d, err)
              : d.only.failed
-                 ? no_memory(err)
+                 ? error_no_memory(err)
                  : state_cursor_open(settings->state, settings->meta, &d.state, err);
     if (rc == 0)
         rc = earlier_open(&d.rejected, settings->rejected, err);

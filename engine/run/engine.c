@@ -17,7 +17,7 @@ open_state_directory(const char *path, struct error *err)
     /* Parents too: a first start needs nothing prepared. */
     AUTO_FREE char *copy = strdup(path);
     if (!copy)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     for (char *slash = copy + 1; (slash = strchr(slash, '/')); *slash++ = '/') {
         *slash = '\0';
         if (mkdir(copy, 0755) < 0 && errno != EEXIST)
@@ -69,7 +69,7 @@ engine_open(const struct engine_settings *settings, struct engine **ret, struct 
 {
     struct engine *e = calloc(1, sizeof *e);
     if (!e)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     e->settings = *settings;
     if (e->settings.sort_memory == 0)
         e->settings.sort_memory = DEFAULT_SORT_MEMORY;

@@ -15,12 +15,6 @@
 
 enum { RESOLVE_TRIES = 6, RESOLVE_WAIT_MS = 250 };
 
-static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
 static const char *
 join_names(struct arena *arena, const char **names, size_t n)
 {
@@ -126,7 +120,7 @@ list_segments(struct run *run, const char *name, bool wrote, bool replaces,
     if (wrote)
         good = good && (names[kept++] = arena_strdup(&run->arena, name));
     if (!good)
-        return no_memory(err);
+        return error_no_memory(err);
     after->segments = names;
     after->nsegments = kept;
     return 0;
@@ -158,7 +152,7 @@ say_undelivered(struct run *run, struct error *err)
         buf_addf(&text, "%s%llu %s rejected: rejected/ says why", text.n ? "; " : "",
                  (unsigned long long)r->rejected, rows_were(r->rejected));
     r->error = text.failed ? NULL : arena_strdup(&run->arena, buf_z(&text));
-    return r->error ? 0 : no_memory(err);
+    return r->error ? 0 : error_no_memory(err);
 }
 
 /* After one row was sent: the others are due for the reasons that they were due for. Where what
@@ -396,7 +390,7 @@ run_keep_plan(struct run *run, struct error *err)
     };
     run->record.plan = arena_strdup(&run->arena, id);
     if (!record.segments || !run->record.plan)
-        return no_memory(err);
+        return error_no_memory(err);
     rc = keep_plan_files(run, any_refused, err);
     if (rc < 0)
         return rc;
@@ -405,7 +399,7 @@ run_keep_plan(struct run *run, struct error *err)
     after.plan = &record;
     if (run->rechecks)
         left_out_file(&after, ROWS_PENDING, &kept);
-    rc = kept.failed ? no_memory(err)
+    rc = kept.failed ? error_no_memory(err)
                      : left_out_keep(run->catalog, run->before.uid, buf_z(&kept), err);
     if (rc < 0)
         return rc;

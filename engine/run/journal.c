@@ -27,12 +27,6 @@ struct journal {
     struct buf text; /* gathered, after room for its length */
 };
 
-static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
 static bool
 check_of(struct str text, unsigned char out[EVP_MAX_MD_SIZE])
 {
@@ -44,7 +38,7 @@ journal_create(int dirfd, const char *name, struct journal **ret, struct error *
 {
     struct journal *j = calloc(1, sizeof *j);
     if (!j)
-        return no_memory(err);
+        return error_no_memory(err);
     j->fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
     if (j->fd < 0) {
         int rc = error_set_errno(err, ERR_INTERNAL, errno, "cannot write \"%s\"", name);
@@ -68,7 +62,7 @@ static int
 end(struct journal *j, struct error *err)
 {
     if (j->text.failed)
-        return no_memory(err);
+        return error_no_memory(err);
     return j->text.n < GATHERED_MAX ? 0 : journal_keep(j, err);
 }
 
@@ -81,12 +75,12 @@ journal_keep(struct journal *j, struct error *err)
         return 0;
     uint32_t n = (uint32_t)(j->text.n - LENGTH_BYTES);
     if (!check_of((struct str){j->text.p + LENGTH_BYTES, n}, check))
-        return no_memory(err);
+        return error_no_memory(err);
     for (int i = 0; i < LENGTH_BYTES; i++)
         j->text.p[i] = (char)(n >> 8 * i);
     buf_add(&j->text, check, CHECK_BYTES);
     if (j->text.failed)
-        return no_memory(err);
+        return error_no_memory(err);
     int rc = file_write_all(j->fd, j->text.p, j->text.n, err);
     if (rc < 0 && ftruncate(j->fd, j->size) < 0)
         return rc;
@@ -213,7 +207,7 @@ take_group(const char **at, const char *end, struct sorter *rows, struct error *
         note_add(&note, &said);
         add_number(key, seq);
         int rc = note.failed
-                     ? no_memory(err)
+                     ? error_no_memory(err)
                      : sorter_add(rows, (struct str){key, sizeof key}, buf_str(&note), err);
         if (rc < 0)
             return rc;
@@ -245,12 +239,12 @@ next_entry(FILE *f, struct buf *text, struct error *err)
     buf_clear(text);
     char *room = buf_room(text, n + 1);
     if (!room)
-        return no_memory(err);
+        return error_no_memory(err);
     if (fread(room, 1, n, f) != n || fread(kept, 1, sizeof kept, f) != sizeof kept)
         return 0;
     text->n = n;
     if (!check_of(buf_str(text), check))
-        return no_memory(err);
+        return error_no_memory(err);
     return memcmp(check, kept, sizeof kept) == 0;
 }
 
@@ -296,7 +290,7 @@ tell(struct sorter *rows, journal_row_fn row, void *arg, struct error *err)
         buf_add(&last, key.p, 8);
         buf_add(&last, note.p, note.n);
         if (last.failed)
-            return no_memory(err);
+            return error_no_memory(err);
     }
     return more < 0 ? more : rc;
 }
@@ -311,7 +305,7 @@ journal_read(int dirfd, const char *name, size_t memory, journal_row_fn row, voi
     AUTO_FCLOSE FILE *f = fdopen(fd, "r");
     if (!f) {
         close(fd);
-        return no_memory(err);
+        return error_no_memory(err);
     }
     struct sorter *rows = NULL;
     int rc = sorter_create(dirfd, NULL, 0, memory, &rows, err);

@@ -16,12 +16,6 @@ damaged(const char *uid, struct error *err)
                      "the ledger's record of sync %s is damaged: \"reset\" gives it up", uid);
 }
 
-static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
 void
 sync_record_done(struct sync_record *r)
 {
@@ -56,7 +50,7 @@ ledger_load_uid(struct catalog *c, const char *uid, struct sync_record *ret, str
     if (rc == 0)
         rc = sync_record_from_json(json, ret, err);
     else
-        rc = rc == -ENOMEM ? no_memory(err) : damaged(uid, err);
+        rc = rc == -ENOMEM ? error_no_memory(err) : damaged(uid, err);
     if (rc < 0)
         forget(ret);
     ret->last_run = (uint64_t)sql_int(&r.rows, 0);
@@ -85,7 +79,7 @@ write_sync(struct catalog *c, const char *uid, const struct sync_record *record,
     json_auto_t *json = sync_record_to_json(record);
     AUTO_FREE char *text = json_write(json, JSON_COMPACT);
     if (!text)
-        return no_memory(err);
+        return error_no_memory(err);
     return sql_exec(catalog_sql(c), err,
                     "UPDATE sync SET (data, last_run, sum) ="
                     " (SELECT text, last, checksum(uid, last, text) FROM (SELECT"
@@ -115,7 +109,7 @@ write_run(struct catalog *c, const char *uid, const struct run_record *run, cons
 {
     AUTO_FREE char *text = run_text(run, after);
     if (!text)
-        return no_memory(err);
+        return error_no_memory(err);
     return sql_exec(catalog_sql(c), err,
                     "UPDATE run SET phase = ?3, ended = ?4, summary = ?5,"
                     " sum = checksum(sync, number, ?3, ?5) WHERE sync = ?1 AND number = ?2",
@@ -138,7 +132,7 @@ ledger_begin_run(struct catalog *c, const char *uid, const struct run_record *ru
 {
     AUTO_FREE char *text = run_text(run, NULL);
     if (!text)
-        return no_memory(err);
+        return error_no_memory(err);
     int rc = catalog_begin(c, err);
     if (rc < 0)
         return rc;
@@ -250,7 +244,7 @@ find_run(struct catalog *c, const char *uid, const char *phase, struct left_run 
     ret->number = (uint64_t)sql_int(&r.rows, 1);
     ret->started = sql_int(&r.rows, 2);
     ret->summary = strdup(sql_text(&r.rows, 3));
-    return ret->summary ? 1 : no_memory(err);
+    return ret->summary ? 1 : error_no_memory(err);
 }
 
 /* Writes down why the outcome of a run about to commit is not known, unless it says so already.
@@ -261,13 +255,13 @@ note_unresolved(struct catalog *c, const struct left_run *left, const char *why,
 {
     json_auto_t *json = NULL;
     if (ledger_parse(left->summary, &json) == -ENOMEM)
-        return no_memory(err);
+        return error_no_memory(err);
     if (!json || json_object_get(json, "unresolved"))
         return 0;
     bool whole = json_object_set_new(json, "unresolved", ledger_text_to_json(why)) == 0;
     AUTO_FREE char *text = whole ? json_write(json, JSON_COMPACT) : NULL;
     if (!text)
-        return no_memory(err);
+        return error_no_memory(err);
     return sql_exec(catalog_sql(c), err,
                     "UPDATE run SET summary = ?3, sum = checksum(sync, number, phase, ?3)"
                     " WHERE sync = ?1 AND number = ?2",
@@ -313,7 +307,7 @@ ledger_store_schedule(struct catalog *c, const char *uid, const struct schedule_
     json_auto_t *json = schedule_record_to_json(r);
     AUTO_FREE char *text = json_write(json, JSON_COMPACT);
     if (!text)
-        return no_memory(err);
+        return error_no_memory(err);
     int rc = catalog_begin(c, err);
     if (rc < 0)
         return rc;
@@ -354,7 +348,7 @@ end_left_run(struct catalog *c, const struct left_run *left, bool committed, con
     if (unread != -ENOMEM)
         unread = read_left_run(left, json, &arena, &run);
     if (unread == -ENOMEM)
-        return no_memory(err);
+        return error_no_memory(err);
     bool readable = unread == 0;
     if (committed && !readable)
         return damaged(left->uid, err);
@@ -435,7 +429,7 @@ ledger_unresolved(struct catalog *c, const char *uid, uint64_t *number, struct b
         buf_addf(token, "%s:%llu", left.uid, (unsigned long long)left.number);
         json_auto_t *json = NULL;
         if (signature && ledger_parse(left.summary, &json) == -ENOMEM)
-            return no_memory(err);
+            return error_no_memory(err);
         const json_t *after = json_object_get(json, "after");
         const char *text = json_string_value(json_object_get(after, "signature"));
         if (text)

@@ -378,7 +378,7 @@ sync_record_from_json(const json_t *json, struct sync_record *record, struct err
     good = good && !json_is_object(meta) == !record->meta &&
            !json_is_object(plan) == !record->plan;
     if (lost)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     if (!good)
         return error_set(err, ERR_INTERNAL, EUCLEAN,
                          "the ledger's record of the sync is damaged");
@@ -387,7 +387,7 @@ sync_record_from_json(const json_t *json, struct sync_record *record, struct err
         get_numbers(json, record, sync_numbers);
     schedule_record_from_json(json_object_get(json, "schedule"), arena, &record->schedule);
     get_numbers(json_object_get(json, "totals"), &record->totals, total_numbers);
-    return lost ? error_set(err, ERR_INTERNAL, ENOMEM, "out of memory") : 0;
+    return lost ? error_no_memory(err) : 0;
 }
 
 /* ---- runs ---- */

@@ -62,7 +62,7 @@ left_out_load(struct catalog *c, const char *uid, const char *file, uint64_t row
 {
     *ret = (struct left_out){.rows = rows, .bits = calloc(rows / 8 + 1, 1)};
     if (!ret->bits)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     int rc = catalog_begin(c, err);
     if (rc < 0)
         return rc;

@@ -28,12 +28,6 @@ struct mapper {
 static const size_t EXPRESSION = SIZE_MAX, NO_EVENT = SIZE_MAX;
 
 static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
-static int
 unknown_column(const struct schema *schema, const char *column, unsigned line,
                struct error *err)
 {
@@ -66,7 +60,7 @@ choose_columns(struct mapper *m, const struct definition *def, const struct sche
     AUTO_FREE bool *used = calloc(schema->n ? schema->n : 1, sizeof *used);
     size_t *position = arena_alloc(&m->arena, (schema->n + 1) * sizeof *position);
     if (!used || !position)
-        return no_memory(err);
+        return error_no_memory(err);
     bool any_expression = false;
     for (size_t i = 0; i < def->nmappings; i++) {
         const struct mapping *map = &def->mappings[i];
@@ -90,7 +84,7 @@ choose_columns(struct mapper *m, const struct definition *def, const struct sche
     m->schema_of = arena_alloc(&m->arena, (schema->n + 1) * sizeof *m->schema_of);
     m->schema_row = arena_alloc(&m->arena, (schema->n + 1) * sizeof *m->schema_row);
     if (!names || !m->schema_of || !m->schema_row)
-        return no_memory(err);
+        return error_no_memory(err);
     size_t n = 0;
     for (size_t i = 0; i < schema->n; i++) {
         if (!used[i])
@@ -105,7 +99,7 @@ choose_columns(struct mapper *m, const struct definition *def, const struct sche
     m->from = arena_alloc(&m->arena, def->nmappings * sizeof *m->from);
     m->which = arena_alloc(&m->arena, def->nmappings * sizeof *m->which);
     if (!m->from || !m->which)
-        return no_memory(err);
+        return error_no_memory(err);
     size_t expressions = 0;
     for (size_t i = 0; i < def->nmappings; i++) {
         const char *column = def->mappings[i].column;
@@ -125,11 +119,11 @@ describe_fields(struct mapper *m, const struct definition *def, const struct sch
     m->fields = arena_alloc(a, n * sizeof *m->fields);
     m->out = arena_alloc(a, n * sizeof *m->out);
     if (!meta || !m->fields || !m->out)
-        return no_memory(err);
+        return error_no_memory(err);
     meta->fields = arena_alloc(a, n * sizeof *meta->fields);
     meta->source_driver = arena_strdup(a, source_driver);
     if (!meta->fields || !meta->source_driver)
-        return no_memory(err);
+        return error_no_memory(err);
     meta->nfields = n;
     for (size_t i = 0; i < n; i++) {
         const struct mapping *map = &def->mappings[i];
@@ -142,7 +136,7 @@ describe_fields(struct mapper *m, const struct definition *def, const struct sch
         f->type = column ? column->type : V_NULL;
         f->native = column ? arena_strdup(a, column->native) : NULL;
         if (!f->name || !f->source)
-            return no_memory(err);
+            return error_no_memory(err);
         m->fields[i] = (struct column){.name = f->name, .type = f->type, .native = f->native};
     }
     return 0;
@@ -159,12 +153,12 @@ describe_key(struct mapper *m, const struct definition *def, struct error *err)
     meta->key_class = arena_alloc(a, (n + 1) * sizeof *meta->key_class);
     m->key_at = arena_alloc(a, (n + 1) * sizeof *m->key_at);
     if (!meta->key || !meta->key_names || !meta->key_class || !m->key_at)
-        return no_memory(err);
+        return error_no_memory(err);
     for (size_t i = 0; i < n; i++) {
         meta->key[i] = def->key[i];
         meta->key_names[i] = arena_strdup(a, def->identifier[i]);
         if (!meta->key_names[i])
-            return no_memory(err);
+            return error_no_memory(err);
         meta->key_class[i] = key_class_of(meta->fields[def->key[i]].type);
         m->key_at[i] = m->from[def->key[i]];
     }
@@ -183,7 +177,7 @@ order_by_name(struct mapper *m, struct error *err)
     m->digest = EVP_MD_CTX_new();
     m->side_digest = EVP_MD_CTX_new();
     if (!m->by_name || !m->digest || !m->side_digest)
-        return no_memory(err);
+        return error_no_memory(err);
     for (size_t i = 0; i < n; i++) {
         size_t at = i;
         for (; at > 0; at--) {
@@ -203,7 +197,7 @@ mapper_create(const struct definition *def, const struct schema *schema,
 {
     struct mapper *m = calloc(1, sizeof *m);
     if (!m)
-        return no_memory(err);
+        return error_no_memory(err);
     m->event = def->event_column ? def->event_field : NO_EVENT;
     int rc = choose_columns(m, def, schema, err);
     if (rc == 0)
@@ -263,7 +257,7 @@ fingerprint(const struct mapper *m, EVP_MD_CTX *digest, const bool *use,
     unsigned char *to = (unsigned char *)buf_room(key, EVP_MAX_MD_SIZE);
     unsigned n = 0;
     if (packed.failed || !to)
-        return no_memory(err);
+        return error_no_memory(err);
     if (!EVP_DigestInit_ex(digest, EVP_sha256(), NULL) ||
         !EVP_DigestUpdate(digest, buf_z(&packed), packed.n) ||
         !EVP_DigestFinal_ex(digest, to, &n))
@@ -284,7 +278,7 @@ mapper_fingerprint(struct mapper *m, const bool *use, struct str record, struct 
 {
     AUTO_FREE struct value *fields = calloc(m->meta->nfields, sizeof *fields);
     if (!fields)
-        return no_memory(err);
+        return error_no_memory(err);
     if (!record_unpack(record, fields, m->meta->nfields))
         return error_set(err, ERR_INTERNAL, EIO, "a record is damaged");
     return fingerprint(m, m->side_digest, use, fields, key, err);
@@ -344,5 +338,5 @@ mapper_row(struct mapper *m, const struct value *values, struct buf *key, struct
         if (rc < 0)
             return rc;
     }
-    return key->failed || record->failed ? no_memory(err) : 0;
+    return key->failed || record->failed ? error_no_memory(err) : 0;
 }

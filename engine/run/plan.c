@@ -64,7 +64,7 @@ next_foreign(struct merge *m, struct error *err)
     m->more_rows = true;
     buf_clear(&m->last_foreign);
     buf_add(&m->last_foreign, m->row.key.p, m->row.key.n);
-    return m->last_foreign.failed ? error_set(err, ERR_INTERNAL, ENOMEM, "out of memory") : 0;
+    return m->last_foreign.failed ? error_no_memory(err) : 0;
 }
 
 void

@@ -36,12 +36,6 @@ struct bundle {
     unsigned char (*identities)[IDENTITY_BYTES];
 };
 
-static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
 /* courier's sending */
 static int
 note_sending(void *arg, const struct change *changes, size_t n, struct error *err)
@@ -132,7 +126,7 @@ post_create(const struct post_settings *settings, struct post **ret, struct erro
 {
     struct post *p = calloc(1, sizeof *p);
     if (!p)
-        return no_memory(err);
+        return error_no_memory(err);
     p->set = *settings;
     const struct sender_settings *sender = settings->sender;
     if (settings->limits.nwindows > 0)
@@ -160,7 +154,7 @@ post_create(const struct post_settings *settings, struct post **ret, struct erro
     p->courier = p->pace && p->digest && p->requests ? courier_create(&courier) : NULL;
     if (!p->courier) {
         post_free(p);
-        return no_memory(err);
+        return error_no_memory(err);
     }
     *ret = p;
     return 0;
@@ -228,7 +222,7 @@ unpack_block(struct bundle *b, struct error *err)
     b->changes = calloc(rows + 1, sizeof *b->changes);
     b->identities = calloc(rows + 1, sizeof *b->identities);
     if (!b->values || !b->changes || !b->identities)
-        return no_memory(err);
+        return error_no_memory(err);
     const char *at = b->block->data.p, *end = at + b->block->data.n;
     size_t n = 0;
     for (size_t i = 0; i < rows; i++) {
@@ -240,7 +234,7 @@ unpack_block(struct bundle *b, struct error *err)
         if (c->op == OP_PRESENT) /* nobody can be asked what is foreign */
             continue;
         if (p->set.limits.identities && !identify(p, c, due, b->identities[n]))
-            return no_memory(err);
+            return error_no_memory(err);
         n++;
     }
     b->parcel = (struct parcel){.changes = b->changes,
@@ -257,7 +251,7 @@ take_block(struct post *p, struct block *block, struct error *err)
     struct bundle *b = calloc(1, sizeof *b);
     if (!b) {
         queue_recycle(p->set.queue, block);
-        return no_memory(err);
+        return error_no_memory(err);
     }
     b->post = p;
     b->block = block;

@@ -13,12 +13,6 @@
 
 enum { PARSE_TRIES = 16 };
 
-static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
 /* ---- what the delivered state hangs on ---- */
 
 /* NULL: memory is out. */
@@ -43,7 +37,7 @@ run_place(const struct connection *connection, struct arena *arena, struct error
         return NULL;
     const char *copy = arena_strdup(arena, buf_z(&place));
     if (!copy)
-        no_memory(err);
+        error_no_memory(err);
     return copy;
 }
 
@@ -314,7 +308,7 @@ run_decide_fresh(struct run *run, struct error *err)
                  ? 1
                  : compare_signatures(before->signature, run->signature, &ignored);
     if (rc < 0)
-        return no_memory(err);
+        return error_no_memory(err);
     run->fresh = rc == 1 || (before->meta && key_types_differ(before->meta, run->meta));
     return rc;
 }
@@ -332,7 +326,7 @@ decide_full(struct run *run, struct error *err)
                          "the ledger's record of the sync is damaged");
     run->signature = run_signature(run->def, run->place, &run->arena);
     if (rc < 0 || !run->signature)
-        return no_memory(err);
+        return error_no_memory(err);
     rc = run_decide_fresh(run, err);
     if (rc < 0)
         return rc;
@@ -343,11 +337,11 @@ decide_full(struct run *run, struct error *err)
     if (run->rows == VERB_FULL)
         add_reason(&why, "asked for");
     if (why.failed && why.n == 0) /* a reason that was not told would be none */
-        return no_memory(err);
+        return error_no_memory(err);
     if (run->rows == VERB_SEND) {
         run->due_full = arena_strdup(&run->arena, buf_z(&why));
         if (!run->due_full)
-            return no_memory(err);
+            return error_no_memory(err);
         buf_clear(&why);
     }
     if (run->rows == VERB_RETRY) {
@@ -358,7 +352,7 @@ decide_full(struct run *run, struct error *err)
         buf_clear(&why); /* what is due for other reasons stays due */
     }
     run->why_full = why.n ? arena_strdup(&run->arena, buf_z(&why)) : NULL;
-    return why.n && !run->why_full ? no_memory(err) : 0;
+    return why.n && !run->why_full ? error_no_memory(err) : 0;
 }
 
 /* ---- definition and connections ---- */
@@ -379,7 +373,7 @@ load_connection(struct run *run, const char *name, const struct driver *driver,
     const struct world world = catalog_world(run->catalog);
     rc = connection_parse(&world, name, buf_str(&text), ret, &complaint);
     if (rc == -ENOMEM)
-        return no_memory(err);
+        return error_no_memory(err);
     if (rc < 0)
         return error_set(err, ERR_CONFIG, ENOEXEC, "connections/%s.json:%u: %s", name,
                          complaint.line, complaint.text);
@@ -404,7 +398,7 @@ digest_texts(struct run *run, struct error *err)
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned n = 0;
     if (all.failed || !EVP_Digest(all.p, all.n, digest, &n, EVP_sha256(), NULL))
-        return no_memory(err);
+        return error_no_memory(err);
     for (unsigned i = 0; i < 32; i++)
         snprintf(run->texts_digest + 2 * i, 3, "%02x", digest[i]);
     return 0;
@@ -423,7 +417,7 @@ collect_secrets(struct run *run, struct error *err)
                 run->redactor,
                 *(char *const *)(const void *)(options + both[i]->secrets[k].offset));
         }
-    return rc < 0 ? no_memory(err) : 0;
+    return rc < 0 ? error_no_memory(err) : 0;
 }
 
 /* *changed: an edit came in between. */
@@ -433,11 +427,11 @@ parse_all(struct run *run, bool *changed, struct error *err)
     AUTO_FREE struct complaints *complaints = calloc(1, sizeof *complaints);
     *changed = false;
     if (!complaints)
-        return no_memory(err);
+        return error_no_memory(err);
     struct world world = catalog_world(run->catalog);
     int rc = definition_parse(&world, &run->texts, &run->def, complaints);
     if (rc == -ENOMEM)
-        return no_memory(err);
+        return error_no_memory(err);
     if (!run->def) {
         AUTO_BUF struct buf line = BUF_INIT(2048);
         if (complaints->n)
@@ -529,7 +523,7 @@ run_open_source(struct run *run, struct error *err)
         run->meta = chg_meta_copy(&run->arena, mapper_meta(run->mapper));
         if (run->meta)
             run->meta->nested = run->dest_connection->driver->traits & TRAIT_NESTED;
-        rc = run->meta ? decide_full(run, err) : no_memory(err);
+        rc = run->meta ? decide_full(run, err) : error_no_memory(err);
     }
     if (rc < 0)
         return error_wrap(err, "source \"%s\"", def->source_connection);
@@ -556,7 +550,7 @@ target_fields(struct run *run, struct target *target, struct error *err)
     bool same_system = strcmp(meta->source_driver, run->dest_connection->driver->name) == 0;
     struct column *fields = arena_alloc(&run->arena, (meta->nfields + 1) * sizeof *fields);
     if (!fields)
-        return no_memory(err);
+        return error_no_memory(err);
     for (size_t i = 0; i < meta->nfields; i++)
         fields[i] = (struct column){
             .name = meta->fields[i].name,

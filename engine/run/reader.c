@@ -36,12 +36,6 @@ struct reader {
     bool joined;
 };
 
-static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
 static void
 pack_rest(struct buf *out, enum mapped kind, const struct error *why, struct str record)
 {
@@ -103,11 +97,11 @@ static int
 add_to_block(struct reader *r, const struct value *values, struct error *err)
 {
     if (!r->filling && !(r->filling = queue_blank(&r->queue)))
-        return no_memory(err);
+        return error_no_memory(err);
     struct buf *out = &r->filling->data;
     size_t at = out->n, record = at + sizeof(struct head);
     if (!buf_room(out, sizeof(struct head)))
-        return no_memory(err);
+        return error_no_memory(err);
     out->n = record;
     enum mapped kind;
     int rc = map_row(r, values, out, &kind, err);
@@ -122,7 +116,7 @@ add_to_block(struct reader *r, const struct value *values, struct error *err)
     buf_add(out, r->key.p, head.key);
     buf_add(out, r->why.text, head.why);
     if (out->failed)
-        return no_memory(err);
+        return error_no_memory(err);
     memcpy(out->p + at, &head, sizeof head);
     r->filling->rows++;
     return out->n >= QUEUE_BLOCK_BYTES ? flush_block(r, err) : 0;
@@ -139,7 +133,7 @@ add_to_sorter(struct reader *r, const struct value *values, struct error *err)
         return rc;
     pack_rest(&r->packed, kind, &r->why, buf_str(&r->record));
     if (r->packed.failed)
-        return no_memory(err);
+        return error_no_memory(err);
     atomic_fetch_add_explicit(&r->set.progress->rows_read, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&r->set.progress->bytes_read, r->packed.n, memory_order_relaxed);
     return sorter_add(r->sorter, buf_str(&r->key), buf_str(&r->packed), err);
@@ -173,7 +167,7 @@ reader_start(const struct reader_settings *settings, struct reader **ret, struct
 {
     struct reader *r = calloc(1, sizeof *r);
     if (!r)
-        return no_memory(err);
+        return error_no_memory(err);
     r->set = *settings;
     queue_init(&r->queue);
     int rc = 0;

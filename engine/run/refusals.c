@@ -16,18 +16,12 @@ struct refusals {
     struct buf packed;
 };
 
-static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
 int
 refusals_create(int dirfd, struct refusals **ret, struct error *err)
 {
     struct refusals *r = calloc(1, sizeof *r);
     if (!r)
-        return no_memory(err);
+        return error_no_memory(err);
     int rc = sorter_create(dirfd, NULL, 0, REFUSAL_MEMORY, &r->sorter, err);
     if (rc < 0) {
         free(r);
@@ -45,7 +39,7 @@ refusals_add(struct refusals *r, const struct entry *e, struct error *err)
     buf_add(&r->packed, e->after.p, e->after.n);
     buf_add(&r->packed, e->note.p, e->note.n);
     if (r->packed.failed)
-        return no_memory(err);
+        return error_no_memory(err);
     r->n++;
     return sorter_add(r->sorter, e->key, buf_str(&r->packed), err);
 }
@@ -177,7 +171,7 @@ look_up_previous(struct join *j, struct str key, const struct entry **found, str
             *found = &j->previous_entry;
             buf_clear(&j->seen);
             buf_add(&j->seen, key.p, key.n);
-            return j->seen.failed ? no_memory(err) : 0;
+            return j->seen.failed ? error_no_memory(err) : 0;
         }
         int rc = pass_previous(j, err);
         if (rc < 0)

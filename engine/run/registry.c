@@ -136,7 +136,7 @@ describe_definition(struct engine *e, node_id id, struct sync_view *v)
         add_line(&reasons, "error: %s", v->trouble);
     struct error err = ERROR_INIT;
     int rc = complaints ? catalog_sync_texts(e->catalog, id, &texts, &v->arena, rejected, &err)
-                        : error_set(&err, ERR_INTERNAL, ENOMEM, "out of memory");
+                        : error_no_memory(&err);
     if (rc < 0) {
         add_line(&reasons, "error: cannot read the definition: %s",
                  err.kind ? err.text : strerror(-rc));

@@ -47,12 +47,6 @@ rekey_needed(const struct chg_meta *before, const struct chg_meta *now)
 }
 
 static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
-static int
 go_on(const struct rekey *r, struct error *err)
 {
     return cancel_check(r->set->cancelled, err);
@@ -74,7 +68,7 @@ sort_delivered(struct rekey *r, struct error *err)
         buf_add(&r->data, e.after.p, e.after.n);
         rc = mapper_fingerprint(r->mapper, r->shared, e.after, &r->key, err);
         if (rc == 0 && r->data.failed)
-            rc = no_memory(err);
+            rc = error_no_memory(err);
         if (rc == 0)
             rc = sorter_add(r->delivered, buf_str(&r->key), buf_str(&r->data), err);
     }
@@ -113,7 +107,8 @@ keep_row(struct rekey *r, enum row_kind kind, struct str record, struct error *e
     if (rc < 0)
         return rc;
     buf_addc(&r->key, (char)kind);
-    return r->key.failed ? no_memory(err) : sorter_add(r->rows, buf_str(&r->key), record, err);
+    return r->key.failed ? error_no_memory(err)
+                         : sorter_add(r->rows, buf_str(&r->key), record, err);
 }
 
 /* A delivered record that the model no longer has stays known under its old key. */
@@ -128,7 +123,7 @@ keep_left(struct rekey *r, struct str data, struct error *err)
     buf_clear(&r->key);
     buf_add(&r->key, p, n);
     buf_addc(&r->key, ROW_LEFT);
-    return r->key.failed ? no_memory(err)
+    return r->key.failed ? error_no_memory(err)
                          : sorter_add(r->rows, buf_str(&r->key),
                                       (struct str){p + n, (size_t)(end - p) - n}, err);
 }
@@ -141,7 +136,7 @@ refuse(struct rekey *r, const struct row *row, struct error *err)
     buf_add(&r->data, code, strlen(code) + 1);
     buf_add(&r->data, row->why.p, row->why.n);
     if (r->data.failed)
-        return no_memory(err);
+        return error_no_memory(err);
     r->counts->refused++;
     struct entry e = {
         .op = ENTRY_PRESENT,
@@ -241,7 +236,7 @@ place(struct rekey *r, struct chg_writer *state, struct error *err)
             for (int shift = 24; shift >= 0; shift -= 8)
                 buf_addc(&r->key, (char)(occurrence >> shift));
             if (last.failed || r->key.failed)
-                return no_memory(err);
+                return error_no_memory(err);
             e.key = buf_str(&r->key);
         }
         if (kind == ROW_NEW)

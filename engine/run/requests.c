@@ -177,7 +177,7 @@ static int
 put_line(struct requests *q, struct error *err)
 {
     if (q->line.failed)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     if (q->fd < 0)
         q->fd =
             openat(q->set.dirfd, q->set.name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);

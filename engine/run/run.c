@@ -205,7 +205,7 @@ without_left_out(struct run *run, enum rows_of of, const char *name, unsigned vi
     if (!left_out_file(&run->before, of, &what))
         return 0;
     if (what.failed)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     int rc = left_out_load(run->catalog, run->before.uid, buf_z(&what),
                            chg_get_totals(*file).entries, &rows, err);
     *left_out = rc < 0 ? 0 : rows.n;
@@ -258,7 +258,7 @@ open_state(struct run *run, struct error *err)
         rc = file_sync_dir(run->dirfd, err);
     const char **names = arena_alloc(&run->arena, sizeof *names);
     if (rc < 0 || !names || !(names[0] = arena_strdup(&run->arena, name)))
-        return rc < 0 ? rc : error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return rc < 0 ? rc : error_no_memory(err);
     size_t merged = run->before.nsegments;
     const char **old = run->before.segments;
     run->before.segments = names;
@@ -310,7 +310,7 @@ begin_in_ledger(struct run *run, struct error *err)
     r->token =
         arena_printf(&run->arena, "%s:%llu", run->before.uid, (unsigned long long)r->number);
     if (!r->token)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     if (run->verb == VERB_PLAN)
         return 0;
     rc = ledger_begin_run(run->catalog, run->before.uid, r, &run->texts, err);
@@ -417,7 +417,7 @@ open_sender(struct run *run, struct error *err)
     run_file_name(name, run->record.number, "requests");
     const char *asked = arena_strdup(&run->arena, name);
     if (!kept || !asked)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     const struct sender_settings settings = {
         .driver = driver,
         .destination = run->destination,
@@ -684,7 +684,7 @@ approve(struct run *run, struct error *err)
     run->meta = chg_meta_copy(&run->arena, chg_get_meta(run->changes));
     run->signature = run_signature(run->def, run->place, &run->arena);
     if (!run->meta || !run->signature)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     run->fresh = plan->fresh;
     run->why_full = run->record.why_full = plan->why_full;
     run->record.counts = plan->counts;

@@ -35,18 +35,12 @@ struct sender {
     struct error error;
 };
 
-static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
 int
 sender_create(const struct sender_settings *settings, struct sender **ret, struct error *err)
 {
     struct sender *s = calloc(1, sizeof *s);
     if (!s)
-        return no_memory(err);
+        return error_no_memory(err);
     s->set = *settings;
     s->limits = (struct limits){.rows = 1000, .bytes = QUEUE_BLOCK_BYTES, .parallel = 1};
     if (settings->driver->dest_limits)
@@ -124,7 +118,8 @@ values_a_change(const struct sender *s)
     return s->set.meta->nfields + s->set.meta->nkey;
 }
 
-/* Unpacks one change into values[0..]; `sender` is void for post.c. */
+/* Unpacks one change into values[0..]; `sender` is void for post.c. due: what a destination of
+ * calls is told beside it. */
 static bool
 unpack(const void *sender, const char **p, const char *end, struct value *values,
        struct change *c, struct due *due)
@@ -186,12 +181,13 @@ write_block(struct sender *s, const struct block *b, struct error *err)
     size_t step = values_a_change(s);
     if (!VEC_RESERVE(&s->changes, b->rows) || !VEC_RESERVE(&s->values, b->rows * step) ||
         !VEC_RESERVE(&s->outcomes, b->rows))
-        return no_memory(err);
+        return error_no_memory(err);
     const char *p = b->data.p, *end = p + b->data.n;
     size_t first = 0, bytes = 0;
     const char *batch_start = p;
     for (size_t i = 0; i < b->rows; i++) {
-        if (!unpack(s, &p, end, s->values.p + i * step, &s->changes.p[i], NULL))
+        struct due due; /* there is none */
+        if (!unpack(s, &p, end, s->values.p + i * step, &s->changes.p[i], &due))
             return damaged(err);
         bytes = (size_t)(p - batch_start);
         if (i + 1 - first < s->limits.rows && bytes < s->limits.bytes && i + 1 < b->rows)
@@ -270,7 +266,7 @@ sender_begin(struct sender *s, const struct session *session, struct error *err)
     verdicts_free(s->verdicts);
     s->verdicts = verdicts_create(s->set.dirfd);
     if (!s->verdicts)
-        return no_memory(err);
+        return error_no_memory(err);
     s->result = 0;
     s->batches = 0;
     atomic_store(&s->set.progress->sent, 0);
@@ -335,7 +331,7 @@ int
 sender_add(struct sender *s, const struct entry *e, struct error *err)
 {
     if (!s->filling && !(s->filling = queue_blank(&s->queue)))
-        return no_memory(err);
+        return error_no_memory(err);
     struct buf *out = &s->filling->data;
     buf_addc(out, (char)e->op);
     buf_add_varint(out, e->seq);
@@ -352,7 +348,7 @@ sender_add(struct sender *s, const struct entry *e, struct error *err)
         buf_addc(out, s->set.whole || plan_is_unsure(e));
     }
     if (out->failed)
-        return no_memory(err);
+        return error_no_memory(err);
     s->filling->rows++;
     return out->n >= QUEUE_BLOCK_BYTES ? flush_block(s, err) : 0;
 }

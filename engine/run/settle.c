@@ -7,12 +7,6 @@
 enum { JOURNAL_MEMORY = 8 * 1024 * 1024 };
 
 static int
-no_memory(struct error *err)
-{
-    return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
-}
-
-static int
 load_run_texts(struct run *run, uint64_t number, struct error *err)
 {
     static const char *const which[] = {"config", "mappings", "mode"};
@@ -22,7 +16,7 @@ load_run_texts(struct run *run, uint64_t number, struct error *err)
         int rc = ledger_run_text(run->catalog, run->before.uid, number, which[i], &text);
         char *copy = rc < 0 ? NULL : arena_strndup(&run->arena, buf_z(&text), text.n);
         if (rc == -ENOMEM || (rc == 0 && !copy))
-            return no_memory(err);
+            return error_no_memory(err);
         if (rc < 0)
             return error_set(err, ERR_INTERNAL, EIO,
                              "the texts that run %llu was made with cannot be read (%s): "
@@ -41,7 +35,7 @@ points_there_still(struct run *run, const char *sent, struct error *err)
     const char *now = run_signature(run->def, run->place, &run->arena);
     const char *moved = now ? run_other_place(sent, now, &run->arena) : NULL;
     if (!moved)
-        return now ? 0 : no_memory(err);
+        return now ? 0 : error_no_memory(err);
     return error_set(err, ERR_CONFIG, EIO,
                      "connection \"%s\" points elsewhere since (%s): point it back, or "
                      "\"reset\" gives the question up",
@@ -106,7 +100,7 @@ read_journal(struct run *run, struct error *err)
     run_file_name(name, run->record.number, "journal");
     run->verdicts = verdicts_create(run->dirfd);
     if (!run->verdicts)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     struct reading reading = {.verdicts = run->verdicts,
                               .end = chg_get_totals(run->changes).entries};
     /* Without one the run was cut off before its first call. */
@@ -158,7 +152,7 @@ settle_calls(struct run *run, uint64_t number, struct error *err)
     run->meta = chg_meta_copy(&run->arena, chg_get_meta(run->changes));
     run->signature = run_signature(run->def, run->place, &run->arena);
     if (!run->meta || !run->signature)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     run->why_full = run->record.why_full;
     rc = run_decide_fresh(run, err);
     if (rc >= 0)
@@ -186,7 +180,7 @@ resolve(struct run *run, struct error *err)
     if (rc < 0 || number == 0)
         return rc;
     if (token.failed || signature.failed) /* part of a token is one that nobody committed */
-        return no_memory(err);
+        return error_no_memory(err);
     /* The run's own texts say where it sent; the definition may have changed since. */
     enum dest_fate fate = FATE_UNKNOWN;
     rc = load_run_texts(run, number, err);
@@ -227,7 +221,7 @@ check_interrupted(struct run *run, struct error *err)
     buf_addf(&path, "syncs/%s/state-%llu", before->uid, (unsigned long long)number);
     buf_addf(&token, "%s:%llu", before->uid, (unsigned long long)number);
     if (path.failed || token.failed)
-        return no_memory(err);
+        return error_no_memory(err);
     if (number <= before->last_done)
         return 0;
     if (faccessat(run->state_fd, buf_z(&path), F_OK, 0) < 0)

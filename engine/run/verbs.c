@@ -243,7 +243,7 @@ start_job(struct engine *e, const struct sync_view *view, node_id id,
         return error_set(err, ERR_CONFIG, ENOEXEC, "not ready: %s", view->reasons);
     struct job *job = make_job(e, view, id, verb->verb, argument, who);
     if (!job)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     return queue_job(e, view, id, job, wait ? ticket : NULL, err);
 }
 
@@ -258,7 +258,7 @@ verbs_start_scheduled(struct engine *e, const struct sync_view *view, node_id id
         job->command = strdup("schedule");
     if (!job || !job->command) {
         job_free(job);
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     }
     job->run.command = job->command;
     return queue_job(e, view, id, job, NULL, err);
@@ -380,15 +380,14 @@ sync_trigger(struct engine *e, node_id sync, struct str text, bool nowait,
     if (command.full)
         return error_set(err, ERR_CONFIG, EINVAL, "a command has at most 4096 bytes");
     if (command.failed)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     struct sync_view *view = look(e, sync);
     if (!view)
         return error_set(err, ERR_CONFIG, ENOENT, "the sync is gone");
     struct ticket *ticket = make_ticket(e, done, arg);
     const struct verb_entry *verb = NULL;
     struct str argument = {0};
-    int rc = ticket ? parse(buf_str(&command), &verb, &argument, err)
-                    : error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+    int rc = ticket ? parse(buf_str(&command), &verb, &argument, err) : error_no_memory(err);
     if (rc == 1)
         rc = carry_out(e, view, sync, verb, argument, nowait, who, ticket, err);
     if (rc == -EINPROGRESS)

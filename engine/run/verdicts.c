@@ -71,7 +71,7 @@ verdicts_keep_with(struct verdicts *v, uint64_t seq, const struct outcome *outco
     seq_key(seq, key);
     v->n++;
     if (note.failed) {
-        error_set(&v->error, ERR_INTERNAL, ENOMEM, "out of memory");
+        error_no_memory(&v->error);
         return;
     }
     int rc = v->sorter ? 0 : sorter_create(v->dirfd, NULL, 0, MEMORY, &v->sorter, &v->error);

@@ -161,7 +161,7 @@ work_start(struct engine *e, struct error *err)
 {
     e->workers = calloc(e->settings.runs_at_once, sizeof *e->workers);
     if (!e->workers)
-        return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
+        return error_no_memory(err);
     for (; e->nworkers < e->settings.runs_at_once; e->nworkers++) {
         int rc = pthread_create(&e->workers[e->nworkers], NULL, worker, e);
         if (rc != 0)

@@ -25,11 +25,11 @@ case_identity(size_t row, unsigned char out[32])
 static void
 add_identity(struct buf *out, const char *text)
 {
-    unsigned row = 0, digits = 32;
     unsigned char bytes[32];
-    char hex[65];
-    (void)sscanf(text, "%u:%u", &row, &digits);
-    case_identity(row, bytes);
+    char hex[65], *end;
+    unsigned long row = strtoul(text, &end, 10);
+    unsigned long digits = *end == ':' ? strtoul(end + 1, NULL, 10) : 32;
+    case_identity((unsigned)row, bytes);
     for (int i = 0; i < 32; i++)
         snprintf(hex + 2 * i, 3, "%02x", bytes[i]);
     buf_add(out, hex, digits < 64 ? digits : 64);
@@ -38,13 +38,11 @@ add_identity(struct buf *out, const char *text)
 static void
 add_date(struct buf *out, const char *text)
 {
-    long off = 0;
-    (void)sscanf(text, "%ld", &off);
-    time_t then = time(NULL) + off;
+    time_t then = time(NULL) + strtol(text, NULL, 10);
     struct tm tm;
     char date[64];
     gmtime_r(&then, &tm);
-    strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+    (void)strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &tm);
     buf_adds(out, date);
 }
 
@@ -79,16 +77,18 @@ static size_t
 class_at(const char *p, const char **end, const char **class)
 {
     static const char hex[] = "0123456789abcdef", uuid[] = "0123456789abcdef-";
-    unsigned n = 0;
-    int used = 0;
     if (strncmp(p, "{uuid}", 6) == 0) {
         *class = uuid;
         *end = p + 6;
         return 36;
     }
-    if (sscanf(p, "{hex:%u}%n", &n, &used) == 1 && used > 0) {
+    if (strncmp(p, "{hex:", 5) == 0) {
+        char *after;
+        unsigned long n = strtoul(p + 5, &after, 10);
+        if (*after != '}')
+            return 0;
         *class = hex;
-        *end = p + used;
+        *end = after + 1;
         return n;
     }
     return 0;
@@ -282,9 +282,9 @@ decode(const char *p, size_t n)
 {
     char *text = calloc(1, n + 1), *to = text;
     for (size_t i = 0; text && i < n; i++) {
-        unsigned byte;
-        if (p[i] == '%' && i + 2 < n && sscanf(p + i + 1, "%2x", &byte) == 1) {
-            *to++ = (char)byte;
+        if (p[i] == '%' && i + 2 < n && isxdigit((unsigned char)p[i + 1]) &&
+            isxdigit((unsigned char)p[i + 2])) {
+            *to++ = (char)strtoul((char[]){p[i + 1], p[i + 2], '\0'}, NULL, 16);
             i += 2;
         } else {
             *to++ = p[i] == '+' ? ' ' : p[i];

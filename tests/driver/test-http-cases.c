@@ -402,7 +402,7 @@ child(const char *path, FILE *out)
     }
     connection_free(r.connection);
     definition_free(r.definition);
-    fclose(out); /* the case itself stays: the peer's threads play it until the end */
+    (void)fclose(out); /* the case itself stays: the peer's threads play it until the end */
     exit(r.why.n ? 1 : 0);
 }
 
@@ -440,7 +440,7 @@ start(const char *path)
 {
     const char *name = strstr(path, "cases/");
     struct report report = {.name = name ? name + 6 : path, .out = tmpfile()};
-    fflush(stdout);
+    (void)fflush(stdout);
     report.pid = fork();
     if (report.pid == 0)
         child(path, report.out);
@@ -459,7 +459,7 @@ finish(struct report *r)
     rewind(r->out);
     for (int c; (c = fgetc(r->out)) != EOF;)
         putchar(c);
-    fclose(r->out);
+    (void)fclose(r->out);
 }
 
 int

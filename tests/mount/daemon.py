@@ -331,11 +331,14 @@ class Restart(unittest.TestCase):
     def test_drivers(self):
         for name in os.listdir(self.mount.point / "drivers"):
             driver = self.mount.point / "drivers" / name
+            if name == "connector.schema.json":
+                self.assertIn("$schema", json.loads(driver.read_text()))
+                continue
             self.assertGreater(len((driver / "README").read_text()), 200)
             schema = json.loads((driver / "options.json").read_text())
             self.assertIn("$schema", schema)
             modes = [m for m in (driver / "modes").read_text().splitlines() if not m.startswith("#")]
-            self.assertEqual(set(modes) - {"upsert", "insert", "update", "mirror", "full"}, set())
+            self.assertEqual(set(modes) - {"upsert", "insert", "update", "mirror", "full", "add", "remove"}, set())
         sync, _, _ = simple(self.mount)
         self.assertIn("[mirror]", sync.read("modes"))
 

@@ -126,8 +126,8 @@ mend(const char *name)
 static void
 test_left(void)
 {
-    uint64_t sizes[FLUSHES];
-    size_t entries[FLUSHES];
+    uint64_t sizes[FLUSHES] = {0};
+    size_t entries[FLUSHES] = {0};
     struct chg *c = NULL;
     struct error err = ERROR_INIT;
     CHECK(write_file("left", false, sizes, entries));
@@ -142,8 +142,8 @@ test_left(void)
 static void
 test_cuts(void)
 {
-    uint64_t sizes[FLUSHES];
-    size_t entries[FLUSHES];
+    uint64_t sizes[FLUSHES] = {0};
+    size_t entries[FLUSHES] = {0};
     AUTO_BUF struct buf whole = BUF_INIT(BUF_NO_MAX);
     CHECK(write_file("whole", true, sizes, entries));
     CHECK(read_bytes("whole", &whole));
@@ -167,8 +167,8 @@ test_cuts(void)
 static void
 test_damage(void)
 {
-    uint64_t sizes[FLUSHES];
-    size_t entries[FLUSHES];
+    uint64_t sizes[FLUSHES] = {0};
+    size_t entries[FLUSHES] = {0};
     AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
     CHECK(write_file("damaged", false, sizes, entries));
     CHECK(read_bytes("damaged", &text));
@@ -188,8 +188,8 @@ test_damage(void)
 static void
 test_finished(void)
 {
-    uint64_t sizes[FLUSHES];
-    size_t entries[FLUSHES];
+    uint64_t sizes[FLUSHES] = {0};
+    size_t entries[FLUSHES] = {0};
     AUTO_BUF struct buf before = BUF_INIT(BUF_NO_MAX), after = BUF_INIT(BUF_NO_MAX);
     CHECK(write_file("finished", true, sizes, entries));
     CHECK(read_bytes("finished", &before));

@@ -405,13 +405,14 @@ test_outcomes(void)
     size_t nrefused = 0, nunsent = 0, some[3] = {0};
     for (size_t i = 0; i < N; i++) {
         const char *outcome = "delivered";
+        int which = -1;
         if (random_below(50) == 0 && e[i].op != ENTRY_PRESENT) {
             bool is_unknown = random_below(3) == 0;
             refused[nrefused] = e[i];
             refused[nrefused++].note =
                 is_unknown ? (struct str){"unknown\0who knows", 17} : STR("unknown_field\0no");
             outcome = is_unknown ? "unknown" : "rejected";
-            some[is_unknown] = i;
+            which = is_unknown;
         } else if (random_below(50) == 0) { /* refused before it could be a change */
             refused[nrefused] = e[i];
             refused[nrefused++].op = ENTRY_PRESENT;
@@ -419,10 +420,10 @@ test_outcomes(void)
         if (random_below(50) == 0 && e[i].op != ENTRY_PRESENT) { /* refused before, perhaps */
             unsent[nunsent++] = (struct entry){.op = e[i].op, .key = e[i].key};
             outcome = "not_sent";
-            some[2] = i;
-            for (size_t k = 0; k < 2; k++) /* not one of those any more */
-                some[k] = some[k] == i ? 0 : some[k];
+            which = 2;
         }
+        if (which >= 0)
+            some[which] = i;
         render_sent(&e[i], outcome, &want);
     }
     struct chg *c = write_file("sent", e, N, VIEW_BIT(VIEW_SENT));

@@ -467,8 +467,8 @@ test_fields_named(void)
         parse(config, "column,field,expression\nemail,e.mail\n,x,email\n", "insert", &all);
     CHECK(d && all.n == 0);
     const struct fake_dest_options *o = d ? d->dest_options : NULL;
-    CHECK_TEXT(o ? o->text : NULL, "Hi {e.mail|you}{{x}");
-    CHECK_TEXT(o ? o->blocks : NULL, "[{\"{nobody}\":[1.5,\"{x}\"]}]");
+    CHECK_TEXT(o && o->text ? o->text : "nothing", "Hi {e.mail|you}{{x}");
+    CHECK_TEXT(o && o->blocks ? o->blocks : "nothing", "[{\"{nobody}\":[1.5,\"{x}\"]}]");
     CHECK(o && o->nulls && o->nulls->n == 1 && strcmp(o->nulls->fields[0], "x") == 0 &&
           strcmp(o->nulls->words[0], "omit") == 0);
     definition_free(d);
