@@ -253,8 +253,10 @@ open_json(struct writer *w)
 static void
 close_json(struct writer *w)
 {
-    w->depth--;
     struct buf *text = w->out;
+    w->depth--;
+    if (!w->outside) /* nothing was opened */
+        return;
     w->out = w->outside;
     json_quote(w->out, buf_z(text), text->n);
     w->out->failed |= text->failed;

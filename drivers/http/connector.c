@@ -148,10 +148,10 @@ take_name(struct connector *c, const char *given, struct error *err)
         name = given;
     if (rc == 0 && !name)
         rc = manifest_wrong(err, "", "wants \"name\"");
-    size_t n = rc == 0 ? strlen(name) : 0;
+    size_t n = name ? strlen(name) : 0;
     if (n > CONNECTOR_NAME_MAX)
         rc = manifest_wrong(err, "/name", "is too long");
-    if (rc == 0)
+    if (rc == 0 && name)
         memcpy(c->name, name, n + 1);
     c->driver.name = c->name;
     return rc;
