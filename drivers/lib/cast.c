@@ -8,6 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/hex.h"
 #include "base/utf8.h"
 #include "lib/jsonscan.h"
 
@@ -245,15 +246,6 @@ cast_float(struct str in, struct arena *arena, struct value *ret)
 }
 
 static int
-hex_value(char c)
-{
-    if (is_digit(c))
-        return c - '0';
-    char lower = (char)(c | 0x20);
-    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
-
-static int
 cast_bytes(struct str in, struct arena *arena, struct value *ret)
 {
     if (in.n < 2 || in.n % 2 || in.p[0] != '\\' || in.p[1] != 'x')
@@ -263,7 +255,7 @@ cast_bytes(struct str in, struct arena *arena, struct value *ret)
     if (!to)
         return -ENOMEM;
     for (size_t i = 0; i < n; i++) {
-        int high = hex_value(in.p[2 + 2 * i]), low = hex_value(in.p[3 + 2 * i]);
+        int high = hex_digit(in.p[2 + 2 * i]), low = hex_digit(in.p[3 + 2 * i]);
         if (high < 0 || low < 0)
             return -EINVAL;
         to[i] = (char)(high << 4 | low);

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/hex.h"
 #include "base/utf8.h"
 
 enum { DEPTH_MAX = 1024 };
@@ -14,15 +15,6 @@ fail(struct json_fault *fault, const char *at, const char *what)
 {
     *fault = (struct json_fault){at, what};
     return NULL;
-}
-
-static int
-hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    char lower = (char)(c | 0x20);
-    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
 }
 
 /* p is at the backslash. */

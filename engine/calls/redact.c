@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/hex.h"
 #include "base/value.h"
 #include "base/vec.h"
 
@@ -154,15 +155,6 @@ search_all(struct search *s, const struct view *v)
         search_for(s, v, *m);
 }
 
-static int
-hex_of(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
 /* What %41 and + mean; false: none is there. */
 static bool
 read_percent(const struct view *v, struct view *out)
@@ -170,8 +162,8 @@ read_percent(const struct view *v, struct view *out)
     const char *p = v->plain;
     bool any = false;
     for (size_t i = 0, step; i < v->n; i += step) {
-        int high = p[i] == '%' && i + 2 < v->n ? hex_of(p[i + 1]) : -1;
-        int low = high >= 0 ? hex_of(p[i + 2]) : -1;
+        int high = p[i] == '%' && i + 2 < v->n ? hex_digit(p[i + 1]) : -1;
+        int low = high >= 0 ? hex_digit(p[i + 2]) : -1;
         step = low >= 0 ? 3 : 1;
         char c = low >= 0 ? (char)(high << 4 | low) : p[i] == '+' ? ' ' : p[i];
         any = any || low >= 0 || p[i] == '+';
@@ -188,7 +180,7 @@ code_unit(const char *p, const char *end)
     if (end - p < 6 || p[0] != '\\' || p[1] != 'u')
         return -1;
     for (int i = 2; i < 6; i++) {
-        int digit = hex_of(p[i]);
+        int digit = hex_digit(p[i]);
         if (digit < 0)
             return -1;
         unit = unit << 4 | digit;

@@ -4,6 +4,7 @@
  * more than the beginning of the key: then the entries that begin so are looked at.
  */
 #include "base/cleanup.h"
+#include "base/hex.h"
 #include "data/chg_format.h"
 
 enum {
@@ -75,15 +76,6 @@ chg_entry_filename(const struct chg_meta *meta, const struct entry *e, struct bu
     out->n = start + NAME_KEPT;
     buf_addc(out, '~');
     add_hex(out, hash, HASH_DIGITS / 2);
-}
-
-static int
-hex_digit(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
 }
 
 /* Percent-decoding; stops at the first byte that cannot be (a name cut within "%4E"). */
