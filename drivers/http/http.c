@@ -377,6 +377,7 @@ dest_answer(void *handle, int64_t timeout, struct call_answer *ret, struct error
     arena_clear(&d->words);
     answer_judge(how->answer ? how->answer : d->connector->answer, x, call, &d->words, ret);
     ret->call = call;
+    ret->twice = x->twice;
     if (ret->fate == CALL_DENIED && d->auth)
         auth_refused(d->auth, f->request.token);
     transcribe(d, f);

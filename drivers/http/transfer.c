@@ -361,7 +361,7 @@ transfer_start(struct transfer *t, struct exchange *x, struct error *err)
     x->state = s;
     x->why = NULL;
     x->status = 0;
-    x->timed_out = x->cancelled = x->cut = false;
+    x->timed_out = x->cancelled = x->cut = x->twice = false;
     x->head.max = HEAD_MAX;
     x->body_back.max = t->set.answer_max + 1;
     buf_clear(&x->head);
@@ -431,6 +431,7 @@ judge(struct exchange_state *s, CURLcode rc)
     struct exchange *x = s->x;
     long status = 0;
     curl_easy_getinfo(s->easy, CURLINFO_RESPONSE_CODE, &status);
+    x->twice = s->times > 1;
     if (rc == CURLE_OK || (x->cut && status > 0)) {
         x->end = END_ANSWERED;
         x->status = (int)status;

@@ -43,6 +43,7 @@ struct exchange {
     bool timed_out, cancelled;
     int status;
     bool cut;        /* the body was longer than allowed: this is its beginning */
+    bool twice;      /* it was sent once more, on another connection, when one broke silently */
     struct buf head; /* "name: value\n" lines, names in lower case */
     struct buf body_back;
     usec_t began, ended; /* clock_monotonic */

@@ -390,6 +390,7 @@ judge_answer(struct courier *c, const struct call_answer *a, struct error *err)
         pace_tell(c->set.pace, clock_monotonic(), &hint);
     if (a->fate != CALL_DENIED)
         j->denied = 0;
+    j->sent |= a->twice;
     switch (a->fate) {
     case CALL_ANSWERED:
         return answered(c, j, err);

@@ -1,7 +1,8 @@
 /*
  * What is said of a row that was not delivered, as it stands in a rejected file: a code, words,
- * and where the request stands that carried it, with its answer: "code\0words", and if there is
- * such evidence "\0" and its four numbers.
+ * where the request stands that carried it, with its answer, and whether the row may stand at
+ * the destination all the same: "code\0words", and if there is more to say "\0" and the four
+ * numbers of the evidence and one for the doubt.
  */
 #pragma once
 
@@ -17,6 +18,7 @@ struct proof {
 struct note {
     struct str code, words;
     struct proof proof;
+    bool unsure; /* this try, or one before it that nobody answered, may have been applied */
 };
 
 void note_add(struct buf *out, const struct note *note);

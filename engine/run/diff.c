@@ -2,6 +2,7 @@
 #include "run/diff.h"
 
 #include "base/cleanup.h"
+#include "data/note.h"
 #include "run/due.h"
 #include "run/plan.h"
 
@@ -100,6 +101,14 @@ use_up(struct diff *d, struct earlier *rows, struct error *err)
     return d->set->meta->nkey == 0 ? earlier_next(rows, err) : 0;
 }
 
+/* Whether what the row at hand of those that were rejected was to do may be done all the same.
+ */
+static bool
+is_doubtful(const struct diff *d)
+{
+    return d->set->doubts && note_read(d->rejected.row.note).unsure;
+}
+
 /* 1: the destination refused it, or did not say, so it is still a change though it may look
  * like what was delivered before. Without identifier what was refused has no delivered record:
  * only the counts of equal ones tell. */
@@ -109,14 +118,7 @@ is_still_due(struct diff *d, struct str key, struct error *err)
     if (d->set->meta->nkey == 0)
         return 0;
     int rc = was_among(d, &d->rejected, key, err);
-    return rc == 1 ? d->rejected.row.op != ENTRY_PRESENT : rc;
-}
-
-static bool
-is_unknown(const struct entry *rejected)
-{
-    static const char code[] = "unknown";
-    return rejected->note.n >= sizeof code && memcmp(rejected->note.p, code, sizeof code) == 0;
+    return rc == 1 ? d->rejected.row.op != ENTRY_PRESENT || is_doubtful(d) : rc;
 }
 
 /* 1: this verb sends it. */
@@ -127,10 +129,10 @@ is_wanted(struct diff *d, struct entry *e, struct error *err)
     if (again == 1) {
         if (e->op != ENTRY_RECORDED) {
             d->counts->retried++;
-            bool doubt = d->set->doubts && is_unknown(&d->rejected.row);
             if (!plan_is_unsure_gone(e))
-                e->note = doubt ? STR(PLAN_UNSURE)
-                                : STR("tried again: the run before did not deliver it");
+                e->note = is_doubtful(d)
+                              ? STR(PLAN_UNSURE)
+                              : STR("tried again: the run before did not deliver it");
         }
         if (d->same_fields && due_same_change(&d->rejected.row, e))
             e->due = d->rejected.row.due;
@@ -198,9 +200,7 @@ static bool
 may_stand_there(const struct diff *d)
 {
     const struct entry *row = &d->rejected.row;
-    bool wanted = row->op == ENTRY_INSERT || row->op == ENTRY_UPDATE;
-    return (wanted && row->after.n && is_unknown(row)) ||
-           (row->op == ENTRY_DELETE && row->before.n);
+    return row->op == ENTRY_DELETE ? row->before.n > 0 : row->after.n > 0 && is_doubtful(d);
 }
 
 /* What was rejected of this key is dealt with. */
@@ -256,13 +256,32 @@ refuse(struct diff *d, struct str key, struct str record, const char *code, stru
     return d->set->refuse(d->set->arg, &e, err);
 }
 
+/* It stays where it is, and nobody knows how it looks there: should it come back, then as what
+ * was never delivered, for what was before a try that nobody answered is no measure. */
+static int
+stays(struct diff *d, struct error *err)
+{
+    int rc = d->set->doubts && d->set->meta->nkey && d->delivered.op != ENTRY_RECORDED
+                 ? was_among(d, &d->rejected, d->delivered.key, err)
+                 : 0;
+    if (rc <= 0 || !is_doubtful(d))
+        return rc < 0 ? rc : 0;
+    struct entry e = {.op = ENTRY_RECORDED,
+                      .key = d->delivered.key,
+                      .after = d->delivered.after,
+                      .before = d->delivered.after,
+                      .note = STR("left the model: nobody knows how it was left there")};
+    rc = emit_noted(d, e, err);
+    return rc < 0 ? rc : pass_rejected(d, d->delivered.key, err);
+}
+
 /* A delivered record that the model no longer has. */
 static int
 gone(struct diff *d, struct error *err)
 {
     d->counts->gone++;
     if (!mode_deletes(d->set->mode))
-        return 0;
+        return stays(d, err);
     int rc = delete_doubtful(d, d->delivered.key, err);
     if (rc < 0)
         return rc;

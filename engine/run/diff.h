@@ -23,7 +23,7 @@ struct diff_settings {
     bool full;            /* send every row */
     bool duplicates_last; /* the last row of a duplicate identifier wins */
     bool present;         /* emit ENTRY_PRESENT for rows that are not sent but hold their key */
-    bool doubts;          /* what `rejected` holds as unknown may have been applied */
+    bool doubts;          /* what `rejected` is unsure of may have been applied */
     bool only_rejected;   /* retry: send only identifiers that `rejected` or `unsent` hold */
     const char *only;     /* the file name of the one row to be sent; NULL: there are more */
     bool once;            /* …which was delivered already is not sent a second time */

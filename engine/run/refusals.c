@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "data/note.h"
 #include "run/due.h"
 #include "run/plan.h"
 
@@ -77,6 +78,7 @@ struct join {
     bool more_previous;
     bool same_fields; /* of its records and ours */
     struct buf seen;  /* the last key of a previous rejection that was a change again */
+    struct buf words, note;
 
     struct chg_writer *out, *unsent; /* unsent: made with the first */
     struct refused_counts *counts;
@@ -180,12 +182,32 @@ look_up_previous(struct join *j, struct str key, const struct entry **found, str
     return 0;
 }
 
+/* A refusal says nothing of an earlier try that nobody answered: the doubt goes on. */
+static int
+keep_doubt(struct join *j, const struct entry *before, struct entry *row, struct error *err)
+{
+    struct note note = note_read(row->note);
+    if (!before || note.unsure || !note_read(before->note).unsure)
+        return 0;
+    buf_clear(&j->words);
+    buf_add(&j->words, note.words.p, note.words.n);
+    buf_adds(&j->words, " (and an earlier try, which nobody answered, may have been applied)");
+    note.words = buf_str(&j->words);
+    note.unsure = true;
+    buf_clear(&j->note);
+    note_add(&j->note, &note);
+    row->note = buf_str(&j->note);
+    return j->words.failed || j->note.failed ? error_no_memory(err) : 0;
+}
+
 static int
 write_row(struct join *j, const struct entry *e, struct error *err)
 {
     struct entry row = *e;
     const struct entry *before;
     int rc = look_up_previous(j, e->key, &before, err);
+    if (rc == 0)
+        rc = keep_doubt(j, before, &row, err);
     if (rc < 0)
         return rc;
     row.tries = (before ? before->tries : 0) + 1;
@@ -348,6 +370,8 @@ refusals_write(const struct refusing *set, struct chg **rejected, struct chg **u
     chg_cursor_close(j.changes);
     chg_cursor_close(j.previous);
     buf_done(&j.seen);
+    buf_done(&j.words);
+    buf_done(&j.note);
     if (rc == 0 && counts->listed > 0)
         rc = finish(TAKE(j.out), set, set->rejected, rejected, err);
     if (rc == 0 && j.unsent)

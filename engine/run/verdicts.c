@@ -66,7 +66,8 @@ verdicts_keep_with(struct verdicts *v, uint64_t seq, const struct outcome *outco
     AUTO_BUF struct buf note = BUF_INIT(BUF_NO_MAX);
     note_add(&note, &(struct note){.code = {code, strnlen(code, CODE_MAX)},
                                    .words = {why, strnlen(why, WORDS_MAX)},
-                                   .proof = *proof});
+                                   .proof = *proof,
+                                   .unsure = outcome->kind == ROW_UNKNOWN});
     char key[8];
     seq_key(seq, key);
     v->n++;

@@ -250,7 +250,7 @@ class Subject:
         self.db = Sqlite(mount.data / (name + ".db"))
         self.db.sql("PRAGMA journal_mode=wal")
         self.db.sql("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT, city TEXT, n INTEGER)")
-        self.next, self.ever = 0, set()
+        self.next, self.ever, self.left = 0, set(), {}
         self.add(rows)
         mount.connect("from_" + name, self.db.connection)
         mount.connect("to_" + name, peer.connection)
@@ -269,12 +269,16 @@ class Subject:
         self.next += n
 
     def change(self, share):
-        """New rows, changed ones (some back to what they were), and some that leave."""
-        ids = [row[0] for row in self.db.sql("SELECT id FROM t")]
+        """New rows, changed ones (some back to what they were), some that leave, and of those that left before
+        some come back, as they were."""
+        rows = {row[0]: list(row) for row in self.db.sql("SELECT id, name, city, n FROM t")}
+        ids = list(rows)
         statements = []
+        back = [self.left.pop(i) for i in list(self.left) if self.rng.random() < 0.3]
         for i in self.rng.sample(ids, max(1, int(len(ids) * share))):
             what = self.rng.random()
             if what < 0.15 and self.mode != "insert":
+                self.left[i] = rows[i]
                 statements.append("DELETE FROM t WHERE id = %d" % i)
             elif what < 0.6:
                 statements.append("UPDATE t SET n = %d WHERE id = %d" % (self.rng.randint(-5, 5), i))
@@ -283,6 +287,7 @@ class Subject:
         with sqlite3.connect(self.db.path, timeout=30) as db:
             db.executescript("BEGIN;" + ";".join(statements) + ";COMMIT")
         db.close()
+        self.db.fill("t", back)
         self.add(max(1, int(len(ids) * share)))
 
     def model(self):

@@ -1,0 +1,204 @@
+#!/usr/bin/env python3
+"""A call that nobody answered may have been applied. The doubt lasts until a later call is answered: refusals,
+and that the row leaves the model and comes back, do not end it. The destination takes only what changed, so that
+whoever trusts what was before sends the wrong thing."""
+
+import errno
+import json
+import os
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
+from retlfs import MountTest, Sqlite, main, wait_for
+
+
+class Profiles:
+    """Braze's users as /users/track and /users/delete change them. silent: it applies, and says nothing until
+    `speak` is set. refusing: it says no, to all."""
+
+    def __init__(self):
+        self.speak, self.silent, self.refusing = threading.Event(), False, False
+        self.users, self.bodies = {}, []
+        profiles = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                refused = profiles.refusing
+                if not refused:
+                    profiles.apply(body)
+                profiles.bodies.append(body)
+                if profiles.silent:
+                    profiles.speak.wait(60)
+                    self.close_connection = True
+                    return
+                text = b'{"message": "no such thing"}' if refused else b'{"message": "success"}'
+                self.send_response(400 if refused else 201)
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+
+            def log_message(self, *args):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = "http://127.0.0.1:%d" % self.server.server_port
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def apply(self, body):
+        for row in body.get("attributes", []):
+            user = self.users.setdefault(row["external_id"], {})
+            for name, value in row.items():
+                if name[0] != "_" and name != "external_id":
+                    user[name] = value
+                    if value is None:
+                        del user[name]
+        for key in body.get("external_ids", []):
+            self.users.pop(key, None)
+
+    def close(self):
+        self.speak.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class Doubt(MountTest):
+    def make(self, mode):
+        self.profiles = Profiles()
+        self.addCleanup(self.profiles.close)
+        self.db = Sqlite(self.mount.data / (self.name + ".db"))
+        self.db.sql("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT, city TEXT)")
+        key = self.mount.data / "key"
+        key.write_text("secret")
+        self.mount.connect("from_" + self.name, self.db.connection)
+        self.mount.connect("to_" + self.name, {"driver": "braze", "url": self.profiles.url, "key": {"file": str(key)}})
+        self.sync = self.mount.sync(self.name).define(
+            config={"source": {"connection": "from_" + self.name, "table": "t"},
+                    "destination": {"connection": "to_" + self.name}, "identifier": "id"},
+            mappings=[(c, c) for c in ("id", "name", "city")], mode=mode)
+
+    def is_there(self, **user):
+        self.assertEqual(self.profiles.users, {"1": user} if user else {})
+
+    def run_unanswered(self):
+        """The call is applied; the run is cancelled before it hears of it."""
+        calls = len(self.profiles.bodies)
+        self.profiles.silent = True
+        self.sync.run("start")
+        wait_for("the call", lambda: len(self.profiles.bodies) > calls)
+        self.sync.trigger("cancel")
+        wait_for("the end", lambda: self.sync.state() not in ("queued", "running"))
+        self.profiles.silent = False
+        self.assertEqual([row["code"] for row in self.sync.rejected()], ["unknown"])
+
+    def run_refused(self):
+        self.profiles.refusing = True
+        self.sync.run(want=errno.EIO)
+        self.profiles.refusing = False
+        (row,) = self.sync.rejected()
+        self.assertNotEqual(row["code"], "unknown")
+        self.assertRegex(row["reason"], "no such thing.* an earlier try, which nobody answered, may have been applied")
+
+    def set(self, name):
+        self.db.sql("UPDATE t SET name = '%s'" % name)
+
+    def begin(self, mode):
+        self.make(mode)
+        self.db.sql("INSERT INTO t VALUES (1, 'a', 'Ulm')")
+        self.sync.run()
+        self.is_there(name="a", city="Ulm")
+
+    def end(self, empty=False):
+        """Whatever was, the destination holds the model, and nothing is due. empty: a run is held for it."""
+        if empty:
+            self.sync.run(want=errno.EIO)
+        self.sync.run("approve" if empty else "run")
+        self.is_there(**{name: value for row in self.db.sql("SELECT name, city FROM t") for name, value in zip(("name", "city"), row)})
+        self.assertEqual(self.sync.rejected(), [])
+        calls = len(self.profiles.bodies)
+        self.sync.run()
+        self.assertEqual(len(self.profiles.bodies), calls)
+
+    def test_changed_back(self):
+        for mode in "upsert", "mirror", "update":
+            with self.subTest(mode):
+                self.name = "changed_back_" + mode
+                self.begin(mode)
+                self.set("b")
+                self.run_unanswered()
+                self.is_there(name="b", city="Ulm")
+                self.set("a")
+                self.end()
+
+    def test_refused_meanwhile(self):
+        for mode in "upsert", "mirror", "update":
+            with self.subTest(mode):
+                self.name = "refused_" + mode
+                self.begin(mode)
+                self.set("b")
+                self.run_unanswered()
+                self.set("c")
+                self.run_refused()
+                self.run_refused()
+                self.set("a")
+                self.end()
+
+    def test_refused_before_sending_meanwhile(self):
+        self.begin("upsert")
+        self.set("b")
+        self.run_unanswered()
+        self.db.sql("CREATE TABLE twice AS SELECT * FROM t UNION ALL SELECT * FROM t")
+        config = self.sync.read("config.json")
+        self.sync.write("config.json", config.replace('"t"', '"twice"'))
+        self.sync.run(want=errno.EIO)
+        self.assertEqual({row["code"] for row in self.sync.rejected()}, {"duplicate_identifier"})
+        self.sync.write("config.json", config)
+        self.set("a")
+        self.end()
+
+    def test_leaves_and_comes_back(self):
+        self.begin("upsert")
+        self.set("b")
+        self.run_unanswered()
+        self.db.sql("DELETE FROM t")
+        self.sync.run()
+        self.is_there(name="b", city="Ulm")
+        (change,) = self.sync.changes()
+        self.assertEqual((change["op"], change["why"]), ("record", "left the model: nobody knows how it was left there"))
+        self.assertEqual(self.sync.rejected(), [])
+        self.sync.run()
+        self.assertEqual(self.sync.changes(), [])
+        self.db.sql("INSERT INTO t VALUES (1, 'a', 'Ulm')")
+        self.end()
+        self.sync.write("mode", "mirror\n")
+        self.db.sql("DELETE FROM t")
+        self.end(empty=True)
+
+    def test_left_and_a_mirror_then(self):
+        self.begin("upsert")
+        self.set("b")
+        self.run_unanswered()
+        self.db.sql("DELETE FROM t")
+        self.sync.run()
+        self.is_there(name="b", city="Ulm")
+        self.sync.write("mode", "mirror\n")
+        self.end(empty=True)
+
+    def test_created_refused_and_gone(self):
+        """What was never delivered, and may be there, a mirror deletes."""
+        self.make("mirror")
+        self.db.sql("INSERT INTO t VALUES (1, 'a', NULL)")
+        self.run_unanswered()
+        self.is_there(name="a")
+        self.set("b")
+        self.run_refused()
+        self.db.sql("DELETE FROM t")
+        self.end(empty=True)
+
+
+if __name__ == "__main__":
+    main()
