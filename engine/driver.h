@@ -304,8 +304,8 @@ struct transcript {
 struct call_answer {
     struct call *call;
     enum call_fate fate;
-    bool twice;                          /* it may have come to the peer before, too, unanswered */
-    struct error error;                  /* unless CALL_ANSWERED: what the run says of it */
+    bool twice;         /* it may have come to the peer before, too, unanswered */
+    struct error error; /* unless CALL_ANSWERED: what the run says of it */
     const struct transcript *transcript; /* MAY be NULL */
     /* What it says of the pace; see calls/pace.h. */
     int64_t wait_us;

@@ -18,6 +18,8 @@ buf_room(struct buf *b, size_t more)
         size_t cap = b->cap ? b->cap : 64;
         while (cap < need)
             cap = cap > SIZE_MAX / 2 ? need : cap * 2;
+        if (b->max && cap - 1 > b->max) /* then what fits into it is never too much */
+            cap = b->max + 1;
         char *p = realloc(b->p, cap);
         if (!p) {
             b->failed = true;
@@ -30,7 +32,7 @@ buf_room(struct buf *b, size_t more)
 }
 
 void
-buf_add(struct buf *b, const void *p, size_t n)
+buf_add_growing(struct buf *b, const void *p, size_t n)
 {
     char *to = buf_room(b, n);
     if (!to)
@@ -39,12 +41,6 @@ buf_add(struct buf *b, const void *p, size_t n)
         memcpy(to, p, n);
     b->n += n;
     b->p[b->n] = '\0';
-}
-
-void
-buf_adds(struct buf *b, const char *z)
-{
-    buf_add(b, z, strlen(z));
 }
 
 void

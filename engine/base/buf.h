@@ -57,8 +57,28 @@ enum {
 /* Room for `more` bytes after n, not yet counted in n; NULL (and failed) when impossible. */
 char *buf_room(struct buf *b, size_t more);
 
-void buf_add(struct buf *b, const void *p, size_t n);
-void buf_adds(struct buf *b, const char *z);
+/* buf_add's, where there is no room yet, or never will be. */
+void buf_add_growing(struct buf *b, const void *p, size_t n);
+
+static inline void
+buf_add(struct buf *b, const void *p, size_t n)
+{
+    if (n >= b->cap - b->n || b->failed) {
+        buf_add_growing(b, p, n);
+        return;
+    }
+    if (n > 0)
+        memcpy(b->p + b->n, p, n);
+    b->n += n;
+    b->p[b->n] = '\0';
+}
+
+static inline void
+buf_adds(struct buf *b, const char *z)
+{
+    buf_add(b, z, strlen(z));
+}
+
 void buf_addf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void buf_vaddf(struct buf *b, const char *format, va_list ap)
     __attribute__((format(printf, 2, 0)));
@@ -70,7 +90,7 @@ void buf_add_varint(struct buf *b, uint64_t v);
 static inline void
 buf_addc(struct buf *b, char c)
 {
-    if (b->n + 1 < b->cap) {
+    if (b->n + 1 < b->cap && !b->failed) {
         b->p[b->n++] = c;
         b->p[b->n] = '\0';
         return;

@@ -91,6 +91,33 @@ skip_digits(const char *p, const char *end)
     return p;
 }
 
+/* Whether it is a JSON number as it stands. */
+static bool
+is_json_number(struct str text)
+{
+    const char *p = text.p, *end = p + text.n;
+    p += p < end && *p == '-';
+    const char *whole = p;
+    p = skip_digits(p, end);
+    if (p == whole || (p - whole > 1 && *whole == '0'))
+        return false;
+    if (p < end && *p == '.') {
+        const char *fraction = ++p;
+        p = skip_digits(p, end);
+        if (p == fraction)
+            return false;
+    }
+    if (p < end && (*p == 'e' || *p == 'E')) {
+        p++;
+        p += p < end && (*p == '-' || *p == '+');
+        const char *exponent = p;
+        p = skip_digits(p, end);
+        if (p == exponent)
+            return false;
+    }
+    return p == end;
+}
+
 /*
  * Decimal text as a JSON number: ".5" becomes 0.5, "+1" 1, "007" 7, "5." 5. False, and nothing
  * written, for what is none ("NaN").
@@ -98,6 +125,10 @@ skip_digits(const char *p, const char *end)
 static bool
 json_number(struct buf *out, struct str text)
 {
+    if (is_json_number(text)) {
+        buf_add(out, text.p, text.n);
+        return true;
+    }
     const char *p = text.p, *end = text.p + text.n;
     bool negative = p < end && *p == '-', plus = p < end && *p == '+';
     p += negative || plus;
@@ -118,12 +149,6 @@ json_number(struct buf *out, struct str text)
             p++;
         if (p == end || skip_digits(p, end) != end)
             return false;
-    }
-    bool zeros = whole_end - whole > 1 && *whole == '0';
-    bool bare_point = fraction > whole_end && fraction_end == fraction;
-    if (!plus && !zeros && !bare_point && whole < whole_end) {
-        buf_add(out, text.p, text.n);
-        return true;
     }
     while (whole_end - whole > 1 && *whole == '0')
         whole++;
@@ -155,25 +180,35 @@ add_hex(struct buf *out, const char *p, size_t n)
     out->n += 2 * n;
 }
 
-/* "2024-01-31 13:05:00.25+00" as RFC 3339; "infinity" and years BC, which that cannot say, as
- * they are. */
+/* Where the time begins in "2024-01-31 13:05:00.25+00"; NULL: it is something else. */
+static const char *
+find_time(const struct value *v)
+{
+    for (size_t i = 0; i < v->n; i++) {
+        char c = v->p[i];
+        if (!((c >= '0' && c <= ':') || c == '-' || c == '.' || c == ' ' || c == '+'))
+            return NULL;
+    }
+    return v->n ? memchr(v->p, ' ', v->n) : NULL;
+}
+
+static bool
+ends_utc(const struct value *v)
+{
+    return v->type == V_TIMESTAMPTZ && v->n > 3 && memcmp(v->p + v->n - 3, "+00", 3) == 0;
+}
+
+/* As RFC 3339; "infinity" and years BC, which that cannot say, as they are. */
 static void
 json_timestamp(struct buf *out, const struct value *v)
 {
-    const char *space = v->n ? memchr(v->p, ' ', v->n) : NULL;
-    size_t n = v->n;
-    for (size_t i = 0; i < v->n && space; i++) {
-        char c = v->p[i];
-        if (!((c >= '0' && c <= ':') || c == '-' || c == '.' || c == ' ' || c == '+'))
-            space = NULL;
-    }
+    const char *space = find_time(v);
     if (!space) {
         json_quote(out, v->p, v->n);
         return;
     }
-    bool utc = v->type == V_TIMESTAMPTZ && n > 3 && memcmp(v->p + n - 3, "+00", 3) == 0;
-    if (utc)
-        n -= 3;
+    bool utc = ends_utc(v);
+    size_t n = utc ? v->n - 3 : v->n;
     buf_addc(out, '"');
     size_t at = out->n + (size_t)(space - v->p);
     buf_add(out, v->p, n);
@@ -246,6 +281,45 @@ value_json(struct buf *out, const struct value *v)
         break;
     }
     json_quote(out, v->p, v->n);
+}
+
+/* -1: it must be written to know. */
+static int64_t
+size_of_json(const struct value *v)
+{
+    enum { QUOTES = 2, ZONE = 2 }; /* "+00" becomes "Z" */
+    switch ((enum value_type)v->type) {
+    case V_NULL:
+    case V_ABSENT:
+        return 4;
+    case V_INT:
+    case V_DECIMAL:
+    case V_FLOAT:
+        return is_json_number((struct str){v->p, v->n}) ? (int64_t)v->n : -1;
+    case V_TIMESTAMP:
+    case V_TIMESTAMPTZ:
+        return find_time(v) ? (int64_t)v->n + QUOTES - (ends_utc(v) ? ZONE : 0) : -1;
+    case V_TEXT:
+    case V_DATE:
+    case V_TIME:
+        return plain_run(v->p, v->n) == v->n ? (int64_t)v->n + QUOTES : -1;
+    case V_BOOL:
+    case V_BYTES:
+    case V_JSON:
+        break;
+    }
+    return -1;
+}
+
+size_t
+value_json_size(const struct value *v, struct buf *scratch)
+{
+    int64_t n = size_of_json(v);
+    if (n >= 0)
+        return (size_t)n;
+    buf_clear(scratch);
+    value_json(scratch, v);
+    return scratch->n;
 }
 
 void

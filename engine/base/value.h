@@ -135,6 +135,9 @@ key_compare(struct str a, struct str b)
  * PostgreSQL's hex form, timestamps as RFC 3339 ("2024-01-31T13:05:00.25Z"), the rest strings.
  * Always one line: V_JSON with newlines is compacted (white space outside strings removed). */
 void value_json(struct buf *out, const struct value *v);
+/* How many bytes that appends. What can only be told by writing it is written to `scratch`,
+ * which has failed where memory is out. */
+size_t value_json_size(const struct value *v, struct buf *scratch);
 /* Appends p[0..n) as a JSON string with quotes. Bytes that are no UTF-8 become U+FFFD. */
 void json_quote(struct buf *out, const char *p, size_t n);
 /* Appends the value as one CSV field (RFC 4180): NULL is empty and unquoted, an empty text is

@@ -85,6 +85,10 @@ bool chg_renderer_init(struct chg_renderer *r, struct arena *arena,
                        const struct chg_meta *meta);
 void chg_render_entry(const struct chg_renderer *r, enum chg_view view, const struct entry *e,
                       struct buf *out);
+/* How many bytes that appends. What `scratch` held is gone; it has failed where memory is out.
+ */
+uint64_t chg_entry_size(const struct chg_renderer *r, enum chg_view view, const struct entry *e,
+                        struct buf *scratch);
 
 /* --- reading --- */
 

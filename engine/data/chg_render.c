@@ -1,6 +1,7 @@
 /*
  * One entry as text, for each view of a change file: see chg.h. The writer counts with the very
- * code that renders, so sizes cannot differ from the text.
+ * code that renders, so sizes cannot differ from the text; of JSON lines, which are counted for
+ * every row that is ever sent, it writes nothing.
  *
  * Records are walked in step, not unpacked: no memory is needed for any number of fields.
  */
@@ -91,6 +92,50 @@ add_str(struct buf *out, struct str s)
     out->p[out->n] = '\0';
 }
 
+/* ---- pens ---- */
+
+/* What JSON is written with: into `out`, or, if it counts, nowhere, with `out` for what can
+ * only be measured by writing it. */
+struct pen {
+    struct buf *out;
+    bool counts;
+    uint64_t n;
+};
+
+static inline void
+pen_str(struct pen *pen, struct str s)
+{
+    if (pen->counts)
+        pen->n += s.n;
+    else
+        add_str(pen->out, s);
+}
+
+static inline void
+pen_char(struct pen *pen, char c)
+{
+    if (pen->counts)
+        pen->n++;
+    else
+        buf_addc(pen->out, c);
+}
+
+static inline void
+pen_value(struct pen *pen, const struct value *v)
+{
+    if (pen->counts)
+        pen->n += value_json_size(v, pen->out);
+    else
+        value_json(pen->out, v);
+}
+
+static void
+pen_quote(struct pen *pen, struct str s)
+{
+    const struct value text = {s.p, (uint32_t)s.n, V_TEXT};
+    pen_value(pen, &text);
+}
+
 /* ---- identifiers ---- */
 
 /* The key as values, from the record or, without one, from the key's own bytes. */
@@ -111,59 +156,63 @@ id_start(const struct chg_meta *meta, const struct entry *e)
 
 /* The i-th identifier column as JSON. */
 static void
-id_value(struct id_walk *w, size_t i, struct buf *out)
+id_value(struct id_walk *w, size_t i, struct pen *pen)
 {
     if (w->record.n > 0) {
         struct value v = record_field(w->record, w->meta->key[i]);
-        value_json(out, &v);
+        pen_value(pen, &v);
         return;
     }
     AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
     int rc = key_next(&w->p, w->end, &text);
-    out->failed |= text.failed;
+    pen->out->failed |= text.failed;
     if (rc <= 0) {
         w->p = rc < 0 ? w->end : w->p;
-        buf_adds(out, "null");
+        pen_str(pen, STR("null"));
         return;
     }
     struct value v = {text.p, (uint32_t)text.n,
                       w->meta->key_class[i] == KEY_INT ? V_INT : V_TEXT};
-    value_json(out, &v);
+    pen_value(pen, &v);
 }
 
 static void
-add_id(const struct chg_renderer *r, const struct entry *e, struct buf *out)
+pen_id(const struct chg_renderer *r, const struct entry *e, struct pen *pen)
 {
     if (r->meta->nkey == 0) {
-        buf_adds(out, "null");
+        pen_str(pen, STR("null"));
         return;
     }
     struct id_walk w = id_start(r->meta, e);
     for (size_t i = 0; i < r->meta->nkey; i++) {
-        buf_addc(out, i ? ',' : '{');
-        add_str(out, r->key_json[i]);
-        id_value(&w, i, out);
+        pen_char(pen, i ? ',' : '{');
+        pen_str(pen, r->key_json[i]);
+        id_value(&w, i, pen);
     }
-    buf_addc(out, '}');
+    pen_char(pen, '}');
 }
 
 /* ---- JSON lines ---- */
 
 static void
-add_nested(const struct chg_renderer *r, struct str record, struct buf *out)
+pen_nested(const struct chg_renderer *r, struct str record, struct pen *pen)
 {
     struct value values[NEST_FIELDS_MAX];
     struct walk w = walk_start(record);
     for (size_t i = 0; i < r->meta->nfields; i++)
         values[i] = walk_next(&w);
-    nest_write(r->nest, values, out);
+    if (pen->counts)
+        buf_clear(pen->out);
+    nest_write(r->nest, values, pen->out);
+    if (pen->counts)
+        pen->n += pen->out->n;
 }
 
 static void
-add_record(const struct chg_renderer *r, struct str record, struct buf *out)
+pen_record(const struct chg_renderer *r, struct str record, struct pen *pen)
 {
     if (r->nest) {
-        add_nested(r, record, out);
+        pen_nested(r, record, pen);
         return;
     }
     struct walk w = walk_start(record);
@@ -172,19 +221,19 @@ add_record(const struct chg_renderer *r, struct str record, struct buf *out)
         struct value v = walk_next(&w);
         if (v.type == V_ABSENT)
             continue;
-        buf_addc(out, before);
-        add_str(out, r->field_json[i]);
-        value_json(out, &v);
+        pen_char(pen, before);
+        pen_str(pen, r->field_json[i]);
+        pen_value(pen, &v);
         before = ',';
     }
     if (before == '{')
-        buf_addc(out, '{');
-    buf_addc(out, '}');
+        pen_char(pen, '{');
+    pen_char(pen, '}');
 }
 
 /* The names of the fields that differ or were absent before. */
 static void
-add_changed(const struct chg_renderer *r, const struct entry *e, struct buf *out)
+pen_changed(const struct chg_renderer *r, const struct entry *e, struct pen *pen)
 {
     struct walk old = walk_start(e->before), new = walk_start(e->after);
     char before = '[';
@@ -192,39 +241,47 @@ add_changed(const struct chg_renderer *r, const struct entry *e, struct buf *out
         struct value a = walk_next(&old), b = walk_next(&new);
         if (value_equal(&a, &b))
             continue;
-        buf_addc(out, before);
-        buf_add(out, r->field_json[i].p, r->field_json[i].n - 1); /* without the colon */
+        struct str name = r->field_json[i];
+        pen_char(pen, before);
+        pen_str(pen, (struct str){name.p, name.n - 1}); /* without the colon */
         before = ',';
     }
-    buf_adds(out, before == '[' ? "[]" : "]");
+    pen_str(pen, before == '[' ? STR("[]") : STR("]"));
+}
+
+static void
+pen_jsonl(const struct chg_renderer *r, const struct entry *e, struct pen *pen)
+{
+    if (e->op == ENTRY_PRESENT)
+        return;
+    pen_str(pen, STR("{\"op\":\""));
+    pen_str(pen, str_of(op_name(e->op)));
+    pen_str(pen, STR("\",\"id\":"));
+    pen_id(r, e, pen);
+    if (e->op != ENTRY_INSERT && e->before.n > 0) {
+        pen_str(pen, STR(",\"before\":"));
+        pen_record(r, e->before, pen);
+    }
+    if (e->op != ENTRY_DELETE) {
+        pen_str(pen, STR(",\"after\":"));
+        pen_record(r, e->after, pen);
+    }
+    if (e->op == ENTRY_UPDATE) {
+        pen_str(pen, STR(",\"changed\":"));
+        pen_changed(r, e, pen);
+    }
+    if (e->note.n > 0) {
+        pen_str(pen, STR(",\"why\":"));
+        pen_quote(pen, e->note);
+    }
+    pen_str(pen, STR("}\n"));
 }
 
 static void
 render_jsonl(const struct chg_renderer *r, const struct entry *e, struct buf *out)
 {
-    if (e->op == ENTRY_PRESENT)
-        return;
-    add_str(out, STR("{\"op\":\""));
-    buf_adds(out, op_name(e->op));
-    add_str(out, STR("\",\"id\":"));
-    add_id(r, e, out);
-    if (e->op != ENTRY_INSERT && e->before.n > 0) {
-        add_str(out, STR(",\"before\":"));
-        add_record(r, e->before, out);
-    }
-    if (e->op != ENTRY_DELETE) {
-        add_str(out, STR(",\"after\":"));
-        add_record(r, e->after, out);
-    }
-    if (e->op == ENTRY_UPDATE) {
-        add_str(out, STR(",\"changed\":"));
-        add_changed(r, e, out);
-    }
-    if (e->note.n > 0) {
-        buf_adds(out, ",\"why\":");
-        json_quote(out, e->note.p, e->note.n);
-    }
-    buf_adds(out, "}\n");
+    struct pen pen = {.out = out};
+    pen_jsonl(r, e, &pen);
 }
 
 /* Blanks after the word make up for its length. */
@@ -246,8 +303,9 @@ static void
 render_rejected(const struct chg_renderer *r, const struct entry *e, struct buf *out)
 {
     const struct note note = note_read(e->note);
+    struct pen pen = {.out = out};
     buf_adds(out, "{\"id\":");
-    add_id(r, e, out);
+    pen_id(r, e, &pen);
     buf_addf(out, ",\"op\":\"%s\",\"reason\":", op_name(e->op));
     json_quote(out, note.words.p, note.words.n);
     buf_adds(out, ",\"code\":");
@@ -260,7 +318,7 @@ render_rejected(const struct chg_renderer *r, const struct entry *e, struct buf 
     buf_adds(out, ",\"record\":");
     struct str record = e->after.n ? e->after : e->before;
     if (record.n > 0)
-        add_record(r, record, out);
+        pen_record(r, record, &pen);
     else
         buf_adds(out, "null");
     buf_adds(out, "}\n");
@@ -302,11 +360,12 @@ static void
 diff_head(const struct chg_renderer *r, const struct entry *e, struct buf *out)
 {
     AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
+    struct pen pen = {.out = &text};
     struct id_walk w = id_start(r->meta, e);
     buf_addf(out, "@@ %s", op_name(e->op));
     for (size_t i = 0; i < r->meta->nkey; i++) {
         buf_clear(&text);
-        id_value(&w, i, &text);
+        id_value(&w, i, &pen);
         size_t quote = text.n > 1 && text.p[0] == '"';
         buf_addc(out, ' ');
         buf_add(out, r->key_json[i].p + 1, r->key_json[i].n - 3);
@@ -381,6 +440,20 @@ chg_render_entry(const struct chg_renderer *r, enum chg_view view, const struct 
         break;
     }
     out->failed = true;
+}
+
+uint64_t
+chg_entry_size(const struct chg_renderer *r, enum chg_view view, const struct entry *e,
+               struct buf *scratch)
+{
+    struct pen pen = {.out = scratch, .counts = true};
+    if (view != VIEW_JSONL && view != VIEW_SENT) {
+        buf_clear(scratch);
+        chg_render_entry(r, view, e, scratch);
+        return scratch->n;
+    }
+    pen_jsonl(r, e, &pen);
+    return view == VIEW_SENT && pen.n > 0 ? pen.n + CHG_OUTCOME_BYTES : pen.n;
 }
 
 void

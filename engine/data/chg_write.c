@@ -304,10 +304,9 @@ count_views(struct chg_writer *w, const struct entry *e)
             w->block_views[v] += line + CHG_OUTCOME_BYTES;
             continue;
         }
-        buf_clear(&w->text);
-        chg_render_entry(&w->renderer, v, e, &w->text);
-        w->block_views[v] += w->text.n;
-        line = v == VIEW_JSONL ? w->text.n : line;
+        uint64_t n = chg_entry_size(&w->renderer, v, e, &w->text);
+        w->block_views[v] += n;
+        line = v == VIEW_JSONL ? n : line;
         if (w->text.failed)
             return;
     }

@@ -73,6 +73,53 @@ test_json(void)
         check_render(value_json, cases[i].type, cases[i].text, cases[i].want);
 }
 
+/* Of whatever type and bytes: what is counted is what is written. */
+static void
+test_json_size(void)
+{
+    static const char letters[] = "0123456789+-.eE :tf\"\\\n\x01{}[]aZ\xC3\xA9\xFF";
+    static const char *const usual[] = {
+        "0", "-7",  "1.50",  ".5", "+1", "007", "1e5", "-", "2024-01-31 13:05:00+00",
+        "t", "NaN", "[1, 2]"};
+    AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX), scratch = BUF_INIT(BUF_NO_MAX);
+    unsigned wrong = 0;
+    for (int i = 0; i < 200000; i++) {
+        char bytes[24];
+        struct value v = {.type = (uint8_t)random_below(V_JSON + 1)};
+        if (random_below(2)) {
+            v.p = usual[random_below(sizeof usual / sizeof *usual)];
+            v.n = (uint32_t)strlen(v.p);
+        } else {
+            v.p = bytes;
+            v.n = (uint32_t)random_below(sizeof bytes);
+            for (uint32_t k = 0; k < v.n; k++)
+                bytes[k] = letters[random_below(sizeof letters - 1)];
+        }
+        buf_clear(&text);
+        value_json(&text, &v);
+        wrong += value_json_size(&v, &scratch) != text.n;
+    }
+    CHECK(wrong == 0 && !text.failed && !scratch.failed);
+}
+
+/* What is added after a limit was met is not there, though there may be room. */
+static void
+test_limits(void)
+{
+    AUTO_BUF struct buf b = BUF_INIT(100);
+    for (int i = 0; i < 10; i++)
+        buf_add(&b, "0123456789", 10);
+    CHECK(b.n == 100 && !b.failed);
+    buf_addc(&b, 'x');
+    CHECK(b.n == 100 && b.failed && b.full);
+    buf_clear(&b);
+    buf_add(&b, "0123456789", 10);
+    buf_add(&b, (char[91]){0}, 91);
+    buf_add(&b, "a", 1);
+    buf_addc(&b, 'b');
+    CHECK(b.n == 10 && b.failed);
+}
+
 static void
 test_csv_and_names(void)
 {
@@ -305,6 +352,8 @@ main(void)
 {
     random_start();
     test_json();
+    test_json_size();
+    test_limits();
     test_csv_and_names();
     test_records();
     test_utf8();
