@@ -269,6 +269,7 @@ CASES = [
     Case("CSV to SQLite, unchanged", "sqlite3 :memory: .import", csv_to_sqlite("id"), nothing),
     Case("CSV in no order, unchanged", "sqlite3 :memory: .import", csv_to_sqlite("uid"), nothing),
     Case("HTTP, first run, 100 a call", "psql COPY to /dev/null", calls.first_run, nothing),
+    Case("HTTP, 1 % changed, upsert", "psql COPY to /dev/null", calls.one_percent_changed(CHANGE), nothing),
     Case("HTTP, 1 % new", "psql COPY to /dev/null", calls.one_percent_new, calls.put_back),
     Case("HTTP, 100 a call", "h2load, same bodies", calls.beside_h2load(100), nothing, calls.skip_reason),
     Case("HTTP, one a call", "h2load, same bodies", calls.beside_h2load(1, format="object"), nothing, calls.skip_reason, 100000),
