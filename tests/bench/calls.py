@@ -1,5 +1,6 @@
 """Delivery over HTTP, for cases.py: to a sink of our own (http-sink.c) that counts each row, beside the
-source's own reading or beside h2load (Debian: nghttp2-client), which sends the same bodies as fast as they go."""
+source's own reading, or beside h2load (Debian: nghttp2-client) or libcurl alone (http-curl.c), which send the same
+bodies as fast as they go."""
 
 import json
 import shutil
@@ -37,15 +38,26 @@ class Sink:
         self.process.wait()
 
 
-def h2load(bench, calls):
-    """The last body, that many times."""
+def last_body(bench):
     body = bench.mount.data / "body"
     body.write_bytes(bench.sink.get("/body"))
-    done = subprocess.run(
-        ["h2load", "--h1", "-n", str(calls), "-c", str(CONNECTIONS), "-d", str(body), bench.sink.url + "/h2load"],
-        capture_output=True, text=True)
+    return str(body)
+
+
+def send_again(bench, calls, command):
+    """The last body, that many times, by another program."""
+    done = subprocess.run(command, capture_output=True, text=True)
     took = bench.sink.counts()["requests"]
-    assert done.returncode == 0 and took == calls, "h2load sent %d of %d calls\n%s%s" % (took, calls, done.stdout, done.stderr)
+    assert done.returncode == 0 and took == calls, "%s sent %d of %d calls\n%s%s" % (
+        command[0], took, calls, done.stdout, done.stderr)
+
+
+def h2load(bench, calls, body):
+    send_again(bench, calls, ["h2load", "--h1", "-n", str(calls), "-c", str(CONNECTIONS), "-d", body, bench.sink.url + "/h2load"])
+
+
+def libcurl(bench, calls, body):
+    send_again(bench, calls, [program("tests/unit/http-curl"), bench.sink.url + "/libcurl", str(calls), str(CONNECTIONS), body])
 
 
 def begin_sink(bench, milliseconds=0):
@@ -80,7 +92,7 @@ def first_run(bench, turn):
     came(bench, bench.rows, bench.rows // 100)
 
 
-def beside_h2load(rows_a_call, milliseconds=0, **destination):
+def beside(other, rows_a_call, milliseconds=0, **destination):
     """The same calls. In the first turn the bodies are not there before the run."""
     def work(bench, turn):
         calls = bench.rows // rows_a_call
@@ -90,7 +102,7 @@ def beside_h2load(rows_a_call, milliseconds=0, **destination):
             bench.run.run("reset")
         bench.retlfs(bench.run.run)
         came(bench, bench.rows, calls)
-        bench.floor(h2load, bench, calls)
+        bench.floor(other, bench, calls, last_body(bench))
     return work
 
 

@@ -20,5 +20,5 @@ def build():
     top = ROOT / "build-bench"
     if not (top / "build.ninja").exists():
         command("meson", "setup", str(top), str(ROOT), "--buildtype=release")
-    command("ninja", "-C", str(top), "fs/retlfs", "tests/unit/http-sink")
+    command("ninja", "-C", str(top), "fs/retlfs", "tests/unit/http-sink", "tests/unit/http-curl")
     os.environ["RETLFS"] = str(top / "fs/retlfs")
