@@ -25,7 +25,7 @@ struct writer {
 };
 
 /* A comma after what came before, and the name. */
-static void
+static inline void
 separate(struct writer *w, struct level *l)
 {
     if (l->any)
@@ -36,9 +36,9 @@ separate(struct writer *w, struct level *l)
     l->name.p = NULL;
 }
 
-/* Before a value: first the brackets around it that are not written yet. */
+/* The brackets around a value that are not written yet. */
 static void
-begin_value(struct writer *w)
+open_brackets(struct writer *w)
 {
     size_t written = w->depth;
     while (!w->levels[written].written)
@@ -48,6 +48,14 @@ begin_value(struct writer *w)
         buf_addc(w->out, w->levels[i + 1].bracket);
         w->levels[i + 1].written = true;
     }
+}
+
+/* Before a value. */
+static inline void
+begin_value(struct writer *w)
+{
+    if (!w->levels[w->depth].written)
+        open_brackets(w);
     separate(w, &w->levels[w->depth]);
 }
 
