@@ -155,6 +155,7 @@ settle_calls(struct run *run, uint64_t number, struct error *err)
         return error_no_memory(err);
     run->why_full = run->record.why_full;
     rc = run_decide_fresh(run, err);
+    run->rekeyed = rc >= 0 && run_rekeys(run);
     if (rc >= 0)
         rc = run_count_changes(run, err);
     if (rc == 0)

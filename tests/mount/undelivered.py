@@ -183,6 +183,30 @@ class Undelivered(MountTest):
         settled = sync.summary(1)
         self.assertEqual(settled["delivered"] + settled["rejected"] + settled["not_sent"], 5000)
 
+    def test_killed_under_another_mapping(self):
+        """Without identifier what was delivered is known by its fields: of a run that was killed by the new ones,
+        too, and so it is not created again."""
+        mount = Mount(expect=self.expect)
+        self.addCleanup(mount.close)
+        mount.connect("pg", self.pg.connection)
+        sync = self.make(2000, mount=mount)
+        config = json.loads(sync.read("config.json"))
+        del config["identifier"]
+        sync.define(config=config)
+        sync.run()
+        sync.define(mappings=[("id", "id"), ("name", "name"), ("name", "label")])
+        self.pg.fill(self.name, [(i, "n%d" % i) for i in range(2000, 4000)])
+        calls = self.endpoint.calls
+        self.endpoint.answer = lambda rows, number: (0, {}, b"") if number > calls + 5 else None
+        sync.run("start")
+        wait_for("calls without an answer", lambda: self.endpoint.calls > calls + 8)
+        mount.kill()
+        mount.start()
+        self.go_on()
+        sync.run()
+        self.assertEqual({i for i, n in self.endpoint.taken.items() if n > 1 and i < 2000}, set())
+        self.assertEqual(set(self.endpoint.taken), set(range(4000)))
+
     # ---- evidence ----
 
     def evidence(self, sync, row):
