@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "data/reshape.h"
 
 int
 state_open(int dirfd, const char *const *names, size_t n, struct state *ret, struct error *err)
@@ -40,54 +41,22 @@ struct segment {
     struct entry entry;
     bool there; /* entry is the next of this segment */
     bool stale; /* entry was given: get the next before comparing */
-    size_t nfields;
-    size_t *fields; /* for each wanted field, which of the segment's; SIZE_MAX: none. NULL: the
-                       same fields in the same order */
+    struct reshape reshape;
 };
 
 struct state_cursor {
     struct segment *segments; /* oldest first */
     size_t n;
-    size_t nwant;
-    struct value *values; /* a segment's record, unpacked */
     struct buf record;
 };
-
-static bool
-same_names(const struct chg_meta *a, const struct chg_meta *b)
-{
-    if (a->nfields != b->nfields)
-        return false;
-    for (size_t i = 0; i < a->nfields; i++)
-        if (strcmp(a->fields[i].name, b->fields[i].name) != 0)
-            return false;
-    return true;
-}
-
-static size_t
-find_field(const struct chg_meta *meta, const char *name)
-{
-    for (size_t i = 0; i < meta->nfields; i++)
-        if (strcmp(meta->fields[i].name, name) == 0)
-            return i;
-    return SIZE_MAX;
-}
 
 static int
 open_segment(struct segment *s, struct chg *file, const struct chg_meta *want,
              struct error *err)
 {
-    const struct chg_meta *have = chg_get_meta(file);
     s->stale = true;
-    s->nfields = have->nfields;
-    if (!same_names(have, want)) {
-        s->fields = calloc(want->nfields + 1, sizeof *s->fields);
-        if (!s->fields)
-            return error_no_memory(err);
-        for (size_t i = 0; i < want->nfields; i++)
-            s->fields[i] = find_field(have, want->fields[i].name);
-    }
-    return chg_cursor_open(file, &s->cursor, err);
+    int rc = reshape_init(&s->reshape, chg_get_meta(file), want, err);
+    return rc < 0 ? rc : chg_cursor_open(file, &s->cursor, err);
 }
 
 int
@@ -95,16 +64,9 @@ state_cursor_open(const struct state *s, const struct chg_meta *want, struct sta
                   struct error *err)
 {
     struct state_cursor *cur = calloc(1, sizeof *cur);
-    size_t most = 1;
-    for (size_t i = 0; i < s->n; i++)
-        if (chg_get_meta(s->segments[i])->nfields > most)
-            most = chg_get_meta(s->segments[i])->nfields;
-    if (cur) {
-        cur->nwant = want->nfields;
+    if (cur)
         cur->segments = calloc(s->n + 1, sizeof *cur->segments);
-        cur->values = calloc(most, sizeof *cur->values);
-    }
-    if (!cur || !cur->segments || !cur->values) {
+    if (!cur || !cur->segments) {
         state_cursor_close(cur);
         return error_no_memory(err);
     }
@@ -127,11 +89,10 @@ state_cursor_close(struct state_cursor *cur)
         return NULL;
     for (size_t i = 0; i < cur->n; i++) {
         chg_cursor_close(cur->segments[i].cursor);
-        free(cur->segments[i].fields);
+        reshape_done(&cur->segments[i].reshape);
     }
     buf_done(&cur->record);
     free(cur->segments);
-    free(cur->values);
     free(cur);
     return NULL;
 }
@@ -183,24 +144,6 @@ take_smallest(struct state_cursor *cur, struct segment **ret, struct error *err)
     return 0;
 }
 
-/* The record in the wanted fields: names decide. */
-static int
-project(struct state_cursor *cur, const struct segment *s, struct str *record,
-        struct error *err)
-{
-    static const struct value absent = {.type = V_ABSENT};
-    if (!record_unpack(*record, cur->values, s->nfields))
-        return error_set(err, ERR_INTERNAL, EIO, "a record of the delivered state is damaged");
-    buf_clear(&cur->record);
-    for (size_t i = 0; i < cur->nwant; i++)
-        record_add(&cur->record,
-                   s->fields[i] == SIZE_MAX ? &absent : &cur->values[s->fields[i]]);
-    if (cur->record.failed)
-        return error_no_memory(err);
-    *record = buf_str(&cur->record);
-    return 0;
-}
-
 int
 state_next(struct state_cursor *cur, struct entry *e, struct error *err)
 {
@@ -216,7 +159,7 @@ state_next(struct state_cursor *cur, struct entry *e, struct error *err)
                             .seq = s->entry.seq,
                             .key = s->entry.key,
                             .after = s->entry.after};
-        rc = s->fields ? project(cur, s, &e->after, err) : 0;
+        rc = reshape_record(&s->reshape, &e->after, &cur->record, err);
         return rc < 0 ? rc : 1;
     }
 }

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "data/note.h"
+#include "data/reshape.h"
 #include "run/due.h"
 #include "run/plan.h"
 
@@ -36,6 +37,8 @@ struct diff {
 
     struct earlier rejected, unsent; /* by the run before */
     bool same_fields;                /* of what it rejected and of ours */
+    struct reshape reshape;          /* the one into the other */
+    struct buf reshaped;
 
     struct buf only; /* key of the one row to be sent, or if !only_whole its beginning */
     bool only_whole, only_met;
@@ -126,6 +129,8 @@ static int
 is_wanted(struct diff *d, struct entry *e, struct error *err)
 {
     int again = was_among(d, &d->rejected, e->key, err);
+    if (again == 1 && d->set->only_rejected && d->rejected.row.tries == 0)
+        again = 0; /* taken out by hand */
     if (again == 1) {
         if (e->op != ENTRY_RECORDED) {
             d->counts->retried++;
@@ -194,8 +199,8 @@ emit(struct diff *d, enum entry_op op, struct str key, struct str after, struct 
     return emit_noted(d, e, err);
 }
 
-/* Whether a mirror must delete what was rejected under a key that neither the model nor the
- * delivered state has: it may stand at the destination. So may what such a delete left. */
+/* Whether what was rejected under a key that neither the model nor the delivered state has may
+ * stand at the destination. So may what such a delete left. */
 static bool
 may_stand_there(const struct diff *d)
 {
@@ -214,24 +219,36 @@ pass_rejected(struct diff *d, struct str key, struct error *err)
     return rc;
 }
 
-/* Deletes what may stand at the destination of keys before this one (n = 0: of all). */
+/* The rejected row at hand, which may stand at the destination: a mirror deletes it, and what
+ * is a mirror only later must know of it. Several rows of one identifier are one. */
 static int
-delete_doubtful(struct diff *d, struct str key, struct error *err)
+leave_one(struct diff *d, struct error *err)
 {
-    bool any = d->set->doubts && mode_deletes(d->set->mode) && d->same_fields;
+    const struct entry *row = &d->rejected.row;
+    bool deletes = mode_deletes(d->set->mode);
+    struct str record = row->op == ENTRY_DELETE ? row->before : row->after;
+    struct entry e = {.op = deletes ? ENTRY_DELETE : ENTRY_RECORDED,
+                      .key = row->key,
+                      .note = STR(PLAN_UNSURE_GONE)};
+    AUTO_BUF struct buf key = BUF_INIT(BUF_NO_MAX);
+    buf_add(&key, row->key.p, row->key.n);
+    int rc = key.failed ? error_no_memory(err)
+                        : reshape_record(&d->reshape, &record, &d->reshaped, err);
+    *(deletes ? &e.before : &e.after) = record;
+    if (rc == 0)
+        rc = emit_noted(d, e, err);
+    return rc < 0 ? rc : pass_rejected(d, buf_str(&key), err);
+}
+
+/* Deals with what may stand at the destination of keys before this one (n = 0: of all). */
+static int
+leave_doubtful(struct diff *d, struct str key, struct error *err)
+{
+    bool any = d->set->doubts && d->set->meta->nkey;
     int rc = 0;
     while (rc == 0 && any && d->rejected.more &&
-           (key.n == 0 || key_compare(d->rejected.row.key, key) < 0)) {
-        const struct entry *row = &d->rejected.row;
-        struct entry e = {.op = ENTRY_DELETE,
-                          .key = row->key,
-                          .before = row->op == ENTRY_DELETE ? row->before : row->after,
-                          .note = STR(PLAN_UNSURE_GONE)};
-        if (may_stand_there(d))
-            rc = emit_noted(d, e, err);
-        if (rc == 0)
-            rc = earlier_next(&d->rejected, err);
-    }
+           (key.n == 0 || key_compare(d->rejected.row.key, key) < 0))
+        rc = may_stand_there(d) ? leave_one(d, err) : earlier_next(&d->rejected, err);
     return rc;
 }
 
@@ -282,7 +299,7 @@ gone(struct diff *d, struct error *err)
     d->counts->gone++;
     if (!mode_deletes(d->set->mode))
         return stays(d, err);
-    int rc = delete_doubtful(d, d->delivered.key, err);
+    int rc = leave_doubtful(d, d->delivered.key, err);
     if (rc < 0)
         return rc;
     rc = emit(d, ENTRY_DELETE, d->delivered.key, (struct str){0}, d->delivered.after, err);
@@ -386,7 +403,7 @@ settle(struct diff *d, struct error *err)
             return rc;
     }
     bool was_delivered = d->more_delivered && order == 0;
-    int rc = delete_doubtful(d, key, err);
+    int rc = leave_doubtful(d, key, err);
     if (rc < 0)
         return rc;
     rc = d->set->meta->nkey ? 0 : number(d, &key, was_delivered, err);
@@ -493,7 +510,7 @@ merge(struct diff *d, struct error *err)
             rc = next_delivered(d, err);
     }
     if (rc == 0)
-        rc = delete_doubtful(d, (struct str){0}, err);
+        rc = leave_doubtful(d, (struct str){0}, err);
     return rc < 0 ? rc : 0;
 }
 
@@ -522,6 +539,8 @@ diff_run(const struct diff_settings *settings, struct diff_counts *counts, struc
         rc = earlier_open(&d.rejected, settings->rejected, err);
     if (rc == 0)
         rc = earlier_open(&d.unsent, settings->unsent, err);
+    if (rc == 0 && settings->rejected)
+        rc = reshape_init(&d.reshape, chg_get_meta(settings->rejected), settings->meta, err);
     d.same_fields = settings->rejected &&
                     chg_meta_same_fields(chg_get_meta(settings->rejected), settings->meta);
     if (rc == 0)
@@ -531,6 +550,8 @@ diff_run(const struct diff_settings *settings, struct diff_counts *counts, struc
     state_cursor_close(d.state);
     chg_cursor_close(d.rejected.cursor);
     chg_cursor_close(d.unsent.cursor);
+    reshape_done(&d.reshape);
+    buf_done(&d.reshaped);
     buf_done(&d.only);
     buf_done(&d.row.key);
     buf_done(&d.row.record);

@@ -61,8 +61,8 @@ write_undelivered(struct run *run, struct undelivered *u, struct error *err)
         .dirfd = run->dirfd,
         .rejected = rejected,
         .unsent = unsent,
-        .one = run->rows == VERB_SEND,
-        .cut = run->record.cut,
+        .some = run->rows == VERB_SEND || run->record.left_out > 0 || run->verdicts,
+        .retry = run->rows == VERB_RETRY,
         .cancelled = &run->cancelled,
     };
     return refusals_write(&refusing, &u->rejected, &u->unsent, &u->counts, err);

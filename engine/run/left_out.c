@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "catalog/intact.h"
+#include "data/note.h"
 
 bool
 left_out_file(const struct sync_record *sync, enum rows_of of, struct buf *out)
@@ -107,7 +108,7 @@ left_out_keep(struct catalog *c, const char *uid, const char *file, struct error
 }
 
 int
-left_out_filter(const struct left_out *l, struct chg *from, unsigned views,
+left_out_filter(const struct left_out *l, enum rows_of of, struct chg *from, unsigned views,
                 const atomic_bool *cancelled, int dirfd, const char *name, struct chg **ret,
                 struct error *err)
 {
@@ -122,8 +123,11 @@ left_out_filter(const struct left_out *l, struct chg *from, unsigned views,
                            (rc = chg_next(cursor, &e, err)) == 1;
          row++) {
         rc = 0;
-        if (left_out_has(l, row))
-            continue;
+        if (left_out_has(l, row)) {
+            if (of != ROWS_REJECTED || !note_read(e.note).unsure)
+                continue;
+            e.tries = 0;
+        }
         e.seq = kept++;
         rc = chg_add(w, &e, err);
     }

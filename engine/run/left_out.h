@@ -32,7 +32,9 @@ int left_out_add(struct catalog *c, const char *uid, const char *file, uint64_t 
                  struct error *err);
 /* Forgets what was left out of any plan but this one ("": of all). */
 int left_out_keep(struct catalog *c, const char *uid, const char *file, struct error *err);
-/* Writes NAME with the rows of `from` that are not left out, numbered anew, and opens it. */
-int left_out_filter(const struct left_out *l, struct chg *from, unsigned views,
+/* Writes NAME with the rows of `from` that are not left out, numbered anew, and opens it. Of
+ * rejected rows what is in doubt (data/note.h) stays, as never tried: nobody knows it any
+ * better for their note being removed. */
+int left_out_filter(const struct left_out *l, enum rows_of of, struct chg *from, unsigned views,
                     const atomic_bool *cancelled, int dirfd, const char *name, struct chg **ret,
                     struct error *err);

@@ -299,6 +299,16 @@ key_types_differ(const struct chg_meta *before, const struct chg_meta *now)
     return false;
 }
 
+void
+run_set_fresh(struct run *run, bool fresh)
+{
+    run->fresh = fresh;
+    if (!fresh)
+        return;
+    run->previous_rejected = chg_unref(run->previous_rejected);
+    run->previous_unsent = chg_unref(run->previous_unsent);
+}
+
 int
 run_decide_fresh(struct run *run, struct error *err)
 {
@@ -309,7 +319,7 @@ run_decide_fresh(struct run *run, struct error *err)
                  : compare_signatures(before->signature, run->signature, &ignored);
     if (rc < 0)
         return error_no_memory(err);
-    run->fresh = rc == 1 || (before->meta && key_types_differ(before->meta, run->meta));
+    run_set_fresh(run, rc == 1 || (before->meta && key_types_differ(before->meta, run->meta)));
     return rc;
 }
 

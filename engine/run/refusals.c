@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "data/note.h"
+#include "data/reshape.h"
 #include "run/due.h"
 #include "run/plan.h"
 
@@ -76,9 +77,9 @@ struct join {
     struct chg_cursor *previous;
     struct entry previous_entry;
     bool more_previous;
-    bool same_fields; /* of its records and ours */
-    struct buf seen;  /* the last key of a previous rejection that was a change again */
-    struct buf words, note;
+    struct reshape reshape; /* its records into ours */
+    struct buf seen;        /* the last key of a previous rejection that was a change again */
+    struct buf words, note, after, before;
 
     struct chg_writer *out, *unsent; /* unsent: made with the first */
     struct refused_counts *counts;
@@ -141,9 +142,11 @@ static int
 keep_previous(struct join *j, struct error *err)
 {
     struct entry row = j->previous_entry;
-    if (!j->same_fields)
-        row.after = row.before = (struct str){0};
-    int rc = list_row(j, row, err);
+    int rc = reshape_record(&j->reshape, &row.after, &j->after, err);
+    if (rc == 0)
+        rc = reshape_record(&j->reshape, &row.before, &j->before, err);
+    if (rc == 0)
+        rc = list_row(j, row, err);
     return rc < 0 ? rc : next_previous(j, err);
 }
 
@@ -153,7 +156,7 @@ static int
 pass_previous(struct join *j, struct error *err)
 {
     if (!str_equal(j->previous_entry.key, buf_str(&j->seen))) {
-        if (j->set->one)
+        if (j->set->some || (j->set->retry && j->previous_entry.tries == 0))
             return keep_previous(j, err);
         j->counts->dropped++;
     }
@@ -242,7 +245,7 @@ write_unsent(struct join *j, const struct entry *change, struct error *err)
 {
     const struct entry *before;
     int rc = look_up_previous(j, change->key, &before, err);
-    if (rc == 0 && before && before->op != ENTRY_PRESENT) {
+    if (rc == 0 && before && (before->op != ENTRY_PRESENT || note_read(before->note).unsure)) {
         struct entry row = *change;
         row.note = before->note;
         row.tries = before->tries;
@@ -267,8 +270,6 @@ write_refused(struct join *j, const struct entry *change, struct error *err)
 {
     struct entry row = *change;
     row.note = j->refused_note;
-    if (row.op == ENTRY_PRESENT || row.op == ENTRY_RECORDED) /* never to be sent */
-        return next_refused(j, err);
     row.due = due_of(j->set->meta, change, j->set->due_run);
     count_undelivered(j->counts, change);
     int rc = was_not_sent(row.note) ? write_unsent(j, &row, err) : write_row(j, &row, err);
@@ -300,9 +301,10 @@ join_changes(struct join *j, struct error *err)
         const struct entry *before;
         rc = write_early_before(j, e.key, err);
         bool refused = rc == 0 && j->more_refused && e.seq == j->refused_seq;
-        if (refused && e.op == ENTRY_RECORDED) /* it was not sent, nor was it to be */
+        bool unsendable = e.op == ENTRY_PRESENT || e.op == ENTRY_RECORDED;
+        if (refused && unsendable) /* it was not sent, nor was it to be */
             rc = next_refused(j, err);
-        if (refused && e.op != ENTRY_RECORDED)
+        if (refused && !unsendable)
             rc = write_refused(j, &e, err);
         else if (rc == 0)
             rc = look_up_previous(j, e.key, &before, err);
@@ -333,10 +335,8 @@ join_all(struct join *j, struct error *err)
         if (rc == 0)
             rc = next_early(j, err);
     }
-    while (rc == 0 && j->more_previous && (rc = cancel_check(j->set->cancelled, err)) == 0) {
-        bool seen = str_equal(j->previous_entry.key, buf_str(&j->seen));
-        rc = j->set->cut && !seen ? keep_previous(j, err) : pass_previous(j, err);
-    }
+    while (rc == 0 && j->more_previous && (rc = cancel_check(j->set->cancelled, err)) == 0)
+        rc = pass_previous(j, err);
     return rc;
 }
 
@@ -355,8 +355,6 @@ refusals_write(const struct refusing *set, struct chg **rejected, struct chg **u
 {
     sorter_cancel_by(set->early->sorter, set->cancelled);
     struct join j = {.set = set, .counts = counts};
-    j.same_fields =
-        set->previous && chg_meta_same_fields(chg_get_meta(set->previous), set->meta);
     *counts = (struct refused_counts){0};
     *rejected = *unsent = NULL;
     int rc =
@@ -364,11 +362,16 @@ refusals_write(const struct refusing *set, struct chg **rejected, struct chg **u
     if (rc == 0 && set->changes)
         rc = chg_cursor_open(set->changes, &j.changes, err);
     if (rc == 0 && set->previous)
+        rc = reshape_init(&j.reshape, chg_get_meta(set->previous), set->meta, err);
+    if (rc == 0 && set->previous)
         rc = chg_cursor_open(set->previous, &j.previous, err);
     if (rc == 0)
         rc = join_all(&j, err);
     chg_cursor_close(j.changes);
     chg_cursor_close(j.previous);
+    reshape_done(&j.reshape);
+    buf_done(&j.after);
+    buf_done(&j.before);
     buf_done(&j.seen);
     buf_done(&j.words);
     buf_done(&j.note);

@@ -36,8 +36,10 @@ struct refusing {
     uint64_t due_run; /* in which the changes became due that do not say it themselves */
     int dirfd;
     const char *rejected, *unsent; /* names of the files */
-    bool one; /* the run was about one row: of all others `previous` holds on */
-    bool cut; /* the changes end before the model does: of later rows `previous` holds on */
+    bool some;  /* the changes are not all that there are (one row was sent, some were left out
+                   by hand, the model was not read to its end, or what was refused before sending
+                   is not known): of all other rows `previous` holds on */
+    bool retry; /* so it does of rows that were taken out of it by hand */
     const atomic_bool *cancelled;
 };
 

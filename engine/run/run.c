@@ -210,8 +210,8 @@ without_left_out(struct run *run, enum rows_of of, const char *name, unsigned vi
                            chg_get_totals(*file).entries, &rows, err);
     *left_out = rc < 0 ? 0 : rows.n;
     if (*left_out > 0)
-        rc =
-            left_out_filter(&rows, *file, views, &run->cancelled, run->dirfd, name, &rest, err);
+        rc = left_out_filter(&rows, of, *file, views, &run->cancelled, run->dirfd, name, &rest,
+                             err);
     left_out_done(&rows);
     if (rest) {
         chg_unref(*file);
@@ -685,7 +685,7 @@ approve(struct run *run, struct error *err)
     run->signature = run_signature(run->def, run->place, &run->arena);
     if (!run->meta || !run->signature)
         return error_no_memory(err);
-    run->fresh = plan->fresh;
+    run_set_fresh(run, plan->fresh);
     run->why_full = run->record.why_full = plan->why_full;
     run->record.counts = plan->counts;
     run->record.plan = plan->id;

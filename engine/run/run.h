@@ -136,6 +136,8 @@ int run_prepare_texts(struct run *run, struct error *err);
 /* Whether the delivered state counts, once run->meta and run->signature are known: run->fresh.
  * 1: not, and the signatures say why; 0. */
 int run_decide_fresh(struct run *run, struct error *err);
+/* fresh: it does not, and nor does what a run before could not deliver. */
+void run_set_fresh(struct run *run, bool fresh);
 /* Whether it will be written anew, under the keys of another mapping. */
 bool run_rekeys(const struct run *run);
 int run_open_source(struct run *run, struct error *err);

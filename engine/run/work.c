@@ -72,7 +72,9 @@ work_on(struct engine *e, struct job *job)
         keep = (struct keep_runs){def->keep_runs, def->keep_days};
     collect_garbage(e, job->run.before.uid, keep);
 
-    /* Idle, and shown as idle, before anybody is told: the next command must not be EBUSY. */
+    /* Idle, and shown as idle, before anybody is told: the next command must not be EBUSY. And
+     * what came of it is shown before that: nobody sees it idle as it was before. */
+    registry_refresh(e, id);
     pthread_mutex_lock(&e->lock);
     job->sync->job = NULL; /* from here on the sync may go */
     job->sync->last_result = errnum;

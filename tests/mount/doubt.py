@@ -16,10 +16,10 @@ from retlfs import MountTest, Sqlite, main, wait_for
 
 class Profiles:
     """Braze's users as /users/track and /users/delete change them. silent: it applies, and says nothing until
-    `speak` is set. refusing: it says no, to all."""
+    `speak` is set. refusing: the status with which it says no to all, or 0."""
 
     def __init__(self):
-        self.speak, self.silent, self.refusing = threading.Event(), False, False
+        self.speak, self.silent, self.refusing = threading.Event(), False, 0
         self.users, self.bodies = {}, []
         profiles = self
 
@@ -37,7 +37,7 @@ class Profiles:
                     self.close_connection = True
                     return
                 text = b'{"message": "no such thing"}' if refused else b'{"message": "success"}'
-                self.send_response(400 if refused else 201)
+                self.send_response(refused or 201)
                 self.send_header("Content-Length", str(len(text)))
                 self.end_headers()
                 self.wfile.write(text)
@@ -84,7 +84,15 @@ class Doubt(MountTest):
     def is_there(self, **user):
         self.assertEqual(self.profiles.users, {"1": user} if user else {})
 
-    def run_unanswered(self):
+    def read_table(self, table):
+        """`twice` has the first row of t two times."""
+        self.db.sql("DROP VIEW IF EXISTS twice")
+        self.db.sql("CREATE VIEW twice AS SELECT * FROM t UNION ALL SELECT * FROM t WHERE id = 1")
+        config = json.loads(self.sync.read("config.json"))
+        config["source"]["table"] = table
+        self.sync.define(config=config)
+
+    def run_unanswered(self, doubts=1):
         """The call is applied; the run is cancelled before it hears of it."""
         calls = len(self.profiles.bodies)
         self.profiles.silent = True
@@ -93,12 +101,15 @@ class Doubt(MountTest):
         self.sync.trigger("cancel")
         wait_for("the end", lambda: self.sync.state() not in ("queued", "running"))
         self.profiles.silent = False
-        self.assertEqual([row["code"] for row in self.sync.rejected()], ["unknown"])
+        self.assertEqual([row["code"] for row in self.sync.rejected()], ["unknown"] * doubts)
+
+    def run_no(self, status):
+        self.profiles.refusing = status
+        self.sync.run(want=errno.EIO)
+        self.profiles.refusing = 0
 
     def run_refused(self):
-        self.profiles.refusing = True
-        self.sync.run(want=errno.EIO)
-        self.profiles.refusing = False
+        self.run_no(400)
         (row,) = self.sync.rejected()
         self.assertNotEqual(row["code"], "unknown")
         self.assertRegex(row["reason"], "no such thing.* an earlier try, which nobody answered, may have been applied")
@@ -117,7 +128,8 @@ class Doubt(MountTest):
         if empty:
             self.sync.run(want=errno.EIO)
         self.sync.run("approve" if empty else "run")
-        self.is_there(**{name: value for row in self.db.sql("SELECT name, city FROM t") for name, value in zip(("name", "city"), row)})
+        self.assertEqual(self.profiles.users, {str(row): {"name": name, "city": city}
+                                               for row, name, city in self.db.sql("SELECT id, name, city FROM t")})
         self.assertEqual(self.sync.rejected(), [])
         calls = len(self.profiles.bodies)
         self.sync.run()
@@ -151,13 +163,35 @@ class Doubt(MountTest):
         self.begin("upsert")
         self.set("b")
         self.run_unanswered()
-        self.db.sql("CREATE TABLE twice AS SELECT * FROM t UNION ALL SELECT * FROM t")
-        config = self.sync.read("config.json")
-        self.sync.write("config.json", config.replace('"t"', '"twice"'))
+        self.read_table("twice")
         self.sync.run(want=errno.EIO)
         self.assertEqual({row["code"] for row in self.sync.rejected()}, {"duplicate_identifier"})
-        self.sync.write("config.json", config)
+        self.read_table("t")
         self.set("a")
+        self.end()
+
+    def test_not_sent_after_refused_before_sending(self):
+        self.begin("upsert")
+        self.set("b")
+        self.run_unanswered()
+        self.read_table("twice")
+        self.sync.run(want=errno.EIO)
+        self.read_table("t")
+        self.run_no(401)
+        self.assertEqual(self.sync.summary()["not_sent"], 1)
+        self.set("a")
+        self.end()
+
+    def test_refused_before_sending_by_a_run_that_is_settled(self):
+        """What the run refused by itself is not in its journal."""
+        self.begin("upsert")
+        self.set("b")
+        self.run_unanswered()
+        self.db.sql("INSERT INTO t VALUES (2, 'x', 'Ulm')")
+        self.read_table("twice")
+        self.run_unanswered(2)
+        self.read_table("t")
+        self.db.sql("UPDATE t SET name = 'a' WHERE id = 1")
         self.end()
 
     def test_leaves_and_comes_back(self):
@@ -198,6 +232,76 @@ class Doubt(MountTest):
         self.run_refused()
         self.db.sql("DELETE FROM t")
         self.end(empty=True)
+
+    def test_created_refused_before_sending_and_gone(self):
+        """Two rows were refused; it is one that is deleted."""
+        self.make("mirror")
+        self.db.sql("INSERT INTO t VALUES (1, 'a', NULL)")
+        self.run_unanswered()
+        self.read_table("twice")
+        self.sync.run(want=errno.EIO)
+        self.assertEqual(len(self.sync.rejected()), 2)
+        self.db.sql("DELETE FROM t")
+        self.end(empty=True)
+        self.assertEqual(self.profiles.bodies[-1], {"external_ids": ["1"]})
+
+    def test_created_and_gone(self):
+        """…and so does what is a mirror only later."""
+        self.make("upsert")
+        self.db.sql("INSERT INTO t VALUES (1, 'a', NULL)")
+        self.run_unanswered()
+        self.db.sql("DELETE FROM t")
+        self.sync.run()
+        self.is_there(name="a")
+        self.assertEqual(self.sync.rejected(), [])
+        self.sync.write("mode", "mirror\n")
+        self.end(empty=True)
+
+    def test_created_and_gone_under_another_mapping(self):
+        self.make("mirror")
+        self.db.sql("INSERT INTO t VALUES (1, 'a', NULL)")
+        self.run_unanswered()
+        self.sync.define(mappings=[("id", "id"), ("name", "name"), ("city", "city"), ("name", "label")])
+        self.db.sql("DELETE FROM t")
+        self.end(empty=True)
+
+    def test_another_destination(self):
+        """Where nothing was ever sent, nothing is in doubt."""
+        self.make("mirror")
+        self.db.sql("INSERT INTO t VALUES (1, 'a', 'Ulm')")
+        self.run_unanswered()
+        other = Profiles()
+        self.addCleanup(other.close)
+        other.users = {"1": {"name": "somebody"}}
+        self.mount.connect("other", {"driver": "braze", "url": other.url, "key": {"file": str(self.mount.data / "key")}})
+        config = json.loads(self.sync.read("config.json"))
+        config["destination"]["connection"] = "other"
+        self.sync.define(config=config)
+        self.db.sql("UPDATE t SET id = 2")
+        self.sync.run()
+        self.assertEqual(other.users, {"1": {"name": "somebody"}, "2": {"name": "a", "city": "Ulm"}})
+
+    def test_left_out_of_a_plan(self):
+        self.begin("upsert")
+        self.set("b")
+        self.run_unanswered()
+        self.set("a")
+        self.sync.run("plan")
+        os.remove(self.sync.path / "pending/update/1")
+        self.sync.run("approve")
+        self.is_there(name="b", city="Ulm")
+        self.end()
+
+    def test_removed_by_hand(self):
+        """What is forgotten is the note: the row is a change still, which a retry passes over."""
+        self.begin("upsert")
+        self.set("b")
+        self.run_unanswered()
+        os.remove(self.sync.path / "rejected/1")
+        self.set("a")
+        self.sync.run("retry")
+        self.is_there(name="b", city="Ulm")
+        self.end()
 
 
 if __name__ == "__main__":

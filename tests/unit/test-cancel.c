@@ -81,7 +81,7 @@ test_run_files(struct chg *changes)
 
     error_clear(&err);
     struct left_out none = {0};
-    rc = left_out_filter(&none, changes, 0, &yes, dir, "rest", &ret, &err);
+    rc = left_out_filter(&none, ROWS_PENDING, changes, 0, &yes, dir, "rest", &ret, &err);
     CHECK(is_cancelled(rc, &err, "rest") && !ret);
 
     error_clear(&err);
