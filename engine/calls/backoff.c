@@ -15,7 +15,8 @@ choose(const struct backoff *b, unsigned failures, usec_t asked, uint64_t random
 usec_t
 backoff_too(const struct backoff *b, usec_t asked, uint64_t random)
 {
-    return choose(b, b->failures > 0 ? b->failures - 1 : 0, asked, random);
+    usec_t wait = choose(b, b->failures > 0 ? b->failures - 1 : 0, asked, random);
+    return wait > b->budget ? -1 : wait;
 }
 
 usec_t

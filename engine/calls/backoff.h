@@ -20,7 +20,7 @@ struct backoff {
  * `asked` is what the peer asked for (0: nothing); no wait is shorter, and it counts. */
 usec_t backoff_next(struct backoff *b, usec_t asked, uint64_t random);
 /* After another failure of the same time, as of calls that were under way together: as long as
- * after the first of them. */
+ * after the first of them; -1 when that is more than the whole budget. */
 usec_t backoff_too(const struct backoff *b, usec_t asked, uint64_t random);
 /* After a success. */
 void backoff_reset(struct backoff *b);

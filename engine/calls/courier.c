@@ -6,8 +6,8 @@
 
 #include "base/cancel.h"
 
-/* So many rows refused by themselves, and none ever taken: then it is not for the rows' sake.
- */
+/* So many rows refused by themselves, beside those that were before, and none ever taken: then
+ * it is not for the rows' sake. */
 enum { HOPELESS_ROWS = 500 };
 enum { CALLS_MAX = 64 };                    /* that begin together */
 static const usec_t LONGEST_WAIT = 1000000; /* so that a cancel is seen */
@@ -443,10 +443,11 @@ look_whether_to_stop(struct courier *c)
         error_set(&why, ERR_CANCELLED, ECANCELED, "the run ended before it was sent");
         stop(c, &why);
     }
-    if (c->taken > 0 || c->refused < HOPELESS_ROWS || c->stopped)
+    uint64_t hopeless = HOPELESS_ROWS + c->set.refused_before;
+    if (c->taken > 0 || c->refused < hopeless || c->stopped)
         return;
-    error_set(&why, ERR_DATA, EIO, "each of the first %d rows was refused: none was taken",
-              HOPELESS_ROWS);
+    error_set(&why, ERR_DATA, EIO, "each of the first %llu rows was refused: none was taken",
+              (unsigned long long)hopeless);
     stop(c, &why);
 }
 

@@ -19,7 +19,8 @@ struct courier_settings {
     size_t nfields;       /* of a change */
     struct pace *pace;    /* of the connection; NULL: as fast as it goes */
     struct backoff backoff;
-    uint64_t random; /* seed of the waits */
+    uint64_t random;         /* seed of the waits */
+    uint64_t refused_before; /* rows, by a run before: that they are again is no news */
     const atomic_bool *cancelled;
     const atomic_bool *abandoned; /* MAY: once it is set no call begins; wake it then */
     /* MAY: these rows are about to be sent. Negative: they are not, and the courier stops. */

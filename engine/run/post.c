@@ -141,6 +141,7 @@ post_create(const struct post_settings *settings, struct post **ret, struct erro
         .pace = p->pace,
         .backoff = patience,
         .random = (uint64_t)clock_monotonic(),
+        .refused_before = sender->refused_before,
         .cancelled = sender->cancelled,
         .abandoned = &p->abandoned,
         .sending = settings->journal ? note_sending : NULL,

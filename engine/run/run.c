@@ -427,6 +427,8 @@ open_sender(struct run *run, struct error *err)
         .mode = run->def->mode,
         .whole = run->rows == VERB_FULL || run->def->mode == MODE_FULL,
         .meta = run->meta,
+        .refused_before =
+            run->previous_rejected ? chg_get_totals(run->previous_rejected).entries : 0,
         .due_run = run->before.last_done + 1,
         .dirfd = run->dirfd,
         .journal = sends && driver->dest_call ? kept : NULL,

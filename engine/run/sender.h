@@ -19,9 +19,10 @@ struct sender_settings {
     enum mode mode;
     bool whole; /* what was delivered before is not trusted to be there still */
     const struct chg_meta *meta;
-    uint64_t due_run;    /* in which the changes became due that do not say it themselves */
-    int dirfd;           /* for the verdicts' sorter, and the journal */
-    const char *journal; /* its name, where the destination is one of calls; else NULL */
+    uint64_t refused_before; /* rows, by the run before */
+    uint64_t due_run;        /* in which the changes became due that do not say it themselves */
+    int dirfd;               /* for the verdicts' sorter, and the journal */
+    const char *journal;     /* its name, where the destination is one of calls; else NULL */
     const struct redactor *redactor;   /* MAY be NULL */
     struct requests_settings requests; /* of a destination of calls */
     const atomic_bool *cancelled;

@@ -111,6 +111,17 @@ class Undelivered(MountTest):
         self.assertEqual({row: identity for row, _, identity in self.events(before)}, {i: sent[i] for i in unknown})
         self.assertEqual(sync.status()["rejected"], "0")
 
+    def test_refused_rows_stop_nobody_for_ever(self):
+        """A run that has nothing but refused rows gives up; those that were refused before do not count again."""
+        sync = self.make(700, format="object")
+        self.endpoint.answer = lambda rows, number: (422, {}, b"no") if rows[0]["id"] < 700 else None
+        sync.run(want=errno.EIO)
+        self.assertIn("each of the first 500 rows was refused", sync.summary()["error"])
+        self.assertGreater(sync.summary()["not_sent"], 0)
+        self.pg.sql("INSERT INTO %s VALUES (5000, 'good')" % self.name)
+        sync.run(want=errno.EIO)
+        self.assertEqual((sync.summary()["rejected"], sync.summary()["not_sent"], self.endpoint.taken), (700, 0, {5000: 1}))
+
     # ---- by what a change is known ----
 
     def test_there_and_back(self):

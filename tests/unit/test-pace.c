@@ -116,6 +116,8 @@ test_backoff(void)
     CHECK_MSG(backoff_next(&b, 0, 0) == 0, "and as short as chance will have it");
     CHECK(backoff_next(&b, 20 * S, 3) == 20 * S);
     CHECK_MSG(backoff_next(&b, 20 * S, 3) == -1, "more than the budget is not waited");
+    CHECK(backoff_too(&b, 60 * S, 3) == 60 * S);
+    CHECK_MSG(backoff_too(&b, 61 * S, 3) == -1, "nor for another of the same time");
     backoff_reset(&b);
     CHECK(backoff_next(&b, 0, (uint64_t)S) == S);
     struct backoff none = {.base = S, .cap = S};
