@@ -276,6 +276,8 @@ enum call_fate {                   /* zero is the honest default */
                  CALL_DENIED,      /* nothing was applied: the credentials were refused; once
                                       more, since the driver may renew them */
                  CALL_HOPELESS,    /* nothing was applied, nor would be, whatever is sent */
+                 CALL_PREPARED,    /* nothing was applied yet: it takes one request more, so
+                                      dest_call again, or never */
 };
 
 struct call {
@@ -284,7 +286,7 @@ struct call {
     const unsigned char (*identities)[32]; /* of each change, over retries and restarts; zeros
                                               unless limits.identities */
     unsigned tries;                        /* made before */
-    void *driver;                          /* the driver's own, while it is under way */
+    void *driver; /* the driver's own, while it is under way or CALL_PREPARED; NULL at first */
 };
 
 /* A request and its answer, for those who look for what went wrong: the engine takes secrets
@@ -307,6 +309,7 @@ struct call_answer {
     bool twice;         /* it may have come to the peer before, too, unanswered */
     struct error error; /* unless CALL_ANSWERED: what the run says of it */
     const struct transcript *transcript; /* MAY be NULL */
+    const struct transcript *before;     /* MAY: of what prepared it; secrets are above */
     /* What it says of the pace; see calls/pace.h. */
     int64_t wait_us;
     bool counted;

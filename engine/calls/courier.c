@@ -388,7 +388,7 @@ judge_answer(struct courier *c, const struct call_answer *a, struct error *err)
                                    .reset = a->reset_us};
     if (c->set.pace)
         pace_tell(c->set.pace, clock_monotonic(), &hint);
-    if (a->fate != CALL_DENIED)
+    if (a->fate != CALL_DENIED && a->fate != CALL_PREPARED)
         j->denied = 0;
     j->sent |= a->twice;
     switch (a->fate) {
@@ -407,6 +407,9 @@ judge_answer(struct courier *c, const struct call_answer *a, struct error *err)
         return 0;
     case CALL_FAILED:
         return again_later(c, j, a, err);
+    case CALL_PREPARED:
+        put_first(&c->waiting, j);
+        return 0;
     case CALL_UNKNOWN:
         break;
     }
@@ -422,7 +425,7 @@ static int
 take_answer(struct courier *c, struct call_answer *a, struct error *err)
 {
     c->active--;
-    a->call->tries++;
+    a->call->tries += a->fate != CALL_PREPARED;
     if (c->set.answered)
         c->set.answered(c->set.arg, a);
     int rc = judge_answer(c, a, err);

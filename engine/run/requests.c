@@ -137,13 +137,22 @@ add_answer(struct requests *q, const struct transcript *t)
     add_body(q, t->answer);
 }
 
+static void
+add_exchange(struct requests *q, const struct transcript *t)
+{
+    buf_adds(&q->line, "\"request\":");
+    add_request(q, t);
+    buf_adds(&q->line, ",\"answer\":");
+    add_answer(q, t);
+}
+
 static const char *
 fate_name(enum call_fate fate)
 {
     static const char *const names[] = {
         [CALL_UNKNOWN] = "unknown",   [CALL_ANSWERED] = "answered",   [CALL_FAILED] = "failed",
         [CALL_REFUSED] = "refused",   [CALL_TOO_LARGE] = "too_large", [CALL_DENIED] = "denied",
-        [CALL_HOPELESS] = "hopeless",
+        [CALL_HOPELESS] = "hopeless", [CALL_PREPARED] = "prepared",
     };
     return names[fate];
 }
@@ -164,10 +173,14 @@ make_line(struct requests *q)
         buf_adds(&q->line, ",\"error\":");
         add_text(q, str_of(a->error.text), TEXT_SHOWN);
     }
-    buf_adds(&q->line, ",\"request\":");
-    add_request(q, t);
-    buf_adds(&q->line, ",\"answer\":");
-    add_answer(q, t);
+    if (a->before) {
+        buf_adds(&q->line, ",\"look_up\":{");
+        add_exchange(q, a->before);
+        buf_adds(&q->line, "},");
+    } else {
+        buf_addc(&q->line, ',');
+    }
+    add_exchange(q, t);
     buf_adds(&q->line, "}\n");
 }
 
@@ -212,7 +225,8 @@ requests_answered(struct requests *q, const struct call_answer *a)
 {
     q->answer = a;
     q->proof = (struct proof){0};
-    if (a && q->calls++ < q->set.first)
+    bool whole = a && a->fate != CALL_PREPARED; /* else it comes again, with what follows */
+    if (whole && q->calls++ < q->set.first)
         keep(q);
 }
 

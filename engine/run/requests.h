@@ -10,7 +10,7 @@
 #include "data/note.h"
 #include "driver.h"
 
-enum { REQUEST_LINE_MAX = 256 * 1024 };
+enum { REQUEST_LINE_MAX = 512 * 1024 };
 
 struct requests_settings {
     int dirfd;

@@ -21,6 +21,7 @@ struct peer {
     enum call_fate always; /* this answer and no other, unless CALL_ANSWERED */
     unsigned denials;      /* so many at first */
     usec_t wait;           /* it asks for at failures */
+    bool prepares;         /* each call takes two requests */
     unsigned calls_made, most_at_once;
     bool cancelled;
     uint64_t random;
@@ -33,6 +34,7 @@ chance(struct peer *p)
     return (unsigned)(p->random >> 33) % 100;
 }
 
+static atomic_bool cancelled;
 static unsigned noted; /* rows of which something was said that was not kept yet */
 static bool late;
 
@@ -108,6 +110,14 @@ peer_answer(void *handle, int64_t timeout, struct call_answer *ret, struct error
     struct call *call = p->calls[at];
     p->calls[at] = p->calls[--p->n];
     *ret = (struct call_answer){.call = call};
+    if (p->prepares && !call->driver) {
+        call->driver = p;
+        ret->fate = CALL_PREPARED;
+        if (p->cancelled)
+            atomic_store(&cancelled, true);
+        return 1;
+    }
+    call->driver = NULL;
     if (p->always != CALL_ANSWERED)
         ret->fate = p->always;
     else if (p->denials > 0)
@@ -170,8 +180,6 @@ parcel_done(void *arg, struct parcel *p)
     parcels_done++;
     free(p);
 }
-
-static atomic_bool cancelled;
 
 static struct courier_settings
 settings(struct peer *p, struct verdicts *v)
@@ -284,7 +292,8 @@ test_peers(void)
                           .names = i % 3 == 1,
                           .too_many = i % 4 == 0 ? 37 : 0,
                           .chance = i % 2 ? 20 : 0,
-                          .denials = i % 5 == 0};
+                          .denials = i % 5 == 0,
+                          .prepares = i % 4 > 1};
         v = (struct verdicts){0};
         make_guilty(&p, i % 7 ? 4 : 0);
         struct courier_settings set = settings(&p, &v);
@@ -320,17 +329,19 @@ test_circuit(void)
         {CALL_FAILED, ERR_REMOTE, 60},
         {CALL_REFUSED, ERR_DATA, 1700},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    const size_t n = sizeof cases / sizeof *cases;
+    for (size_t j = 0; j < 2 * n; j++) {
         static struct peer p;
         static struct verdicts v;
         struct error why = ERROR_INIT;
-        p = (struct peer){.random = i + 77, .always = cases[i].fate};
+        size_t i = j % n;
+        p = (struct peer){.random = i + 77, .always = cases[i].fate, .prepares = j >= n};
         v = (struct verdicts){0};
         struct courier_settings set = settings(&p, &v);
         set.backoff.budget = 500;
         CHECK(!deliver(&set, &why) && why.kind == cases[i].kind);
         CHECK(told_once(&v));
-        CHECK(p.calls_made <= cases[i].calls);
+        CHECK(p.calls_made <= cases[i].calls * (p.prepares ? 2 : 1));
         CHECK(cases[i].fate == CALL_REFUSED || all_are(&v, ROW_RETRY, "not_sent"));
     }
     static struct peer p;
@@ -357,6 +368,14 @@ test_cancel(void)
     CHECK(!deliver(&set, &why) && why.kind == ERR_CANCELLED);
     CHECK(told_once(&v) && all_are(&v, ROW_RETRY, "not_sent") && p.calls_made == 0);
     atomic_store(&cancelled, false);
+    /* Between the two requests of a call nothing was sent that could be in doubt. */
+    p = (struct peer){
+        .random = 4, .always = CALL_ANSWERED, .prepares = true, .cancelled = true};
+    v = (struct verdicts){0};
+    set.limits.repeatable = false;
+    CHECK(!deliver(&set, &why) && why.kind == ERR_CANCELLED);
+    CHECK(told_once(&v) && all_are(&v, ROW_RETRY, "not_sent") && p.calls_made > 0);
+    atomic_store(&cancelled, false);
 }
 
 /* The pace is kept, and what the peer asks for is waited. */
@@ -374,6 +393,11 @@ test_pace(void)
     usec_t began = clock_monotonic();
     CHECK(deliver(&set, &why) && all_are(&v, ROW_DONE, NULL));
     CHECK_MSG(clock_monotonic() - began >= 200000, "thirty calls, ten in 0.1 s");
+    p = (struct peer){.random = 10, .always = CALL_ANSWERED, .prepares = true};
+    v = (struct verdicts){0};
+    began = clock_monotonic();
+    CHECK(deliver(&set, &why) && all_are(&v, ROW_DONE, NULL) && p.calls_made == 60);
+    CHECK_MSG(clock_monotonic() - began >= 500000, "both requests of a call count");
     pace_put(set.pace);
 }
 
