@@ -8,7 +8,8 @@
  *
  *   {"@rows": T}            an array of T, once for each row of the batch
  *   {"@field": "email"}     the mapped field of the row; a dot is part of the name
- *   {"@key": true}          the identifier of the row, a value or, of several fields, an array
+ *   {"@key": true}          the identifier of the row, a value or, of several fields, an array;
+ *                           or what a look-up found for it
  *   {"@key_text": true}     the same as a string; of several fields joined by "|"
  *   {"@identity": N}        what names this change over retries and restarts, N hex digits
  *   {"@index": true}        the row's number in its batch, from 0
@@ -68,6 +69,7 @@ struct body_settings {
     bool changed_only;    /* "@record" leaves out what stands at the destination already, but
                              for the identifier; an array is sent whole */
     bool changed_whole;   /* so is an object within the record */
+    bool looked_up;       /* the key of a change is what was found for it; it follows there */
     /* The option as JSON (borrowed), NULL: no such option or unset. */
     const json_t *(*option)(void *arg, const char *name);
     void *arg;

@@ -96,7 +96,7 @@ field_value(void *arg, size_t field)
         return &w->change->after[field];
     for (size_t i = 0; i < set->nkey; i++)
         if (set->key[i] == field)
-            return &w->change->key[i];
+            return &w->change->key[i + set->looked_up];
     bool known = w->has_before && w->body->before[field].type != V_ABSENT;
     return known ? &w->body->before[field] : &null;
 }

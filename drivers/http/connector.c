@@ -270,7 +270,7 @@ connector_free(struct connector *c)
     if (!c)
         return NULL;
     for (size_t i = 0; i < c->ncalls; i++)
-        answer_free(c->calls[i].answer);
+        connector_done_call(&c->calls[i]);
     answer_free(c->answer);
     json_decref(c->manifest);
     arena_done(&c->arena);

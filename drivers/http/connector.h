@@ -55,6 +55,22 @@
  * - "rows", "bytes": of a call, at most (1 row; 1 MiB, before it is packed); a single row may
  *   be larger. Of each operation apart: deletes of one row do not make upserts of one row
  * - "parallel": at most, instead of that above; of a sync's calls the smallest holds
+ * - "look_up": a request made before it, where the peer knows rows by something else than their
+ *   identifier (one field): what is found stands for the identifier in the call and its answer.
+ *   Not of inserts, nor of events. A row of which nothing is found is unchanged by delete and
+ *   remove, else rejected; a look-up that fails is a call of which nothing was applied
+ *
+ * A look-up, beside "url", "method", "path", "query", "headers", "type", "body" and "answer" or
+ * "exceptions" as above (of an answer the "rows" do not count):
+ *
+ * - "list": pointer to the array of what was found
+ * - "key", "id": pointers within an entry to the identifier, in which {@identifier} may stand,
+ *   and to what was found. An entry that names no row exactly names the one that differs from
+ *   it in the case of letters alone
+ * - "failed": pointer to an array of what was not; "code" and "words" point within an entry. A
+ *   code in "fine" says that there is none; after any other, rows of which nothing was found
+ *   are rejected by it
+ * - "why": the words for a row that is rejected since nothing was found
  *
  * For texts see fill.h. Modes follow from the operations: mirror wants upsert and delete,
  * full upsert or insert; of audiences add and upsert want add, remove wants remove, mirror
@@ -71,6 +87,8 @@
 #include "http/body.h"
 #include "http/transfer.h"
 
+struct connector_look_up;
+
 struct connector_call {
     unsigned operations[SYNC_TYPES]; /* 1 << enum operation; to add is an upsert */
     unsigned names;                  /* of its texts and the connector's: enum fill_names */
@@ -82,6 +100,13 @@ struct connector_call {
     size_t rows, bytes;
     unsigned parallel; /* 0: as the connector says */
     struct answer_rules *answer;
+    struct connector_look_up *look_up; /* NULL: none */
+};
+
+struct connector_look_up {
+    struct connector_call call; /* its request, and what its answer means as a whole */
+    const char *list, *key, *id, *failed, *code, *words, *why;
+    const json_t *fine; /* MAY be NULL */
 };
 
 enum { CONNECTOR_WINDOWS_MAX = 16 };

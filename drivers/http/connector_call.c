@@ -1,5 +1,6 @@
 /* Calls of a manifest: see connector.h. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -116,8 +117,9 @@ take_exceptions(const json_t *above, const json_t *exceptions, const char *where
     return rc < 0 ? error_wrap(err, "%s", where) : rc;
 }
 
+/* above: those of the connector. */
 static int
-take_answers(const struct connector *c, const json_t *object, const char *where,
+take_answers(const json_t *above, const json_t *object, const char *where,
              struct connector_call *call, struct error *err)
 {
     const json_t *exceptions = json_object_get(object, "exceptions");
@@ -125,8 +127,7 @@ take_answers(const struct connector *c, const json_t *object, const char *where,
     if (exceptions && (answer || !json_is_array(exceptions)))
         return manifest_wrong(err, where, "\"exceptions\" is an array, beside no \"answer\"");
     if (exceptions)
-        return take_exceptions(json_object_get(c->manifest, "answer"), exceptions, where,
-                               &call->answer, err);
+        return take_exceptions(above, exceptions, where, &call->answer, err);
     return answer ? connector_take_answer(object, where, &call->answer, err) : 0;
 }
 
@@ -287,16 +288,101 @@ check_rows(const struct connector *c, const json_t *object, const char *where,
     return 0;
 }
 
+/* The rules of the connector's answers but for those about rows. */
+static int
+take_look_up_answers(const struct connector *c, const json_t *object, const char *where,
+                     struct connector_call *call, struct error *err)
+{
+    if (json_object_get(json_object_get(object, "answer"), "rows"))
+        return manifest_wrong(err, where,
+                              "what was found stands in \"list\": its \"answer\" has no "
+                              "\"rows\"");
+    json_t *rules = json_object_get(c->manifest, "answer");
+    json_t *above = json_copy(rules);
+    if (rules && !above)
+        return error_no_memory(err);
+    json_object_del(above, "rows");
+    int rc = take_answers(above, object, where, call, err);
+    if (rc == 0 && !call->answer)
+        rc = answer_compile(above, &call->answer, err);
+    json_decref(above);
+    return rc;
+}
+
+static int
+take_found(const json_t *object, const char *where, struct connector_look_up *look,
+           struct error *err)
+{
+    const struct {
+        const char *name;
+        const char **to;
+    } pointers[] = {{"list", &look->list},     {"key", &look->key},   {"id", &look->id},
+                    {"failed", &look->failed}, {"code", &look->code}, {"words", &look->words}};
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < sizeof pointers / sizeof *pointers; i++)
+        rc = manifest_pointer(object, where, pointers[i].name, pointers[i].to, err);
+    if (rc == 0)
+        rc = manifest_text(object, where, "why", &look->why, err);
+    if (rc < 0)
+        return rc;
+    if (!look->list || !look->key || !look->id)
+        return manifest_wrong(err, where, "wants \"list\", \"key\" and \"id\"");
+    look->fine = json_object_get(object, "fine");
+    bool good = !look->fine || json_is_array(look->fine);
+    for (size_t i = 0; i < json_array_size(look->fine); i++)
+        good = good && json_is_string(json_array_get(look->fine, i));
+    if (!good)
+        return manifest_wrong(err, where, "\"fine\" must be an array of codes");
+    static const char name[] = "{@identifier}";
+    for (const char *p = look->key; (p = strchr(p, '{')); p++)
+        if (strncmp(p, name, sizeof name - 1) != 0)
+            return manifest_wrong(err, where, "in \"key\" stands {@identifier}, no other name");
+    return 0;
+}
+
+static int
+take_look_up(const struct connector *c, const json_t *object, const char *where,
+             struct connector_call *of, struct error *err)
+{
+    static const char *const known[] = {
+        "url", "method", "path",       "query", "headers", "type",   "body", "list",  "key",
+        "id",  "answer", "exceptions", "fine",  "why",     "failed", "code", "words", NULL};
+    if (of->operations[TYPE_RECORDS] & 1u << OP_INSERT || of->operations[TYPE_EVENTS])
+        return manifest_wrong(err, where, "\"look_up\" is not for what is inserted");
+    struct manifest_place place;
+    where = manifest_below(&place, where, "look_up");
+    struct connector_look_up *look = of->look_up = calloc(1, sizeof *look);
+    if (!look)
+        return error_no_memory(err);
+    struct connector_call *call = &look->call;
+    *call = (struct connector_call){.names = c->names,
+                                    .gzip = c->gzip,
+                                    .repeatable = true,
+                                    .rows = of->rows,
+                                    .bytes = of->bytes};
+    int rc = manifest_members(object, where, known, err);
+    if (rc == 0)
+        rc = take_objects(c, object, where, call, err);
+    if (rc == 0)
+        rc = take_texts(c, object, where, call, err);
+    if (rc == 0)
+        rc = check_rows(c, object, where, call, err);
+    if (rc == 0)
+        rc = take_found(object, where, look, err);
+    return rc == 0 ? take_look_up_answers(c, object, where, call, err) : rc;
+}
+
 static int
 take_call(const struct connector *c, const json_t *object, const char *where,
           struct connector_call *call, struct error *err)
 {
     static const char *const known[] = {
-        "for",           "when",     "method", "path",         "query",      "headers",
-        "answer",        "type",     "body",   "form",         "lines",      "nulls",
-        "strings",       "rows",     "bytes",  "changed_only", "repeatable", "gzip",
-        "url",           "markup",   "refuse", "exceptions",   "event",      "needs",
-        "changed_whole", "parallel", NULL};
+        "for",          "when",       "method",  "path",  "query",
+        "headers",      "answer",     "type",    "body",  "form",
+        "lines",        "nulls",      "strings", "rows",  "bytes",
+        "changed_only", "repeatable", "gzip",    "url",   "markup",
+        "refuse",       "exceptions", "event",   "needs", "changed_whole",
+        "parallel",     "look_up",    NULL};
     call->names = c->names;
     call->gzip = c->gzip;
     int rc = manifest_members(object, where, known, err);
@@ -316,7 +402,19 @@ take_call(const struct connector *c, const json_t *object, const char *where,
         rc = take_sizes(object, where, call, err);
     if (rc == 0)
         rc = check_rows(c, object, where, call, err);
-    return rc == 0 ? take_answers(c, object, where, call, err) : rc;
+    if (rc == 0)
+        rc = take_answers(json_object_get(c->manifest, "answer"), object, where, call, err);
+    const json_t *look_up = json_object_get(object, "look_up");
+    return rc == 0 && look_up ? take_look_up(c, look_up, where, call, err) : rc;
+}
+
+void
+connector_done_call(struct connector_call *call)
+{
+    answer_free(call->answer);
+    if (call->look_up)
+        answer_free(call->look_up->call.answer);
+    free(call->look_up);
 }
 
 int
@@ -439,5 +537,6 @@ names_object(const json_t *value)
 bool
 connector_wants_object(const struct connector *c, const struct connector_call *call)
 {
-    return call->names & FILL_OBJECT || names_object(call->body) || names_object(call->form);
+    return call->names & FILL_OBJECT || names_object(call->body) || names_object(call->form) ||
+           (call->look_up && connector_wants_object(c, &call->look_up->call));
 }

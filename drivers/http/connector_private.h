@@ -16,3 +16,4 @@ int connector_check_texts(const struct connector *c, const json_t *object, const
 int connector_take_answer(const json_t *object, const char *where, struct answer_rules **ret,
                           struct error *err);
 int connector_take_calls(struct connector *c, struct error *err);
+void connector_done_call(struct connector_call *call);

@@ -1,6 +1,8 @@
 /*
  * The HTTP driver: see http.h. An operation's call is prepared once a session (way.h); a batch
- * is then written into a request and sent.
+ * is then written into a request and sent. Where a look-up comes first, the engine is told that
+ * the call is prepared when its answer is there, and gives it once more: so each request waits
+ * for the pace, and a cancel comes between them.
  */
 #include "http/http.h"
 
@@ -10,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "http/fill.h"
+#include "http/look_up.h"
 #include "http/mention.h"
 #include "http/way.h"
 #include "http/wipe.h"
@@ -20,6 +23,9 @@ enum { OPERATIONS = OP_DELETE + 1, SECRET_MAX = 64 * 1024 };
 struct flight {
     struct exchange x;
     struct request request;
+    const struct connector_call *how;
+    struct found *found; /* by the look-up before; NULL: there was none, or this is it */
+    bool looks_up;
     enum call_fate fate; /* of one that was not sent */
     struct error why;
     struct flight *following; /* in the list it stands in */
@@ -31,12 +37,14 @@ struct http_dest {
     struct arena arena;
     const char *secret; /* that signs; NULL: nothing does */
     struct auth *auth;
-    struct way *ways[OPERATIONS];
+    struct way *ways[OPERATIONS], *look_ups[OPERATIONS]; /* MAY be NULL */
     struct transfer *transfer;
     struct flight *flights, *idle, *unsent;
-    struct arena words; /* of the last answer's outcomes */
-    struct transcript transcript;
-    const char *credentials[2];
+    struct found *found; /* for calls that are prepared */
+    struct found *last;  /* of the last answer */
+    struct arena words;  /* of its outcomes */
+    struct transcript transcript, before;
+    const char *credentials[3];
     atomic_bool cancelled;
 };
 
@@ -134,6 +142,11 @@ find_calls(const struct connector *c, const struct connector_use *use, const str
                            c->driver.name);
     for (size_t i = 0; rc == 0 && i < OPERATIONS; i++)
         rc = ret[i] ? check_needs(ret[i], t, err) : 0;
+    for (size_t i = 0; rc == 0 && i < OPERATIONS; i++)
+        if (ret[i] && ret[i]->look_up && t->nkey != 1)
+            rc = error_set(err, ERR_CONFIG, EINVAL,
+                           "%s looks records up by one field: the identifier has %zu",
+                           c->driver.name, t->nkey);
     return rc;
 }
 
@@ -157,8 +170,12 @@ open_ways(struct http_dest *d, const struct target *t, struct error *err)
                                           .auth = d->auth,
                                           .secret = d->secret};
     int rc = find_calls(d->connector, &d->use, t, calls, err);
-    for (size_t i = 0; rc == 0 && i < OPERATIONS; i++)
+    for (size_t i = 0; rc == 0 && i < OPERATIONS; i++) {
+        const struct connector_look_up *look_up = calls[i] ? calls[i]->look_up : NULL;
         rc = calls[i] ? way_open(&settings, calls[i], &d->ways[i], err) : 0;
+        if (rc == 0 && look_up)
+            rc = way_open(&settings, &look_up->call, &d->look_ups[i], err);
+    }
     return rc;
 }
 
@@ -179,8 +196,15 @@ dest_close(void *handle)
 {
     struct http_dest *d = handle;
     transfer_free(d->transfer);
-    for (size_t i = 0; i < OPERATIONS; i++)
+    for (size_t i = 0; i < OPERATIONS; i++) {
         way_close(d->ways[i]);
+        way_close(d->look_ups[i]);
+    }
+    for (struct found *f; (f = d->found);) {
+        d->found = f->following;
+        look_up_free(f);
+    }
+    look_up_free(d->last);
     for (size_t i = 0; d->flights && i < d->connector->transfer.parallel; i++) {
         exchange_done(&d->flights[i].x);
         request_done(&d->flights[i].request);
@@ -277,18 +301,42 @@ is_answer(const struct error *why, enum call_fate *ret)
     }
 }
 
+/* What was found for a call that is prepared; NULL: it is not. From now on the caller's. */
+static struct found *
+take_found(struct http_dest *d, struct call *call)
+{
+    struct found *f = call->driver, **at = &d->found;
+    call->driver = NULL;
+    if (!f)
+        return NULL;
+    while (*at != f)
+        at = &(*at)->following;
+    *at = f->following;
+    return f;
+}
+
+/* What the last answer told of is told. */
+static void
+forget_last(struct http_dest *d)
+{
+    d->last = look_up_free(d->last);
+}
+
 static int
 begin(struct http_dest *d, struct flight *f, const struct call *call, struct error *err)
 {
-    struct way *w = d->ways[call->batch.changes[0].op];
-    int rc = way_write(w, call, &d->cancelled, &f->request, err);
+    enum operation op = call->batch.changes[0].op;
+    f->looks_up = d->look_ups[op] && !f->found;
+    struct way *w = f->looks_up ? d->look_ups[op] : d->ways[op];
+    f->how = way_call(w);
+    int rc = way_write(w, f->found ? &f->found->part : call, &d->cancelled, &f->request, err);
     if (rc < 0)
         return rc;
-    f->x.method = way_call(w)->method;
+    f->x.method = f->how->method;
     f->x.url = f->request.url;
     f->x.headers = f->request.headers;
     f->x.body = f->request.body;
-    f->x.repeatable = way_call(w)->repeatable;
+    f->x.repeatable = f->how->repeatable;
     return transfer_start(d->transfer, &f->x, err);
 }
 
@@ -299,10 +347,13 @@ dest_call(void *handle, struct call *call, struct error *err)
     struct flight *f = d->idle;
     if (!f || !d->ways[call->batch.changes[0].op])
         return error_set(err, ERR_INTERNAL, EINVAL, "a call that was not agreed upon");
+    forget_last(d);
     f->x.arg = call;
+    f->found = take_found(d, call);
     f->why = (struct error)ERROR_INIT;
     int rc = begin(d, f, call, &f->why);
     if (rc < 0 && !is_answer(&f->why, &f->fate)) {
+        f->found = look_up_free(f->found);
         *err = f->why;
         return rc;
     }
@@ -318,6 +369,8 @@ dest_call(void *handle, struct call *call, struct error *err)
 static void
 land(struct http_dest *d, struct flight *f)
 {
+    ((struct call *)f->x.arg)->driver = NULL;
+    f->found = look_up_free(f->found);
     f->following = d->idle;
     d->idle = f;
 }
@@ -345,27 +398,116 @@ credentials_of(const struct exchange *x)
 }
 
 static void
-transcribe(struct http_dest *d, const struct flight *f)
+transcribe(const struct exchange *x, const struct request *r, const char *const *secrets,
+           struct transcript *ret)
 {
-    const struct exchange *x = &f->x;
-    d->credentials[0] = credentials_of(x);
-    d->transcript = (struct transcript){
+    *ret = (struct transcript){
         .method = x->method,
         .address = x->url,
         .headers = x->headers,
-        .body = buf_str(&f->request.plain),
+        .body = buf_str(&r->plain),
         .status = x->end == END_ANSWERED ? x->status : 0,
         .answer_head = buf_str(&x->head),
         .answer = buf_str(&x->body_back),
         .us = x->ended - x->began,
-        .secrets = d->credentials,
+        .secrets = secrets,
     };
+}
+
+/* The evidence: the call, and the look-up before it. */
+static void
+tell_exchanges(struct http_dest *d, const struct flight *f, struct call_answer *ret)
+{
+    size_t n = 0;
+    const char *of_call = credentials_of(&f->x);
+    const char *of_look_up = f->found ? credentials_of(&f->found->x) : NULL;
+    if (of_call)
+        d->credentials[n++] = of_call;
+    if (of_look_up)
+        d->credentials[n++] = of_look_up;
+    d->credentials[n] = NULL;
+    transcribe(&f->x, &f->request, d->credentials, &d->transcript);
+    ret->transcript = &d->transcript;
+    if (!f->found)
+        return;
+    transcribe(&f->found->x, &f->found->request, d->credentials, &d->before);
+    ret->before = &d->before;
+}
+
+/* The call is prepared. The look-up is kept for the evidence. */
+static void
+prepare(struct http_dest *d, struct flight *f, struct found *found)
+{
+    struct call *call = f->x.arg;
+    found->request = f->request;
+    found->x = f->x;
+    found->x.headers = found->request.headers;
+    f->request = (struct request){.url = NULL};
+    f->x = (struct exchange){.arg = call};
+    land(d, f);
+    found->following = d->found;
+    d->found = found;
+    call->driver = found;
+}
+
+/* Reads what was found; the call is prepared, or its rows' outcomes are known already. */
+static void
+read_look_up(struct http_dest *d, struct flight *f, struct call *call, struct call_answer *ret)
+{
+    const struct connector_call *of = way_call(d->ways[call->batch.changes[0].op]);
+    const struct fill_values values = {.connector = d->connector, .use = d->use};
+    struct found *found = NULL;
+    int rc = look_up_read(of->look_up, &values, &f->x, call, &found);
+    if (rc != 0) {
+        ret->fate = CALL_FAILED;
+        error_set(&ret->error, ERR_UNREACHABLE, EIO, "HTTP %d, but %s", f->x.status,
+                  rc < 0 ? "there is no memory for the answer"
+                         : "the answer does not tell what was found");
+        return;
+    }
+    if (found->unclear) { /* fewer rows are asked for, down to one */
+        look_up_free(found);
+        ret->fate = CALL_REFUSED;
+        error_set(&ret->error, ERR_DATA, EIO,
+                  "a record was found that has none of the identifiers asked for");
+        return;
+    }
+    if (found->part.batch.n > 0) {
+        ret->fate = CALL_PREPARED;
+        prepare(d, f, found);
+        return;
+    }
+    look_up_spread(found, call, true);
+    d->last = found;
+}
+
+static void
+judge(struct http_dest *d, struct flight *f, struct call *call, struct call_answer *ret)
+{
+    struct call *asked = f->found ? &f->found->part : call;
+    const struct answer_rules *rules = f->how->answer ? f->how->answer : d->connector->answer;
+    arena_clear(&d->words);
+    answer_judge(rules, &f->x, asked, &d->words, ret);
+    ret->call = call;
+    ret->twice = f->x.twice && !f->looks_up;
+    if (ret->fate == CALL_DENIED && d->auth)
+        auth_refused(d->auth, f->request.token);
+    if (f->found)
+        look_up_spread(f->found, call, ret->fate == CALL_ANSWERED);
+    if (f->looks_up && ret->fate == CALL_ANSWERED)
+        read_look_up(d, f, call, ret);
+    if (f->looks_up && ret->fate == CALL_UNKNOWN) { /* it only asked */
+        ret->fate = CALL_FAILED;
+        if (ret->error.kind == ERR_UNKNOWN)
+            ret->error.kind = ERR_UNREACHABLE;
+    }
 }
 
 static int
 dest_answer(void *handle, int64_t timeout, struct call_answer *ret, struct error *err)
 {
     struct http_dest *d = handle;
+    forget_last(d);
     if (d->unsent)
         return answer_unsent(d, ret);
     struct exchange *x = transfer_wait(d->transfer, timeout);
@@ -373,15 +515,13 @@ dest_answer(void *handle, int64_t timeout, struct call_answer *ret, struct error
         return 0;
     struct call *call = x->arg;
     struct flight *f = call->driver;
-    const struct connector_call *how = way_call(d->ways[call->batch.changes[0].op]);
-    arena_clear(&d->words);
-    answer_judge(how->answer ? how->answer : d->connector->answer, x, call, &d->words, ret);
-    ret->call = call;
-    ret->twice = x->twice;
-    if (ret->fate == CALL_DENIED && d->auth)
-        auth_refused(d->auth, f->request.token);
-    transcribe(d, f);
-    ret->transcript = &d->transcript;
+    judge(d, f, call, ret);
+    if (ret->fate == CALL_PREPARED)
+        return 1;
+    tell_exchanges(d, f, ret);
+    if (f->found)
+        d->last = f->found;
+    f->found = NULL;
     land(d, f);
     return 1;
 }

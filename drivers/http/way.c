@@ -101,6 +101,7 @@ open_body(const struct way *w, const json_t *template, struct body **ret, struct
         .strings = w->call->strings,
         .changed_only = w->call->changed_only,
         .changed_whole = w->call->changed_whole,
+        .looked_up = w->call->look_up != NULL,
         .option = body_option,
         .arg = &o,
     };

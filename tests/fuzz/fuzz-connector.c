@@ -15,6 +15,7 @@
 #include "fuzz.h"
 #include "http/answer.h"
 #include "http/connector.h"
+#include "http/look_up.h"
 #include "http/way.h"
 
 enum { ROWS = 3, FIELDS = 4 };
@@ -65,6 +66,17 @@ check_text(const char *text)
 }
 
 static void
+check_outcomes(const struct call *call)
+{
+    for (size_t i = 0; i < call->batch.n; i++) {
+        const struct outcome *out = &call->out[i];
+        MUST(out->kind <= ROW_RETRY);
+        check_text(out->code);
+        check_text(out->why);
+    }
+}
+
+static void
 judge(const struct answer_rules *rules, const struct exchange *x, struct call *call)
 {
     AUTO_ARENA struct arena words = ARENA_INIT;
@@ -73,12 +85,7 @@ judge(const struct answer_rules *rules, const struct exchange *x, struct call *c
     MUST(got.fate <= CALL_HOPELESS && got.wait_us >= 0 && got.reset_us >= 0);
     MUST(got.fate == CALL_ANSWERED || got.error.text[0]);
     check_text(got.error.text);
-    for (size_t i = 0; i < call->batch.n; i++) {
-        const struct outcome *out = &call->out[i];
-        MUST(out->kind <= ROW_RETRY);
-        check_text(out->code);
-        check_text(out->why);
-    }
+    check_outcomes(call);
 }
 
 static void
@@ -95,6 +102,55 @@ check_request(const struct connector_call *how, const struct request *r)
     json_t *body = json_loadb(r->body.p, r->body.n, JSON_DECODE_ANY, NULL);
     MUST(body);
     json_decref(body);
+}
+
+/* A request, and what its answer means for the rows of it. */
+static void
+check_call(const struct connector *c, struct way *way, struct call *call,
+           const struct exchange *x)
+{
+    const struct connector_call *how = way_call(way);
+    struct error err = ERROR_INIT;
+    struct request request = {0};
+    atomic_bool cancelled = false;
+    int rc = way_write(way, call, &cancelled, &request, &err);
+    fuzz_check_error(rc, &err);
+    if (rc == 0) {
+        check_request(how, &request);
+        judge(how->answer ? how->answer : c->answer, x, call);
+    }
+    request_done(&request);
+}
+
+/* Every row is known after it, or goes on into the call with what was found for it. */
+static struct found *
+check_look_up(const struct connector *c, const struct way_settings *set,
+              const struct connector_look_up *look_up, struct call *call,
+              const struct exchange *x)
+{
+    struct error err = ERROR_INIT;
+    struct way *way = NULL;
+    struct found *found = NULL;
+    const struct fill_values at_hand = {.connector = c, .use = set->use};
+    int rc = way_open(set, &look_up->call, &way, &err);
+    fuzz_check_error(rc, &err);
+    if (rc == 0)
+        check_call(c, way, call, x);
+    way_close(way);
+    if (rc < 0 || look_up_read(look_up, &at_hand, x, call, &found) != 0)
+        return NULL;
+    size_t known = 0;
+    for (size_t i = 0; i < call->batch.n; i++)
+        known += found->out[i].kind != ROW_UNKNOWN;
+    MUST(known + found->part.batch.n == call->batch.n);
+    for (size_t i = 0; i < found->part.batch.n; i++) {
+        const struct change *change = &found->part.batch.changes[i];
+        MUST(change->key[0].n > 0 && found->out[found->rows[i]].kind == ROW_UNKNOWN);
+        MUST(change->seq == call->batch.changes[found->rows[i]].seq);
+    }
+    look_up_spread(found, call, true);
+    check_outcomes(call);
+    return found;
 }
 
 /* Options as somebody may have set them, who leaves out what has a default. */
@@ -129,8 +185,8 @@ check_operation(const struct connector *c, enum operation op, const struct excha
     if (!how)
         return;
     struct way *way = NULL;
-    int rc = way_open(&(struct way_settings){.connector = c, .use = use, .target = &target},
-                      how, &way, &err);
+    const struct way_settings set = {.connector = c, .use = use, .target = &target};
+    int rc = way_open(&set, how, &way, &err);
     fuzz_check_error(rc, &err);
     if (rc < 0)
         return;
@@ -146,15 +202,12 @@ check_operation(const struct connector *c, enum operation op, const struct excha
     struct call call = {.batch = {changes, limits.rows < ROWS ? 1 : ROWS, 7},
                         .out = out,
                         .identities = identities};
-    struct request request = {0};
-    atomic_bool cancelled = false;
-    rc = way_write(way, &call, &cancelled, &request, &err);
-    fuzz_check_error(rc, &err);
-    if (rc == 0) {
-        check_request(how, &request);
-        judge(how->answer ? how->answer : c->answer, x, &call);
-    }
-    request_done(&request);
+    struct found *found = how->look_up ? check_look_up(c, &set, how->look_up, &call, x) : NULL;
+    if (found && found->part.batch.n > 0)
+        check_call(c, way, &found->part, x);
+    if (!how->look_up)
+        check_call(c, way, &call, x);
+    look_up_free(found);
     way_close(way);
 }
 

@@ -31,6 +31,8 @@ BASE = {
     "calls": [{"for": ["upsert"], "body": {"@record": "all"}}],
 }
 
+LOOK_UP = {"list": "/results", "key": "/key", "id": "/id"}
+
 # The path of a member, and what it is set to (None: it is removed). Good ones among them, or a schema that
 # refuses everything would agree.
 CHANGES = [
@@ -87,13 +89,27 @@ CHANGES = [
     (("calls", 0, "event"), "track"), (("calls", 0, "needs"), [["a"]]), (("calls", 0, "needs"), [[]]), (("calls", 0, "needs"), ["a"]),
     (("calls", 0, "exceptions"), [{"status": 400, "fate": "hopeless"}]), (("calls", 0, "exceptions"), {}), (("calls", 0, "exceptions"), [{"status": 400}]),
     (("calls", 0, "refuse"), "no"), (("calls", 0), {"for": ["delete"], "refuse": "no"}), (("calls", 0), {"for": ["delete"], "refuse": 1}),
+    (("calls", 0, "look_up"), {}), (("calls", 0, "look_up"), LOOK_UP), (("calls", 0, "look_up"), {**LOOK_UP, "rows": 1}),
+    *((("calls", 0, "look_up"), {name: value for name, value in LOOK_UP.items() if name != left}) for left in LOOK_UP),
+    (("calls", 0, "look_up"), {**LOOK_UP, "failed": "/f", "code": "/c", "words": "/w", "fine": ["gone"], "why": "gone"}),
+    (("calls", 0, "look_up"), {**LOOK_UP, "fine": "gone"}), (("calls", 0, "look_up"), {**LOOK_UP, "fine": [1]}), (("calls", 0, "look_up"), {**LOOK_UP, "why": 1}),
+    (("calls", 0, "look_up"), {**LOOK_UP, "id": "id"}), (("calls", 0, "look_up"), {**LOOK_UP, "method": "get"}),
+    (("calls", 0, "look_up"), {**LOOK_UP, "key": "/properties/{@identifier}", "method": "GET", "url": "{base}", "path": "/x", "query": {"a": "{@key}"},
+                               "headers": {"X": "y"}, "type": "text/plain", "body": {"@key": True}}),
+    (("calls", 0, "look_up"), {**LOOK_UP, "answer": {"when": [{"status": 404, "fate": "answered"}]}}),
+    (("calls", 0, "look_up"), {**LOOK_UP, "answer": {"rows": {"by": "all"}}}), (("calls", 0, "look_up"), {**LOOK_UP, "answer": {"when": 1}}),
+    (("calls", 0, "look_up"), {**LOOK_UP, "exceptions": [{"status": 404, "fate": "answered"}]}),
+    (("calls", 0, "look_up"), {**LOOK_UP, "exceptions": [], "answer": {}}), (("calls", 0, "look_up"), {**LOOK_UP, "query": {"a": 1}}),
+    (("calls", 0), {"for": ["insert"], "look_up": LOOK_UP}), (("calls", 0), {"for": ["add", "remove"], "look_up": LOOK_UP}),
+    (("calls", 0), {"for": ["upsert"], "event": "track", "look_up": LOOK_UP}), (("calls", 0), {"for": ["delete"], "refuse": "no", "look_up": LOOK_UP}),
     (("calls", 0, "batch"), 1), (("calls", 0, "type"), "text/plain"), (("calls", 0, "type"), 1), (("calls", 0, "gzip"), "yes"),
 ]
 
 # What a schema cannot say: the daemon alone refuses it.
 ONLY_THE_DAEMON = [
     (("url",), "{nothing}"), (("url",), "{base"), (("signature",), "nothing"), (("calls", 0, "rows"), 10), (("calls", 0, "path"), "/{@token:/x}"),
-    (("calls", 0, "when"), {"nothing": 1}), (("place",), "{@object}"),
+    (("calls", 0, "when"), {"nothing": 1}), (("place",), "{@object}"), (("calls", 0, "look_up"), {**LOOK_UP, "key": "/{@key}"}),
+    (("calls", 0, "look_up"), {**LOOK_UP, "path": "/{nothing}"}),
 ]
 
 
@@ -169,9 +185,10 @@ class Schema(MountTest):
     def test_members(self):
         """Every member that the daemon knows, by its own hint, the schema knows, and no other."""
         places = {"": (), "rate": ("rate", 0), "timeouts": ("timeouts",), "call": ("calls", 0), "option": ("connection", "base"),
-                  "answer": ("answer",), "rule": ("answer", "when", 0), "rows": ("answer", "rows")}
+                  "answer": ("answer",), "rule": ("answer", "when", 0), "rows": ("answer", "rows"), "look_up": ("calls", 0, "look_up")}
         known = {"": self.schema, "rate": self.schema["properties"]["rate"]["items"], "timeouts": self.schema["properties"]["timeouts"]}
         base = {**copy.deepcopy(BASE), "timeouts": {}}
+        base["calls"][0]["look_up"] = LOOK_UP
         manifests = []
         for path in places.values():
             manifest = copy.deepcopy(base)
