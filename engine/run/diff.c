@@ -273,23 +273,25 @@ refuse(struct diff *d, struct str key, struct str record, const char *code, stru
     return d->set->refuse(d->set->arg, &e, err);
 }
 
-/* It stays where it is, and nobody knows how it looks there: should it come back, then as what
- * was never delivered, for what was before a try that nobody answered is no measure. */
+/* Of a delivered record that is left alone, whether an earlier try that nobody answered may
+ * have changed or removed it: then what was before is no measure, and it is recorded as what
+ * was never delivered. 1: it is. */
 static int
-stays(struct diff *d, struct error *err)
+record_doubt(struct diff *d, struct str record, struct str note, struct error *err)
 {
+    struct str key = d->delivered.key;
     int rc = d->set->doubts && d->set->meta->nkey && d->delivered.op != ENTRY_RECORDED
-                 ? was_among(d, &d->rejected, d->delivered.key, err)
+                 ? was_among(d, &d->rejected, key, err)
                  : 0;
     if (rc <= 0 || !is_doubtful(d))
         return rc < 0 ? rc : 0;
-    struct entry e = {.op = ENTRY_RECORDED,
-                      .key = d->delivered.key,
-                      .after = d->delivered.after,
-                      .before = d->delivered.after,
-                      .note = STR("left the model: nobody knows how it was left there")};
+    const struct entry e = {.op = ENTRY_RECORDED,
+                            .key = key,
+                            .after = record,
+                            .before = d->delivered.after,
+                            .note = note};
     rc = emit_noted(d, e, err);
-    return rc < 0 ? rc : pass_rejected(d, d->delivered.key, err);
+    return rc < 0 ? rc : 1;
 }
 
 /* A delivered record that the model no longer has. */
@@ -297,13 +299,16 @@ static int
 gone(struct diff *d, struct error *err)
 {
     d->counts->gone++;
-    if (!mode_deletes(d->set->mode))
-        return stays(d, err);
-    int rc = leave_doubtful(d, d->delivered.key, err);
+    struct str key = d->delivered.key, before = d->delivered.after;
+    int rc = leave_doubtful(d, key, err);
     if (rc < 0)
         return rc;
-    rc = emit(d, ENTRY_DELETE, d->delivered.key, (struct str){0}, d->delivered.after, err);
-    return rc < 0 ? rc : pass_rejected(d, d->delivered.key, err);
+    if (mode_deletes(d->set->mode))
+        rc = emit(d, ENTRY_DELETE, key, (struct str){0}, before, err);
+    else
+        rc = record_doubt(d, before, STR("left the model: nobody knows how it was left there"),
+                          err);
+    return rc < 0 ? rc : pass_rejected(d, key, err);
 }
 
 static int
@@ -347,8 +352,11 @@ compare(struct diff *d, struct str key, struct str record, struct error *err)
     enum mode mode = d->set->mode;
     struct str before = d->delivered.after;
     bool differs = mode != MODE_INSERT && !str_equal(record, before);
-    if (mode == MODE_REMOVE) /* whoever is known is in, until he leaves */
-        return leave(d, differs);
+    if (mode == MODE_REMOVE) { /* whoever is known is in, until he leaves */
+        int rc = record_doubt(d, record,
+                              STR("in the model: nobody knows how it was left there"), err);
+        return rc < 0 ? rc : rc ? 0 : leave(d, differs);
+    }
     if (d->delivered.op == ENTRY_RECORDED)
         return emit(d, ENTRY_INSERT, key, record, before, err);
     if (!d->set->full && (!differs || mode == MODE_ADD)) {

@@ -15,8 +15,8 @@ from retlfs import MountTest, Sqlite, main, wait_for
 
 
 class Profiles:
-    """Braze's users as /users/track and /users/delete change them. silent: it applies, and says nothing until
-    `speak` is set. refusing: the status with which it says no to all, or 0."""
+    """Braze's users as /users/track and /users/delete change them, or who is in a subscription group. silent: it
+    applies, and says nothing until `speak` is set. refusing: the status with which it says no to all, or 0."""
 
     def __init__(self):
         self.speak, self.silent, self.refusing = threading.Event(), False, 0
@@ -59,6 +59,12 @@ class Profiles:
                         del user[name]
         for key in body.get("external_ids", []):
             self.users.pop(key, None)
+        for group in body.get("subscription_groups", []):
+            for key in group["external_ids"]:
+                if group["subscription_state"] == "subscribed":
+                    self.users[key] = {}
+                else:
+                    self.users.pop(key, None)
 
     def close(self):
         self.speak.set()
@@ -67,7 +73,7 @@ class Profiles:
 
 
 class Doubt(MountTest):
-    def make(self, mode):
+    def make(self, mode, audience=False):
         self.profiles = Profiles()
         self.addCleanup(self.profiles.close)
         self.db = Sqlite(self.mount.data / (self.name + ".db"))
@@ -78,8 +84,9 @@ class Doubt(MountTest):
         self.mount.connect("to_" + self.name, {"driver": "braze", "url": self.profiles.url, "key": {"file": str(key)}})
         self.sync = self.mount.sync(self.name).define(
             config={"source": {"connection": "from_" + self.name, "table": "t"},
-                    "destination": {"connection": "to_" + self.name}, "identifier": "id"},
-            mappings=[(c, c) for c in ("id", "name", "city")], mode=mode)
+                    "destination": {"connection": "to_" + self.name, **({"object": "group"} if audience else {})},
+                    "identifier": "id", **({"type": "audience"} if audience else {})},
+            mappings=[(c, c) for c in (("id",) if audience else ("id", "name", "city"))], mode=mode)
 
     def is_there(self, **user):
         self.assertEqual(self.profiles.users, {"1": user} if user else {})
@@ -302,6 +309,48 @@ class Doubt(MountTest):
         self.sync.run("retry")
         self.is_there(name="b", city="Ulm")
         self.end()
+
+    def test_created_and_gone_before_another_that_is_gone(self):
+        self.make("upsert")
+        self.db.sql("INSERT INTO t VALUES (2, 'b', NULL)")
+        self.sync.run()
+        self.db.sql("INSERT INTO t VALUES (1, 'a', NULL)")
+        self.run_unanswered()
+        self.db.sql("DELETE FROM t")
+        self.sync.run()
+        self.assertEqual(sorted(self.profiles.users), ["1", "2"])
+        self.sync.write("mode", "mirror\n")
+        self.end(empty=True)
+
+    def test_member_added_left_and_a_mirror_then(self):
+        self.make("add", audience=True)
+        self.db.sql("INSERT INTO t VALUES (1, NULL, NULL)")
+        self.run_unanswered()
+        self.db.sql("DELETE FROM t")
+        self.sync.run()
+        self.assertEqual(self.profiles.users, {"1": {}})
+        self.sync.write("mode", "mirror\n")
+        self.sync.run(want=errno.EIO)
+        self.sync.run("approve")
+        self.assertEqual(self.profiles.users, {})
+
+    def test_member_removed_back_and_a_mirror_then(self):
+        """He may have been removed: another mode than `remove` adds him."""
+        self.make("mirror", audience=True)
+        self.db.sql("INSERT INTO t VALUES (1, NULL, NULL), (2, NULL, NULL)")
+        self.sync.run()
+        self.sync.write("mode", "remove\n")
+        self.db.sql("DELETE FROM t WHERE id = 1")
+        self.run_unanswered()
+        self.assertEqual(self.profiles.users, {"2": {}})
+        self.db.sql("INSERT INTO t VALUES (1, NULL, NULL)")
+        self.sync.run()
+        self.sync.run()
+        self.assertEqual(self.sync.changes(), [])
+        self.assertEqual(self.profiles.users, {"2": {}})
+        self.sync.write("mode", "mirror\n")
+        self.sync.run()
+        self.assertEqual(self.profiles.users, {"1": {}, "2": {}})
 
 
 if __name__ == "__main__":
