@@ -1,284 +1,90 @@
 #!/usr/bin/env python3
-"""A server that answers calls at random with all that servers answer: refusals, limits, errors, half an
-answer, none, lies; while the model keeps changing, and the daemon is killed or the run cancelled. In the end an
-upsert and a mirror hold exactly what their mode promises; of an insert every row came at least once, and twice
-only where nobody could know the outcome, and then the row was listed as unknown.
+"""A server that answers calls at random with all that servers answer (tests/lib/peers.py): refusals, limits,
+errors, half an answer, none in time, lies; while the model keeps changing, modes are changed, runs are planned and
+approved, single rows sent, and the daemon is killed or the run cancelled. In the end all hold exactly what their
+mode promises: records and the members of a list; of an insert every row came at least once, and twice only
+where nobody could know the outcome, and then the row was listed as unknown.
 
-    calls.py [--count N] [--rows N] [--seed S]
+    calls.py [--count N] [--rows N] [--seed S] [--only SYNC]
 
 $FAULT_COUNT is the usual count: of runs that something happens to."""
 
 import collections
-import email.utils
-import json
+import errno
 import os
 import random
 import sqlite3
 import sys
 import threading
-import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
-from faults import begin, campaign, reset
+from faults import begin, campaign
+from peers import Braze, Club, Hook
 from retlfs import Mount, Sqlite, errno_name, wait_for
-
-LARGE = b"[" + b" " * (10 << 20) + b"]"
-ENDS = "succeeded", "partial", "failed", "cancelled"
-
-
-class Break(Exception):
-    """The connection ends here: `reset` or closed, after these bytes."""
-
-    def __init__(self, sent=b"", hard=True):
-        super().__init__()
-        self.sent, self.hard = sent, hard
-
-
-# ---- what a server may do to a call: (the rows that it takes, status, headers, text) ----
-
-
-def good(peer, rows):
-    return rows, peer.GOOD, {}, peer.took(rows, [])
-
-
-def partly(peer, rows):
-    refused = {i for i in range(len(rows)) if peer.rng.random() < 0.2}
-    return [row for i, row in enumerate(rows) if i not in refused], peer.GOOD, {}, peer.took(rows, refused)
-
-
-def status(code, headers=lambda: {}, text=b'{"message": "no"}'):
-    def answer(peer, rows):
-        return [], code, headers(), text
-    return answer
-
-
-def after_a_date():
-    return {"Retry-After": email.utils.formatdate(time.time(), usegmt=True)}
-
-
-def hidden_success(peer, rows):
-    return rows, peer.rng.choice([500, 502, 504]), {}, b"<html>upstream</html>"
-
-
-def hidden_failure(peer, rows):
-    return [], 200, {}, b'{"message": "not today"}'
-
-
-def odd(text):
-    """A success, by its status, that says nothing."""
-    def answer(peer, rows):
-        return rows, peer.GOOD, {}, text
-    return answer
-
-
-def lost_answer(peer, rows):
-    peer.apply(rows)
-    raise Break(hard=peer.rng.random() < 0.5)
-
-
-def half_an_answer(peer, rows):
-    peer.apply(rows)
-    whole = b"HTTP/1.1 %d Fine\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{\"message\": \"succ" % peer.GOOD
-    raise Break(whole[:peer.rng.randrange(1, len(whole))])
-
-
-def lost_request(peer, rows):
-    raise Break(hard=peer.rng.random() < 0.5)
-
-
-def held_up(peer, rows):
-    """No answer until something else ends the call."""
-    taken = peer.rng.random() < 0.5
-    if taken:
-        peer.apply(rows)
-    peer.going_on.wait(5)
-    raise Break()
-
-
-COMMON = [(status(400), 3), (status(401), 1), (status(403), 0.3), (status(409), 2), (status(413), 2),
-          (status(429, lambda: {"Retry-After": "0"}), 3), (status(429, after_a_date), 2), (status(503), 1), (status(500), 1),
-          (hidden_success, 2), (lost_request, 2), (lost_answer, 2), (half_an_answer, 3), (odd(LARGE), 0.5), (odd(b""), 1),
-          (odd(b'{"mess'), 1)]
-
-
-# ---- servers ----
-
-
-class Peer:
-    """One destination. `faults`: what it does instead of taking a call, and how often."""
-
-    def __init__(self, rng):
-        self.rng = rng
-        self.lock = threading.Lock()
-        self.going_on = threading.Event()
-        self.chance, self.told, self.calls = 0.0, collections.Counter(), 0
-        peer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self):
-                try:
-                    peer.serve(self)
-                except Break as end:
-                    self.close_connection = True
-                    if end.sent:
-                        self.wfile.write(end.sent)
-                        self.wfile.flush()
-                    if end.hard:
-                        reset(self.connection)
-                except OSError:  # the daemon is dead
-                    self.close_connection = True
-
-            def log_message(self, *args):
-                pass
-
-        class Server(ThreadingHTTPServer):
-            request_queue_size = 64
-
-            def handle_error(self, request, address):
-                pass
-
-            def shutdown_request(self, request):
-                try:
-                    super().shutdown_request(request)
-                except OSError:
-                    pass
-
-        self.server = Server(("127.0.0.1", 0), Handler)
-        self.url = "http://127.0.0.1:%d" % self.server.server_port
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def fault(self):
-        with self.lock:
-            self.calls += 1
-            if self.rng.random() >= self.chance:
-                return good
-            kinds, weights = zip(*self.FAULTS)
-            kind = self.rng.choices(kinds, weights)[0]
-            self.told[kind.__name__ if kind.__name__ != "answer" else "answers"] += 1
-            return kind
-
-    def serve(self, handler):
-        fault = self.fault()
-        length = int(handler.headers["Content-Length"])
-        if fault is lost_request and self.rng.random() < 0.5:
-            raise Break()  # before the body is read
-        self.path = handler.path
-        rows = self.rows(handler.path, json.loads(handler.rfile.read(length)))
-        taken, code, headers, text = fault(self, rows)
-        self.apply(taken)
-        handler.send_response(code)
-        for name, value in {**headers, "Content-Type": "application/json", "Content-Length": str(len(text))}.items():
-            handler.send_header(name, value)
-        handler.end_headers()
-        handler.wfile.write(text)
-
-    def close(self):
-        self.going_on.set()
-        self.server.shutdown()
-        self.server.server_close()
-
-
-class Hook(Peer):
-    """An endpoint of one's own: it counts how often each row came."""
-
-    GOOD = 200
-    FAULTS = COMMON
-
-    def __init__(self, rng):
-        super().__init__(rng)
-        self.came = collections.Counter()
-        self.connection = {"driver": "webhook", "url": self.url + "/rows"}
-
-    def rows(self, path, body):
-        return [row["id"] for row in body]
-
-    def apply(self, rows):
-        with self.lock:
-            self.came.update(rows)
-
-    def took(self, rows, refused):
-        return b"{}"
-
-
-class Braze(Peer):
-    """Profiles by external id, as /users/track and /users/delete change them."""
-
-    GOOD = 201
-    FAULTS = COMMON + [(partly, 4), (hidden_failure, 2)]
-
-    def __init__(self, rng, key):
-        super().__init__(rng)
-        self.profiles = {}
-        self.connection = {"driver": "braze", "url": self.url, "key": {"file": str(key)}}
-
-    def rows(self, path, body):
-        return body["attributes"] if path == "/users/track" else body["external_ids"]
-
-    def apply(self, rows):
-        with self.lock:
-            for row in rows:
-                if isinstance(row, str):
-                    self.profiles.pop(row, None)
-                    continue
-                profile = self.profiles.setdefault(row["external_id"], {})
-                for name, value in row.items():
-                    if name[0] == "_" or name == "external_id":
-                        continue
-                    if value is None:
-                        profile.pop(name, None)
-                    else:
-                        profile[name] = value
-
-    def took(self, rows, refused):
-        errors = [{"type": "not a valid one", "input_array": "attributes", "index": i} for i in refused]
-        return json.dumps({"message": "success", **({"errors": errors} if errors else {})}).encode()
-
 
 # ---- syncs ----
 
 
 class Subject:
-    """A sync to such a server, its model in SQLite, and what must be there in the end."""
+    """A sync to such a server, its model in SQLite, and what must be there in the end. modes: between which it
+    goes, the first of them first; of `ends` it has one in the end."""
 
     FIELDS = "name", "city", "n"
+    CONFIG = {}
+    # Verbs that send, but for "run", the usual one.
+    VERBS = "full", "retry", "send", "approve"
 
-    def __init__(self, mount, rng, name, mode, peer, rows):
-        self.rng, self.name, self.mode, self.peer = rng, name, mode, peer
+    def __init__(self, mount, rng, name, peer, rows, modes, ends=None):
+        self.mount, self.rng, self.name, self.modes, self.ends = mount, rng, name, modes, ends or modes
+        self.mode = modes[0]
+        self.peer = peer(random.Random(rng.random()), mount, "to_" + name)
         self.db = Sqlite(mount.data / (name + ".db"))
         self.db.sql("PRAGMA journal_mode=wal")
         self.db.sql("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT, city TEXT, n INTEGER)")
-        self.next, self.ever, self.left = 0, set(), {}
+        self.next, self.left, self.versions = 0, {}, collections.defaultdict(list)
         self.add(rows)
         mount.connect("from_" + name, self.db.connection)
-        mount.connect("to_" + name, peer.connection)
         self.sync = mount.sync(name).define(
             config={"source": {"connection": "from_" + name, "table": "t"}, "destination": {"connection": "to_" + name},
-                    "identifier": "id", "keep_runs": 10000, "max_deletes": 1000000},
-            mappings=[(c, c) for c in ("id",) + self.FIELDS], mode=mode)
+                    "identifier": "id", "keep_runs": 10000, "max_deletes": 1000000, **self.config()},
+            mappings=[(c, c) for c in ("id",) + self.FIELDS], mode=self.mode)
+
+    def config(self):
+        return {}
+
+    # -- the model --
 
     def row(self):
         rng = self.rng
         return ["x" * rng.randint(1, 2000), rng.choice([None, "Ulm", "Köln \"am\" Rhein", "\\"]), rng.randint(-5, 5)]
 
     def add(self, n):
-        self.db.fill("t", [[i] + self.row() for i in range(self.next, self.next + n)])
-        self.ever.update(range(self.next, self.next + n))
+        self.enter([[i] + self.row() for i in range(self.next, self.next + n)])
         self.next += n
+        self.remember()
 
-    def change(self, share):
+    def enter(self, rows):
+        self.db.fill("t", rows)
+
+    def leaves(self, key):
+        pass
+
+    def remember(self):
+        for key, row in self.model().items():
+            if row not in self.versions[key]:
+                self.versions[key].append(row)
+
+    def change(self, share, while_it_runs=False):
         """New rows, changed ones (some back to what they were), some that leave, and of those that left before
-        some come back, as they were."""
+        some come back, as they were or not."""
         rows = {row[0]: list(row) for row in self.db.sql("SELECT id, name, city, n FROM t")}
-        ids = list(rows)
         statements = []
-        back = [self.left.pop(i) for i in list(self.left) if self.rng.random() < 0.3]
-        for i in self.rng.sample(ids, max(1, int(len(ids) * share))):
+        back = [] if while_it_runs else [self.left.pop(i) for i in list(self.left) if self.rng.random() < 0.3]
+        for i in self.rng.sample(list(rows), max(1, int(len(rows) * share))):
             what = self.rng.random()
-            if what < 0.15 and self.mode != "insert":
-                self.left[i] = rows[i]
+            if what < 0.2 and "insert" not in self.modes:
+                self.leaves(i)
+                self.left[i] = rows[i] if self.rng.random() < 0.7 else [i] + self.row()
                 statements.append("DELETE FROM t WHERE id = %d" % i)
             elif what < 0.6:
                 statements.append("UPDATE t SET n = %d WHERE id = %d" % (self.rng.randint(-5, 5), i))
@@ -287,24 +93,27 @@ class Subject:
         with sqlite3.connect(self.db.path, timeout=30) as db:
             db.executescript("BEGIN;" + ";".join(statements) + ";COMMIT")
         db.close()
-        self.db.fill("t", back)
-        self.add(max(1, int(len(ids) * share)))
+        self.enter(back)
+        self.add(max(1, int(len(rows) * share)))
 
     def model(self):
-        return {row[0]: dict(zip(self.FIELDS, row[1:])) for row in self.db.sql("SELECT id, name, city, n FROM t")}
+        """As the server would show it: NULL is nothing."""
+        return {str(row[0]): {name: value for name, value in zip(self.FIELDS, row[1:]) if value is not None}
+                for row in self.db.sql("SELECT id, name, city, n FROM t")}
 
-    def listed_unknown(self):
-        """How often each row was listed as one whose outcome nobody knows."""
-        listed = collections.Counter()
-        for number in range(1, self.sync.last_run() + 1):
-            for row in self.sync.rejected(number):
-                if row["code"] == "unknown":
-                    listed[row["id"]["id"]] += 1
-        return listed
+    def choose_mode(self, modes):
+        mode = self.rng.choice(modes)
+        if mode != self.mode:
+            self.mode = mode
+            self.sync.define(mode=mode)
+
+    # -- the end --
 
     def finish(self, context):
         """The server is well again: soon a run succeeds, and the next one has nothing to do."""
         self.peer.chance = 0.0
+        self.peer.wait(hastily=False)
+        self.choose_mode(self.ends)
         for _ in range(3):
             if self.sync.trigger("run") == 0:
                 break
@@ -316,94 +125,205 @@ class Subject:
         assert self.sync.rejected() == [], "%s: rows are still rejected" % context
 
     def check(self, context):
-        model = self.model()
-        if self.mode == "insert":
-            self.check_inserts(model, context)
-            return
-        want = {str(i): {name: value for name, value in row.items() if value is not None} for i, row in model.items()}
-        there = dict(self.peer.profiles)
-        wrong = [i for i in want if there.get(i) != want[i]]
-        assert not wrong, "%s: %d rows are wrong, first %s: %r, not %r" % (
-            context, len(wrong), wrong[0], there.get(wrong[0]), want[wrong[0]])
-        extra = set(there) - set(want)
-        if self.mode == "mirror":
-            assert not extra, "%s: left over: %s" % (context, sorted(extra)[:5])
-        assert extra <= {str(i) for i in self.ever}, "%s: from nowhere: %s" % (context, sorted(extra)[:5])
+        """mirror: the model, no more and no less. upsert: the model, and of others what was in it once. add: all that
+        are in it, as they were at some time. remove: nobody who has left."""
+        model, there = self.model(), dict(self.peer.holds)
+        stranger = there.pop(self.peer.STRANGER, None)
+        assert stranger == self.peer.SOMEBODY, "%s: somebody else's: %r" % (context, stranger)
+        extra, missing = set(there) - set(model), set(model) - set(there)
+        assert not missing or self.mode == "remove", "%s: %d are missing, first %s" % (context, len(missing), min(missing))
+        assert not extra or self.mode in ("upsert", "add"), "%s: left over: %s" % (context, sorted(extra)[:5])
+        assert extra <= set(self.versions), "%s: from nowhere: %s" % (context, sorted(extra)[:5])
+        exact = self.mode in ("upsert", "mirror")
+        wrong = [i for i in set(model) & set(there) if there[i] not in ([model[i]] if exact else self.versions[i])]
+        assert not wrong, "%s: %d are wrong, first %s: %r, not %r" % (
+            context, len(wrong), wrong[0], there[wrong[0]], model[wrong[0]])
+        deletes = {"mirror", "remove"} & set(self.modes)
+        assert deletes or not self.peer.removed, "%s: %d were removed" % (context, self.peer.removed)
 
-    def check_inserts(self, model, context):
-        missing = [i for i in model if i not in self.peer.came]
+
+class Inserts(Subject):
+    VERBS = "retry", "send", "approve"  # a full run creates everything once more
+
+    def listed_unknown(self):
+        """How often each row was listed as one whose outcome nobody knows."""
+        listed = collections.Counter()
+        for number in range(1, self.sync.last_run() + 1):
+            for row in self.sync.rejected(number):
+                if row["code"] == "unknown":
+                    listed[row["id"]["id"]] += 1
+        return listed
+
+    def check(self, context):
+        came = self.peer.came
+        missing = [i for i in map(int, self.model()) if i not in came]
         assert not missing, "%s: %d rows never came, first %d" % (context, len(missing), missing[0])
         listed = self.listed_unknown()
-        doubled = {i: n for i, n in self.peer.came.items() if n > 1}
+        doubled = {i: n for i, n in came.items() if n > 1}
         unlisted = [i for i, n in doubled.items() if n - 1 > listed[i]]
         assert not unlisted, "%s: %d rows came twice and were not listed, first %d (%d times, %d listed)" % (
             context, len(unlisted), unlisted[0], doubled[unlisted[0]], listed[unlisted[0]])
         self.doubled = sum(n - 1 for n in doubled.values())
 
 
+class Members(Subject):
+    """An audience: those of the model are to be on a list."""
+
+    def config(self):
+        return {"type": "audience", "destination": {"connection": "to_" + self.name, "object": "guests"}}
+
+
+class Guests(Members):
+    """Who enters the model puts himself on the list, so that what `remove` leaves there can be told: exactly the
+    model, though nobody is ever added."""
+
+    def __init__(self, *args):
+        self.known, self.looked = set(), 0  # by what runs have said
+        self.unseen = set()  # left before any run had seen them: nobody can know that they were in
+        super().__init__(*args)
+
+    def enter(self, rows):
+        super().enter(rows)
+        with self.peer.lock:
+            for key, *values in rows:
+                self.unseen.discard(str(key))
+                self.peer.holds[str(key)] = {name: value for name, value in zip(self.FIELDS, values) if value is not None}
+
+    def look(self):
+        for number in range(self.looked + 1, self.sync.last_run() + 1):
+            if self.sync.summary(number)["outcome"] == "unknown":
+                return
+            for change in self.sync.changes(number) if self.sync.exists("runs/%d/changes.jsonl" % number) else []:
+                if change["outcome"].strip() == "recorded":
+                    self.known.add(change["id"]["id"])
+                elif change["op"] == "delete" and change["outcome"].strip() == "delivered":
+                    self.known.discard(change["id"]["id"])
+            self.looked = number
+
+    def change(self, share, while_it_runs=False):
+        if not while_it_runs:
+            self.look()
+        super().change(share, while_it_runs)
+
+    def leaves(self, key):
+        if key not in self.known:
+            self.unseen.add(str(key))
+
+    def check(self, context):
+        missing = set(self.model()) - set(self.peer.holds)
+        assert not missing, "%s: %d were removed who had not left, first %s" % (context, len(missing), min(missing))
+        for key in self.unseen:
+            self.peer.holds.pop(key, None)
+        super().check(context)
+
+
+SUBJECTS = {
+    "inserts": (Inserts, Hook, 1, ["insert"]),
+    "upserts": (Subject, Braze, 1, ["upsert"]),
+    "mirrors": (Subject, Braze, 1, ["mirror"]),
+    "wanders": (Subject, Braze, 0.5, ["upsert", "mirror", "full"], ["upsert", "mirror", "mirror"]),
+    "adds": (Members, Club, 0.1, ["add"]),
+    "removes": (Guests, Club, 0.2, ["remove"]),
+    "members": (Members, Club, 0.2, ["mirror"]),
+    "enters": (Members, Club, 0.1, ["upsert"]),
+    "roams": (Members, Club, 0.2, ["mirror", "add", "upsert", "remove"]),
+}
+
+# ---- what happens to them ----
+
+
 def over(subject):
     return subject.sync.state() not in ("queued", "running")
+
+
+def pull(subject, verb, told):
+    """In a thread of its own: the daemon may be killed meanwhile."""
+    try:
+        told.append(subject.sync.trigger(verb))
+    except OSError as e:
+        told.append(e.errno)
+
+
+def choose_verb(subject, rng):
+    verb = "run" if rng.random() < 0.6 else rng.choice(subject.VERBS)
+    if verb == "send":
+        verb += " %d" % rng.randrange(subject.next)
+    elif verb == "approve":
+        subject.sync.trigger("plan")
+        if rng.random() < 0.3:
+            subject.change(0.01, while_it_runs=True)
+    return verb
 
 
 def disturb(mount, subject, rng, what):
     """A run to which something happens."""
     peer = subject.peer
-    if what == "run":
-        subject.sync.trigger("run")
-        return
-    calls, some = peer.calls, rng.randint(0, 12)
-    subject.sync.run("start")
-    wait_for("some calls, or the end", lambda: peer.calls >= calls + some or over(subject))
-    if rng.random() < 0.5:
-        subject.change(0.002)  # under its feet
-    if what == "kill":
-        mount.kill()
-        mount.start()
-    else:
-        subject.sync.trigger("cancel")
+    verb, told = choose_verb(subject, rng), []
+    runs, calls, some = subject.sync.last_run(), peer.calls, rng.randint(0, 12)
+    puller = threading.Thread(target=pull, args=(subject, verb, told))
+    puller.start()
+    if what != "run":
+        wait_for("some calls, or the end", lambda: peer.calls >= calls + some or told or not over(subject) and some == 0)
+        if rng.random() < 0.5:
+            subject.change(0.002, while_it_runs=True)  # under its feet
+        if what == "kill":
+            mount.kill()
+            mount.start()
+        else:
+            subject.sync.trigger("cancel")
+    puller.join()
     wait_for("its end", lambda: over(subject))
-    peer.going_on.set()
-    peer.going_on.clear()
+    peer.settle()
+    assert what == "kill" or told[0] in (0, errno.EIO, errno.ECANCELED), "%s of %s: %s" % (verb, subject.name, errno_name(told[0]))
+    return verb.split()[0] if subject.sync.last_run() > runs else None
 
 
 def main():
-    options = campaign(__doc__, 30, 1000)
-    options.add_argument("--rows", type=int, default=3000)
+    options = campaign(__doc__, 36, 1000)
+    options.add_argument("--rows", type=int, default=2000)
+    options.add_argument("--only", choices=SUBJECTS, help="one of the syncs alone")
     args = begin(options)
     rng = random.Random(args.seed)
     mount = Mount(expect="^retlfs: (error|warning):")
-    key = mount.data / "key"
-    key.write_text("secret")
-    peers = [Hook(random.Random(rng.random())), Braze(random.Random(rng.random()), key), Braze(random.Random(rng.random()), key)]
-    ends = collections.Counter()
+    ends, verbs, subjects = collections.Counter(), collections.Counter(), []
     try:
-        subjects = [Subject(mount, rng, name, mode, peer, args.rows) for name, mode, peer in (
-            ("inserts", "insert", peers[0]), ("upserts", "upsert", peers[1]), ("mirrors", "mirror", peers[2]))]
+        for name in [args.only] if args.only else SUBJECTS:
+            kind, peer, share, modes, *some = SUBJECTS[name]
+            subjects.append(kind(mount, rng, name, peer, max(1, int(args.rows * share)), modes, *some))
         for i in range(args.count):
             subject = subjects[i % len(subjects)]
             what = rng.choice(["run", "run", "kill", "kill", "cancel"])
             subject.peer.chance = rng.choice([0.05, 0.15, 0.4])
+            subject.peer.stalls = rng.choice([0, 0, 0, 1, 2])
             if i >= len(subjects):
                 subject.change(rng.choice([0.01, 0.1, 0.3]))
-            disturb(mount, subject, rng, what)
-            if subject.sync.last_run():
+                if rng.random() < 0.4:
+                    subject.choose_mode(subject.modes)
+            verb = disturb(mount, subject, rng, what)
+            if verb:
                 summary = subject.sync.summary()
                 ends[what + ": " + summary["outcome"]] += 1
                 ends["cut off while reading"] += summary["cut"]
+                verbs[verb] += 1
         for subject in subjects:
             context = "seed %s, %s" % (args.seed, subject.name)
             subject.finish(context)
-            subject.check(context)
+            subject.check("%s, %s" % (context, subject.mode))
     finally:
-        for peer in peers:
-            peer.close()
+        for subject in subjects:
+            subject.peer.close()
         mount.close()
-    told = sum((peer.told for peer in peers), collections.Counter())
+    report(args, subjects, ends, verbs)
+
+
+def report(args, subjects, ends, verbs):
+    told = sum((subject.peer.told for subject in subjects), collections.Counter())
     for name, n in sorted(told.items()):
-        print("%-16s %4d" % (name, n))
-    print("%d runs disturbed (%s), %d calls, %d of them answered badly; %d rows came twice, all listed; all destinations as promised" % (
-        args.count, ", ".join("%s %d" % end for end in sorted(ends.items()) if end[1]), sum(p.calls for p in peers), sum(told.values()),
-        subjects[0].doubled))
+        print("%-21s %4d" % (name, n))
+    print("%d runs disturbed (%s; %s), %d calls, %d of them answered badly; %d rows came twice, all listed; all destinations as promised" % (
+        args.count, ", ".join("%s %d" % verb for verb in sorted(verbs.items())),
+        ", ".join("%s %d" % end for end in sorted(ends.items()) if end[1]),
+        sum(s.peer.calls for s in subjects), sum(told.values()), sum(getattr(s, "doubled", 0) for s in subjects)))
 
 
 main()
