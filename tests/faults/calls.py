@@ -139,7 +139,7 @@ class Subject:
         assert not wrong, "%s: %d are wrong, first %s: %r, not %r" % (
             context, len(wrong), wrong[0], there[wrong[0]], model[wrong[0]])
         deletes = {"mirror", "remove"} & set(self.modes)
-        assert deletes or not self.peer.removed, "%s: %d were removed" % (context, self.peer.removed)
+        assert deletes or not self.peer.removed, "%s: %d were removed" % (context, len(self.peer.removed))
 
 
 class Inserts(Subject):

@@ -18,11 +18,48 @@ from collections import Counter
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../lib"))
 from faults import FAIL_ON, FAIL_ONCE, MEMORY, Injector, begin, campaign
+from peers import Braze, Hook
 from retlfs import Mount, Postgres, Sqlite, errno_name
 from subject import CsvFile, Subject
 
 # OpenSSL does not say why.
 TOLD = re.compile(r"out of memory|cannot allocate|memory allocation fail|not enough memory|cannot compute a SHA-256", re.IGNORECASE)
+
+
+class Called(Subject):
+    """To a server that is called: nothing that came can be taken back, and mirror deletes by calls of their own."""
+
+    def __init__(self, *args):
+        self.listed, self.looked, self.removed = Counter(), 0, 0
+        super().__init__(*args)
+        self.foreign = True
+
+    def _make_destination(self):
+        pass
+
+    def _destination(self, connection):
+        return {"connection": connection}
+
+    def look(self):
+        """What was listed as unknown, by row."""
+        for number in range(self.looked + 1, self.sync.last_run() + 1):
+            self.listed.update(row["id"]["id"] for row in self.sync.rejected(number) if row["code"] == "unknown")
+            self.looked = number
+
+    def exact(self, context):
+        model = {str(i): {"v": v, "n": n} for i, v, n in self._rows(self.src_db, self.src)}
+        if self.mode == "mirror":
+            there = dict(self.db.holds)
+            assert there.pop(self.db.STRANGER) == self.db.SOMEBODY, context
+            assert there == model, "%s: %s: too much: %s; missing: %s" % (
+                context, self.name, [i for i in there if there[i] != model.get(i)][:5], [i for i in model if i not in there][:5])
+            assert not set(self.db.removed) & set(model), "%s: %s: a wrong delete" % (context, self.name)
+            return
+        self.look()
+        came = self.db.came
+        assert set(map(str, came)) == set(model), "%s: %s: %d rows came, not %d" % (context, self.name, len(came), len(model))
+        unlisted = [i for i, n in came.items() if n - 1 > self.listed[i]]
+        assert not unlisted, "%s: %s: came twice, and not listed: %s" % (context, self.name, unlisted[:5])
 
 
 class World:
@@ -32,25 +69,33 @@ class World:
         self.injector = Injector(self.mount.dir / "control", self.mount.state, memory=True)
         self.mount.env.update(self.injector.env)
         self.mount.start()
-        lite, source = Sqlite(self.mount.data / "dest.db"), Sqlite(self.mount.data / "source.db")
+        lite, origin = Sqlite(self.mount.data / "dest.db"), Sqlite(self.mount.data / "source.db")
         table = CsvFile(self.mount.data / "source.csv")
         self.mount.connect("pg", self.pg.connection)
-        for name, db in ("lite", lite), ("src", source), ("csv", table):
+        for name, db in ("lite", lite), ("src", origin), ("csv", table):
             db.sql("PRAGMA journal_mode=wal")
             self.mount.connect(name, db.connection)
-        self.subjects = []
-        for mode, source, dest, uuid in (("mirror", (source, "src"), (lite, "lite"), False),
-                                         ("bag", (source, "src"), (lite, "lite"), False),
+        self.subjects, self.peers = [], []
+        for mode, source, dest, uuid in (("mirror", (origin, "src"), (lite, "lite"), False),
+                                         ("bag", (origin, "src"), (lite, "lite"), False),
                                          ("mirror", (self.pg, "pg"), (self.pg, "pg"), True),
                                          ("insert", (self.pg, "pg"), (self.pg, "pg"), True),
                                          ("upsert", (table, "csv"), (self.pg, "pg"), False)):
             if only in (None, "%s_%s_%s" % (mode, source[1], dest[1])):
                 self.subjects.append(Subject(self.mount, rng, mode, source, dest, 60, uuid=uuid))
+        for mode, kind in ("insert", Hook), ("mirror", Braze):
+            name = kind.__name__.lower()
+            if only in (None, "%s_src_%s" % (mode, name)):
+                self.peers.append(kind(rng, self.mount, name))
+                self.peers[-1].wait(hastily=False)
+                self.subjects.append(Called(self.mount, rng, mode, (origin, "src"), (self.peers[-1], name), 60))
 
     def close(self):
         try:
             self.mount.close()
         finally:
+            for peer in self.peers:
+                peer.close()
             self.pg.stop()
 
 

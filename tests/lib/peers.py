@@ -273,11 +273,11 @@ class Keeper(Peer):
 
     def __init__(self, rng):
         super().__init__(rng)
-        self.holds, self.removed = {self.STRANGER: dict(self.SOMEBODY)}, 0
+        self.holds, self.removed = {self.STRANGER: dict(self.SOMEBODY)}, []
 
     def take(self, row):
         if isinstance(row, str):
-            self.removed += 1
+            self.removed.append(row)
             self.holds.pop(row, None)
             return
         record = self.holds.setdefault(row[self.KEY], {})

@@ -54,12 +54,11 @@ class Subject:
         self.src, self.dest = "s_" + self.name, "d_" + self.name
         self.usual = 0.2
         self.next_id, self.foreign, self.serial = 1, False, 0
-        for db, table, key in (self.src_db, self.src, ""), (self.db, self.dest, self._key()):
-            db.sql("CREATE TABLE %s (id integer%s, v text, n %s%s)" % (
-                table, "" if uuid else key, "text" if is_lite(db) else "numeric", ", u uuid" + key if uuid else ""))
+        self._make(self.src_db, self.src, "")
+        self._make_destination()
         self._do([self._adding(rows)])
         config = {"source": {"connection": source_name, "table": self.src},
-                  "destination": {"connection": dest_name, "object": self.dest}, "max_deletes": "100%"}
+                  "destination": self._destination(dest_name), "max_deletes": "100%"}
         if isinstance(self.src_db, CsvFile):
             config["source"] = {"connection": source_name, "types": {"id": "integer"}}
         if mode != "bag":
@@ -67,6 +66,16 @@ class Subject:
         columns = ["id", "v", "n"] + ["u"] * uuid
         self.sync = mount.sync(self.name).define(
             config=config, mappings=[(c, c) for c in columns], mode="insert" if mode == "bag" else mode)
+
+    def _make(self, db, table, key):
+        db.sql("CREATE TABLE %s (id integer%s, v text, n %s%s)" % (
+            table, "" if self.uuid else key, "text" if is_lite(db) else "numeric", ", u uuid" + key if self.uuid else ""))
+
+    def _make_destination(self):
+        self._make(self.db, self.dest, self._key())
+
+    def _destination(self, connection):
+        return {"connection": connection, "object": self.dest}
 
     def _key(self):
         return "" if self.mode in ("insert", "bag") else " PRIMARY KEY"
