@@ -122,7 +122,7 @@ enum text_verdict doc_check(struct engine *e, node_id parent, const char *name, 
 /* Accepts text as the content of the checked file node `id` (named `name` in `parent`): in
  * force and durable when it returns; removes NAME.rej, but for bytes identical to those in
  * force committed by the process that was just refused. -EINVAL with *complaint when the check
- * refuses (then it has done doc_refuse). */
+ * refuses (then it has done doc_refuse); others, as -ENOMEM: nothing was said of the text. */
 int doc_commit(struct engine *e, node_id parent, const char *name, node_id id, struct str text,
                const struct caller *who, struct complaint *complaint);
 /* Keeps text as NAME.rej, the complaint in `error` and error_log. Durable when it returns. */

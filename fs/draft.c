@@ -101,7 +101,8 @@ commit(struct draft *d, const struct draft_place *at, bool *committed)
     int r = at->kind == TEXT_PLAIN ? tree_write(at->engine, at->id, buf_str(&d->text))
                                    : doc_commit(at->engine, at->parent, at->name, at->id,
                                                 buf_str(&d->text), &at->who, &c);
-    d->refused = r < 0;
+    /* For want of memory or room it is still to be committed: the next close tries again. */
+    d->refused = r == -EINVAL || r == -ESTALE;
     if (r < 0)
         return r;
     d->dirty = false;
@@ -174,7 +175,8 @@ draft_write(struct draft *d, const struct draft_place *at, uint64_t offset, stru
     if (d->in_order && at->kind != TEXT_PLAIN && worth_checking(d)) {
         struct complaint c = {0};
         if (doc_check(at->engine, at->parent, at->name, buf_str(&d->text), false, &c) ==
-            TEXT_BROKEN) {
+                TEXT_BROKEN &&
+            !c.no_memory) {
             doc_refuse(at->engine, at->parent, at->name, buf_str(&d->text), &at->who, &c);
             cut(&d->text, before); /* so that a retry of the same bytes is checked again */
             d->refused = true;

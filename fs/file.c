@@ -325,10 +325,10 @@ settle(struct fs *fs, struct inode *i, const struct caller *who)
         struct complaint c = {0};
         r = doc_commit(fs->engine, at.parent, at.name, i->node, buf_str(&i->text), who, &c);
         i->version += r == 0;
-        i->loaded = r == 0; /* refused: readers go on with what is in force */
+        /* refused: readers go on with what is in force */
+        i->loaded = r != -EINVAL && r != -ESTALE;
     }
-    if (r == 0 || at.kind != TEXT_PLAIN)
-        i->dirty = false;
+    i->dirty = r < 0 && i->loaded;
     return r;
 }
 
@@ -376,7 +376,7 @@ edit(struct fs *fs, struct handle *h, enum edit step, uint64_t offset, struct st
         buf_add(&i->text, h->draft.text.p, h->draft.text.n);
         i->loaded = !i->text.failed;
     }
-    i->doomed = i->fresh && r < 0 && step >= EDIT_FLUSH;
+    i->doomed = i->fresh && h->draft.refused && step >= EDIT_FLUSH;
     return r;
 }
 

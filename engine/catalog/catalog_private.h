@@ -178,6 +178,10 @@ int note_plain(struct catalog *c, enum place place, node_id dir, const char *nam
 /* -EUCLEAN: what was accepted under that name is not what stands in the catalogue now. */
 int doc_damaged(struct sql *q, node_id dir, const char *name, struct error *err);
 
+/* 0; -EINVAL with *complaint: it is to be refused; -ENOMEM: that cannot be told now. */
+int doc_judge(struct catalog *c, node_id dir, const char *name, struct str text,
+              struct complaint *complaint);
+
 /* doc.c: within a transaction */
 
 /* Puts text in force under (dir, name), carried by node `id`, whose data the caller sets. */

@@ -56,6 +56,15 @@ cdoc_check(struct catalog *c, node_id parent, const char *name, struct str text,
     return text_check(kind, &world, file, text, final, complaint);
 }
 
+int
+doc_judge(struct catalog *c, node_id dir, const char *name, struct str text,
+          struct complaint *complaint)
+{
+    if (cdoc_check(c, dir, name, text, true, complaint) == TEXT_OK)
+        return 0;
+    return complaint->no_memory ? -ENOMEM : -EINVAL;
+}
+
 /* Asked again within the transaction: the directory may have ceased to be a sync. */
 static int
 still_checked(struct sql *q, node_id dir, const char *name, struct error *err)
@@ -206,6 +215,8 @@ doc_refuse_text(struct catalog *c, node_id dir, const char *name, struct str tex
         connection_mask(text, &masked);
         text = buf_str(&masked);
     }
+    if (why.failed || masked.failed)
+        return error_no_memory(err);
     int rc = still_checked(&c->writer, dir, name, err);
     if (rc == 0)
         rc = put_rej(c, dir, rej, text, err);
@@ -365,10 +376,13 @@ cdoc_commit(struct catalog *c, node_id parent, const char *name, node_id id, str
         return write_stray(c, id, text);
     if (n.kind != NODE_FILE)
         return -EINVAL;
-    if (cdoc_check(c, parent, name, text, true, complaint) != TEXT_OK) {
-        rc = cdoc_refuse(c, parent, name, text, who, complaint);
-        return rc < 0 ? rc : -EINVAL;
+    rc = doc_judge(c, parent, name, text, complaint);
+    if (rc == -EINVAL) {
+        int kept = cdoc_refuse(c, parent, name, text, who, complaint);
+        return kept < 0 ? kept : rc;
     }
+    if (rc < 0)
+        return rc;
     rc = IN_TRANSACTION(c, &err, commit_text(c, parent, name, id, text, who, &err));
     return rc == -ESTALE ? write_stray(c, id, text) : rc;
 }

@@ -120,8 +120,10 @@ static int
 check_text(struct catalog *c, struct move *m, struct buf *text, struct error *err)
 {
     int rc = node_data(&c->writer, m->node.id, text, err);
-    if (rc < 0 ||
-        cdoc_check(c, m->to, m->new_name, buf_str(text), true, m->complaint) == TEXT_OK)
+    if (rc < 0)
+        return rc;
+    rc = doc_judge(c, m->to, m->new_name, buf_str(text), m->complaint);
+    if (rc != -EINVAL)
         return rc;
     m->refused = true;
     rc = doc_refuse_text(c, m->to, m->new_name, buf_str(text), m->who, m->complaint, err);
@@ -181,10 +183,10 @@ adopt_file(struct catalog *c, struct move *m, const struct named_node *child, st
     if (rc < 0)
         return rc;
     struct str s = buf_str(&text);
-    if (cdoc_check(c, m->node.id, child->name, s, true, m->complaint) != TEXT_OK) {
-        m->unfit = true;
-        return -EBADMSG;
-    }
+    rc = doc_judge(c, m->node.id, child->name, s, m->complaint);
+    m->unfit = rc == -EINVAL;
+    if (rc < 0)
+        return m->unfit ? -EBADMSG : rc;
     return doc_accept(c, m->node.id, child->name, child->node.id, s, m->who, err);
 }
 

@@ -40,6 +40,7 @@ struct engine {
     struct buf error;
     struct ticket *tickets;
     unsigned runs;
+    bool lacks_memory;
     void (*changed)(void *arg, node_id sync);
     void *changed_arg;
     uid_t uid;
@@ -344,11 +345,20 @@ check_mappings(struct str t, bool final)
     return lines + open >= 2 ? TEXT_OK : TEXT_INCOMPLETE;
 }
 
+void
+fake_engine_lacks_memory(struct engine *e, bool lacks)
+{
+    e->lacks_memory = lacks;
+}
+
 static enum text_verdict
-check_text(enum text_kind kind, struct str t, bool final, struct complaint *c)
+check_text(struct engine *e, enum text_kind kind, struct str t, bool final, struct complaint *c)
 {
     if (kind == TEXT_PLAIN)
         return TEXT_OK;
+    c->no_memory = e->lacks_memory;
+    if (c->no_memory)
+        return TEXT_BROKEN;
     enum text_verdict v = t.n == 0                ? TEXT_INCOMPLETE
                           : kind == TEXT_CONFIG   ? check_config(t)
                           : kind == TEXT_MAPPINGS ? check_mappings(t, final)
@@ -366,7 +376,7 @@ doc_check(struct engine *e, node_id parent, const char *name, struct str text, b
           struct complaint *complaint)
 {
     LOCKED;
-    return check_text(kind_of(e, parent, name), text, final, complaint);
+    return check_text(e, kind_of(e, parent, name), text, final, complaint);
 }
 
 static void
@@ -389,7 +399,9 @@ doc_commit(struct engine *e, node_id parent, const char *name, node_id id, struc
            const struct caller *who, struct complaint *complaint)
 {
     LOCKED;
-    if (check_text(kind_of(e, parent, name), text, true, complaint) != TEXT_OK) {
+    if (check_text(e, kind_of(e, parent, name), text, true, complaint) != TEXT_OK) {
+        if (complaint->no_memory)
+            return -ENOMEM;
         refuse(e, parent, name, text, complaint);
         return -EINVAL;
     }
@@ -452,7 +464,7 @@ tree_rename(struct engine *e, node_id parent, const char *name, node_id new_pare
     if (old && noreplace)
         return -EEXIST;
     enum text_kind kind = kind_of(e, new_parent, new_name);
-    if (check_text(kind, buf_str(&f->text), true, complaint) != TEXT_OK) {
+    if (check_text(e, kind, buf_str(&f->text), true, complaint) != TEXT_OK) {
         refuse(e, new_parent, new_name, buf_str(&f->text), complaint);
         return -EBADMSG;
     }

@@ -6,3 +6,5 @@
 /* Ends all runs that go on with this errno. */
 void fake_engine_end_runs(struct engine *e, int errnum);
 unsigned fake_engine_runs(struct engine *e);
+/* Whether there is no memory to judge a text. */
+void fake_engine_lacks_memory(struct engine *e, bool lacks);

@@ -38,13 +38,15 @@ let_go(const struct driver *d)
     free(made_of(d));
 }
 
-/* A manifest is good unless it holds "bad", and then the fault is at /calls/1/b. */
+/* A manifest is good unless it holds "bad", and then the fault is at /calls/1/b; for one that
+ * holds "much" there is no memory. */
 static int
 make_driver(const char *name, struct str manifest, const struct driver **ret, struct error *err)
 {
     if (memmem(manifest.p, manifest.n, "bad", 3))
         return error_set(err, ERR_CONFIG, EINVAL, "/calls/1/b: is bad; be good");
-    struct made *m = calloc(1, sizeof *m);
+    bool much = memmem(manifest.p, manifest.n, "much", 4) != NULL;
+    struct made *m = much ? NULL : calloc(1, sizeof *m);
     if (!m)
         return error_set(err, ERR_INTERNAL, ENOMEM, "out of memory");
     snprintf(m->name, sizeof m->name, "%s", name);
@@ -176,6 +178,32 @@ test_connections(void)
     CHECK_TEXT(behind("today"), "{\"v\": 4}");
 }
 
+/* A text that there is no memory to judge may be good: it is neither in force nor refused. */
+static void
+test_no_memory(void)
+{
+    static const char much[] = "{\"v\": \"much\"}";
+    struct node today, file;
+    struct complaint complaint;
+    CHECK(ctree_lookup(c, NODE_DRIVERS, "today", &today) == 0);
+    CHECK(put(today.id, "connector.json", much) == -ENOMEM);
+    CHECK(!exists(today.id, "connector.json.rej"));
+    CHECK_TEXT(error_of(today.id), "");
+    CHECK_TEXT(behind("today"), "{\"v\": 4}");
+
+    CHECK(put(today.id, "new", much) == 0);
+    CHECK(mv(today.id, "new", today.id, "connector.json") == -ENOMEM);
+    CHECK(exists(today.id, "new") && !exists(today.id, "connector.json.rej"));
+    CHECK_TEXT(behind("today"), "{\"v\": 4}");
+
+    node_id kept = dir(NODE_CONFIG, "kept");
+    CHECK(ctree_rename(c, today.id, "new", kept, "connector.json", false, &me, &complaint) ==
+          0);
+    CHECK(mv(NODE_CONFIG, "kept", NODE_DRIVERS, "hoarder") == -ENOMEM);
+    CHECK(ctree_lookup(c, kept, "connector.json", &file) == 0);
+    CHECK(!exists(NODE_DRIVERS, "hoarder"));
+}
+
 static void
 test_damage(void)
 {
@@ -234,6 +262,7 @@ main(void)
     make_state();
     test_in_force();
     test_connections();
+    test_no_memory();
     test_damage();
     test_threads();
     drop_state();

@@ -201,6 +201,30 @@ test_limits(void)
     draft_done(&d);
 }
 
+/* A text that nobody can judge now stays a draft, and is judged by the next close. */
+static void
+test_no_memory(void)
+{
+    place("config.json", "{1}");
+    struct draft d = begin(NULL, false);
+    fake_engine_lacks_memory(engine, true);
+    CHECK_MSG(put(&d, 0, "{2}") == 0, "a write only looks ahead");
+    CHECK(flush(&d) == -ENOMEM && flush(&d) == -ENOMEM);
+    CHECK(in_force("{1}") && refused_as(NULL));
+    fake_engine_lacks_memory(engine, false);
+    CHECK(flush(&d) == 0 && in_force("{2}"));
+    draft_done(&d);
+
+    place("mode", "upsert\n");
+    d = begin(NULL, false);
+    fake_engine_lacks_memory(engine, true);
+    CHECK(put(&d, 0, "mirror\n") == -ENOMEM && flush(&d) == -ENOMEM);
+    CHECK(in_force("upsert\n") && refused_as(NULL));
+    fake_engine_lacks_memory(engine, false);
+    CHECK(flush(&d) == 0 && in_force("mirror\n"));
+    draft_done(&d);
+}
+
 int
 main(void)
 {
@@ -213,6 +237,7 @@ main(void)
     test_over_old_text();
     test_mode();
     test_limits();
+    test_no_memory();
     engine_close(engine);
     return tap_done();
 }
