@@ -112,15 +112,6 @@ int catalog_set_trigger_attributes(struct catalog *c, node_id dir, unsigned what
 /* The accepted text of connections/NAME.json. -ENOENT; -EUCLEAN as above. */
 int catalog_connection_text(struct catalog *c, const char *name, struct buf *out,
                             struct error *err);
-
-struct catalog_connection {
-    const char *name;
-    struct str text; /* in force; p = NULL: nothing accepted yet */
-    bool rejected;   /* has a .rej */
-};
-/* All connections by name, in arena. */
-int catalog_connections(struct catalog *c, struct arena *arena, struct catalog_connection **ret,
-                        size_t *n);
 /* Each directory in drivers/ that can be a user's driver, by name; fn non-zero stops. */
 int catalog_drivers(struct catalog *c, int (*fn)(void *arg, const char *name, node_id dir),
                     void *arg);

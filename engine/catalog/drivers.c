@@ -40,33 +40,41 @@ catalog_drivers(struct catalog *c, int (*fn)(void *arg, const char *name, node_i
     return ctree_list(c, NODE_DRIVERS, NULL, pass_on, &l);
 }
 
-/* The connection that names it, in arena; NULL: none. */
+struct search {
+    struct catalog *catalog;
+    const char *driver;
+    char user[256]; /* the connection that names it */
+};
+
+/* ctree_list's fn; 1: it is the one. A connection that is damaged uses nothing until it is
+ * written again. */
 static int
-find_user(struct catalog *c, const char *driver, struct arena *arena, const char **ret)
+names_it(void *arg, const char *file, const struct node *n)
 {
-    struct catalog_connection *all;
-    size_t n;
-    *ret = NULL;
-    int rc = catalog_connections(c, arena, &all, &n);
-    for (size_t i = 0; rc == 0 && i < n && !*ret; i++) {
-        const char *name = connection_driver(all[i].text, arena);
-        if (name && strcmp(name, driver) == 0)
-            *ret = all[i].name;
-    }
-    return rc;
+    struct search *s = arg;
+    if (n->kind != NODE_FILE || name_kind(PLACE_CONNECTIONS, file) != TEXT_CONNECTION)
+        return 0;
+    AUTO_ARENA struct arena arena = ARENA_INIT;
+    AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
+    struct error err = ERROR_INIT;
+    snprintf(s->user, sizeof s->user, "%.*s", (int)(strlen(file) - strlen(".json")), file);
+    int rc = catalog_connection_text(s->catalog, s->user, &text, &err);
+    if (rc < 0)
+        return rc == -ENOENT || rc == -EUCLEAN ? 0 : rc;
+    const char *name = connection_driver(buf_str(&text), &arena);
+    return name && strcmp(name, s->driver) == 0;
 }
 
 int
 driver_busy(struct catalog *c, const char *name, const char *what)
 {
-    AUTO_ARENA struct arena arena = ARENA_INIT;
     AUTO_BUF struct buf place = BUF_INIT(512), why = BUF_INIT(1024);
-    const char *connection;
-    int rc = find_user(c, name, &arena, &connection);
-    if (rc < 0 || !connection)
+    struct search search = {.catalog = c, .driver = name};
+    int rc = ctree_list(c, NODE_CONNECTIONS, NULL, names_it, &search);
+    if (rc <= 0)
         return rc;
     buf_addf(&place, "drivers/%s", name);
-    buf_addf(&why, "the driver cannot be %s: connections/%s.json uses it\n", what, connection);
+    buf_addf(&why, "the driver cannot be %s: connections/%s.json uses it\n", what, search.user);
     catalog_error_log(c, buf_z(&place), buf_z(&why));
     return -EBUSY;
 }

@@ -206,9 +206,6 @@ test_rename_onto(void)
 static void
 test_connections(void)
 {
-    AUTO_ARENA struct arena arena = ARENA_INIT;
-    struct catalog_connection *list;
-    size_t n;
     struct world world = catalog_world(c);
     struct node node;
     CHECK(world.driver_of(world.arg, "shop") == NULL);
@@ -226,11 +223,6 @@ test_connections(void)
     CHECK(strstr(error_log(), " connections/shop.json\n") != NULL);
     CHECK(put(NODE_CONNECTIONS, "notes.txt", "plain") == 0);
     CHECK(make(NODE_CONNECTIONS, "draft.json", NODE_FILE, NULL) == 0);
-    CHECK(catalog_connections(c, &arena, &list, &n) == 0 && n == 2);
-    CHECK_TEXT(list[0].name, "draft");
-    CHECK(!list[0].text.p && !list[0].rejected);
-    CHECK_TEXT(list[1].text.p, good_connection);
-    CHECK(list[1].rejected);
     AUTO_BUF struct buf text = BUF_INIT(4096);
     struct error err = ERROR_INIT;
     CHECK(catalog_connection_text(c, "draft", &text, &err) == -ENOENT);

@@ -218,6 +218,15 @@ test_damage(void)
     CHECK(ctree_lookup(c, NODE_DRIVERS, "mine", &mine) == 0);
     CHECK(put(mine.id, "connector.json", "{\"v\": 3}") == 0);
     CHECK_TEXT(driver_of("to"), "mine");
+
+    /* of another connection: that is nobody else's trouble */
+    CHECK(put(NODE_CONNECTIONS, "a.json", "{\"driver\": \"db\", \"path\": \"/5\"}") == 0);
+    tamper("UPDATE doc SET text = CAST(replace(text, '5', '6') AS BLOB)"
+           " WHERE name = 'a.json'");
+    open_state();
+    CHECK(dir(NODE_DRIVERS, "idle") != 0);
+    CHECK(ctree_rmdir(c, NODE_DRIVERS, "idle", &me) == 0);
+    CHECK(ctree_rmdir(c, NODE_DRIVERS, "mine", &me) == -EBUSY);
 }
 
 static void *
