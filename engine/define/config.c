@@ -460,7 +460,9 @@ take_dest_options(const struct config *k, const struct json_node *destination,
     struct error err = ERROR_INIT;
     if (options && driver->dest_options_check &&
         driver->dest_options_check(options, d->type, &err) < 0)
-        return complain(k->c, destination->file, destination->at, NULL, "%s", err.text);
+        return err.errnum == ENOMEM
+                   ? complain_memory(k->c, destination->file)
+                   : complain(k->c, destination->file, destination->at, NULL, "%s", err.text);
     return 0;
 }
 

@@ -458,10 +458,9 @@ to_next(struct scan *s)
 struct json_node
 json_get(const struct json_node *object, const char *key)
 {
-    struct json_node none = {.file = object->file};
     json_t *json = json_object_get(object->json, key);
     if (!json)
-        return none;
+        return (struct json_node){.file = object->file};
     struct json_fault ignored;
     struct scan s = {.text = object->file->text, .at = object->at + 1, .fault = &ignored};
     while (to_next(&s)) {
@@ -475,7 +474,8 @@ json_get(const struct json_node *object, const char *key)
             return (struct json_node){object->file, json, s.at, from};
         skip_value(&s);
     }
-    return none;
+    /* it is there; for want of memory its key, written with escapes, was not recognised */
+    return (struct json_node){object->file, json, object->at, object->at};
 }
 
 struct json_node

@@ -66,6 +66,8 @@ static int
 fake_dest_options_check(const void *options, enum sync_type type, struct error *err)
 {
     const struct fake_dest_options *o = options;
+    if (o->list && strcmp(o->list, "much") == 0)
+        return error_no_memory(err);
     if (type == TYPE_AUDIENCE || !o->list)
         return 0;
     return error_set(err, ERR_CONFIG, EINVAL, "\"list\" is for an audience");
