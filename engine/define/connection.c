@@ -111,6 +111,8 @@ fill(const struct search *s, const struct json_node *root, const char *name,
 {
     static const char *const own[] = {"driver", NULL};
     int rc = find_driver(s, root, &conn->driver, c);
+    if (rc == 0 && !conn->driver)
+        rc = options_refuse_plain_secrets(root, c);
     if (rc || !conn->driver)
         return rc;
     const struct driver *d = conn->driver;

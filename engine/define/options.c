@@ -240,14 +240,20 @@ secret_command(const struct filling *f, const struct json_node *v, const char **
 }
 
 static int
+refuse_plain_secret(const struct json_node *v, struct complaint *c)
+{
+    return complain(c, v->file, v->at, NULL,
+                    "a password in plain text is refused: give " ALLOWED_SECRET);
+}
+
+static int
 set_secret(const struct filling *f, const struct option *o, const struct json_node *v)
 {
     if (!f->secrets)
         return complain(f->c, v->file, v->at, NULL, "\"%s\" belongs in the connection",
                         o->name);
     if (!json_is_object(v->json))
-        return complain(f->c, v->file, v->at, NULL,
-                        "a password in plain text is refused: give " ALLOWED_SECRET);
+        return refuse_plain_secret(v, f->c);
     struct secret secret = {.offset = o->offset, .option = o->name};
     struct json_node env = json_get(v, "env"), file = json_get(v, "file"),
                      command = json_get(v, "command");
@@ -311,6 +317,31 @@ set_option(const struct filling *f, const struct option *o, const struct json_no
         return 0;
     }
     return complain(f->c, v->file, v->at, NULL, "\"%s\" has no known type", o->name);
+}
+
+static bool
+is_secret_of_some_driver(const char *key)
+{
+    for (const struct driver *const *d = drivers; *d; d++)
+        for (const struct option *o = (*d)->options; o && o->name; o++)
+            if (o->type == OPT_SECRET && strcmp(o->name, key) == 0)
+                return true;
+    return false;
+}
+
+int
+options_refuse_plain_secrets(const struct json_node *object, struct complaint *c)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach(object->json, key, value)
+    {
+        if (!json_is_string(value) || !is_secret_of_some_driver(key))
+            continue;
+        struct json_node v = json_get(object, key);
+        return refuse_plain_secret(&v, c);
+    }
+    return 0;
 }
 
 /* ---- the table ---- */

@@ -22,6 +22,10 @@ int options_fill(const struct json_node *object, const char *const *own,
 bool options_part(const struct option *table, const void *filled, struct arena *arena,
                   const char **ret);
 
+/* Where the table is not known yet: refuses texts under a key that is a secret of some driver.
+ */
+int options_refuse_plain_secrets(const struct json_node *object, struct complaint *c);
+
 /* Refuses keys that are neither `own` nor an option in any of the tables. */
 int options_check_keys(const struct json_node *object, const char *const *own,
                        const struct option *const *tables, size_t ntables, struct complaint *c);

@@ -26,7 +26,7 @@ const struct driver *world_driver(const struct world *world, const char *connect
 bool connection_name_good(struct str name);
 
 /* A driver that is not known may be one that a user is about to write: then nothing is said of
- * its options. */
+ * its options, but for secrets in plain text. */
 enum text_verdict connection_check(const struct world *world, const struct text_file *f,
                                    bool final, struct complaint *c);
 

@@ -222,6 +222,18 @@ test_mode(void)
     CHECK(text_check(TEXT_MODE, NULL, "mode", STR("mirror"), true, &c) == TEXT_OK);
 }
 
+/* What there was no memory to judge is not called wrong. */
+static void
+test_no_memory(void)
+{
+    struct complaint c;
+    text_check(TEXT_CONFIG, &fake_world, "config.json",
+               STR("{ \"source\": { \"connection\": \"shop\", \"table\": \"t\" },\n"
+                   "  \"destination\": { \"connection\": \"crm\", \"list\": \"much\" } }\n"),
+               true, &c);
+    CHECK(c.no_memory);
+}
+
 static void
 test_connection(void)
 {
@@ -256,6 +268,11 @@ test_connection(void)
     CHECK(refused(k,
                   "{ \"driver\": \"db\", \"path\": \"/x\", \"password\": {\"command\":\"b\"} }",
                   1, 56, "array of strings"));
+
+    /* of a driver to come all is taken but what no file may hold */
+    CHECK(accepted(k, "{ \"driver\": \"tomorrow\", \"pth\": 1, \"password\": {\"env\": 1} }"));
+    CHECK(refused(k, "{ \"driver\": \"tomorrow\", \"password\": \"hunter2\" }", 1, 37,
+                  "a password in plain text is refused"));
 
     struct connection *conn = NULL;
     struct complaint c;
@@ -292,6 +309,7 @@ test_secret_never_shown(void)
         "{ \"driver\": \"db\", \"path\": \"/x\", \"password\": {\"hunter2\": 1, \"x\": 2} }",
         "{ \"driver\": \"db\", \"path\": \"/x\", \"port\": \"hunter2\" }",
         "{ \"driver\": \"db\", \"path\": \"/x\", \"delimiter\": \"hunter2\" }",
+        "{ \"driver\": \"tomorrow\", \"password\": \"hunter2\" }",
     };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         struct complaint c;
@@ -785,6 +803,7 @@ main(void)
     test_render();
     test_mappings();
     test_mode();
+    test_no_memory();
     test_connection();
     test_secret_never_shown();
     test_secrets();
