@@ -22,6 +22,8 @@ struct allowed {
 static struct {
     bool limited, command;
     VEC(struct allowed) paths;
+    const char *const *env; /* borrowed */
+    size_t nenv;
 } rules;
 
 void
@@ -73,31 +75,33 @@ reach_may_command(void)
 /* ---- the environment ---- */
 
 static bool
-is_kept(const char *name, size_t n, const char *const *keep, size_t nkeep)
+is_one_of(const char *name, size_t n, const char *const *names, size_t nnames)
+{
+    for (size_t i = 0; i < nnames; i++)
+        if (strncmp(names[i], name, n) == 0 && !names[i][n])
+            return true;
+    return false;
+}
+
+static bool
+is_harmless(const char *name, size_t n)
 {
     static const char *const harmless[] = {
         "PATH",     "HOME",       "USER",        "LOGNAME",  "LANG",          "TZ",
         "TMPDIR",   "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR",
         "ALL_PROXY"};
-    if (n > 3 && strncmp(name, "LC_", 3) == 0)
-        return true;
-    for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++) {
-        if (strncmp(harmless[i], name, n) == 0 && !harmless[i][n])
-            return true;
-    }
-    for (size_t i = 0; i < nkeep; i++) {
-        if (strncmp(keep[i], name, n) == 0 && !keep[i][n])
-            return true;
-    }
-    return false;
+    return (n > 3 && strncmp(name, "LC_", 3) == 0) ||
+           is_one_of(name, n, harmless, sizeof harmless / sizeof *harmless);
 }
 
 int
 reach_forget_environment(const char *const *keep, size_t n, struct error *err)
 {
+    rules.env = keep;
+    rules.nenv = n;
     for (char **at = environ; at && *at;) {
         size_t length = strcspn(*at, "=");
-        if (is_kept(*at, length, keep, n)) {
+        if (is_harmless(*at, length) || is_one_of(*at, length, keep, n)) {
             at++;
             continue;
         }
@@ -108,6 +112,12 @@ reach_forget_environment(const char *const *keep, size_t n, struct error *err)
             at++;
     }
     return 0;
+}
+
+bool
+reach_may_env(const char *name)
+{
+    return !rules.limited || is_one_of(name, strlen(name), rules.env, rules.nenv);
 }
 
 /* ---- paths ---- */

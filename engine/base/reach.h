@@ -24,8 +24,11 @@ int reach_allow_path(const char *dir, struct error *err);
 void reach_allow_command(void);
 bool reach_may_command(void);
 /* Takes everything out of the environment but PATH, HOME, the locale, time zone and proxies,
- * and those of the names in `keep` (borrowed). */
+ * and those of the names in `keep` (borrowed for good). */
 int reach_forget_environment(const char *const *keep, size_t n, struct error *err);
+/* Of what is left, a definition may name only those as where a secret is: the address of a
+ * proxy may hold a password. */
+bool reach_may_env(const char *name);
 
 /* For validation, without a look at the filesystem: 0, or ERR_CONFIG, EACCES and where it may
  * lead. A path that begins well is judged again, link by link, when it is opened. */

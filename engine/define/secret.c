@@ -61,7 +61,7 @@ from_file(const char *path, char *to, size_t *n, struct error *err)
 static int
 from_env(const char *name, char *to, size_t *n, struct error *err)
 {
-    const char *value = getenv(name);
+    const char *value = reach_may_env(name) ? getenv(name) : NULL;
     if (!value)
         return error_set(err, ERR_CONFIG, EINVAL, "environment variable \"%s\" is not set%s",
                          name,
