@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/json_parse.h"
 #include "base/utf8.h"
 #include "http/answer_private.h"
 #include "http/pointer.h"
@@ -134,7 +135,7 @@ words_at(const struct judge *j, const json_t *root, const char *pointer)
                                          : NULL;
     if (!found || json_is_null(found))
         return NULL;
-    AUTO_FREE char *dump = json_dumps(found, JSON_COMPACT | JSON_ENCODE_ANY);
+    AUTO_FREE char *dump = json_write(found, JSON_COMPACT | JSON_ENCODE_ANY);
     return dump ? arena_strdup(j->arena, dump) : NULL;
 }
 
@@ -486,8 +487,9 @@ void
 answer_judge(const struct answer_rules *r, const struct exchange *x, struct call *call,
              struct arena *arena, struct call_answer *ret)
 {
+    bool no_memory = false;
     json_t *body = x->end == END_ANSWERED && !x->cut
-                       ? json_loadb(buf_z(&x->body_back), x->body_back.n, JSON_DECODE_ANY, NULL)
+                       ? json_parse(buf_str(&x->body_back), JSON_DECODE_ANY, NULL, &no_memory)
                        : NULL;
     const struct judge j = {.rules = r, .x = x, .call = call, .arena = arena, .body = body};
     ret->error = (struct error)ERROR_INIT;
@@ -495,6 +497,13 @@ answer_judge(const struct answer_rules *r, const struct exchange *x, struct call
     ret->wait_us = 0;
     if (x->end == END_ANSWERED)
         read_pace(&j, ret);
+    if (no_memory) { /* what the rules look for may stand in it */
+        set_all(&j, ROW_UNKNOWN);
+        ret->fate = CALL_UNKNOWN;
+        error_set(&ret->error, ERR_UNKNOWN, EIO,
+                  "HTTP %d, but there was no memory to read the answer", x->status);
+        return;
+    }
     find_fate(&j, ret);
     if (ret->fate == CALL_ANSWERED && !read_rows(&j)) {
         set_all(&j, ROW_UNKNOWN);

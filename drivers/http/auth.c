@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "base/cleanup.h"
+#include "base/json_parse.h"
 #include "http/connector.h"
 #include "http/fill.h"
 #include "http/manifest.h"
@@ -345,7 +346,7 @@ take_lease(struct auth *a, const atomic_bool *cancelled, struct error *err)
     if (rc < 0 || a->read == a->lease.number)
         return rc;
     json_decref(a->told);
-    a->told = json_loadb(buf_z(&a->lease.told), a->lease.told.n, 0, NULL);
+    a->told = json_parse(buf_str(&a->lease.told), 0, NULL, NULL);
     a->read = a->lease.number;
     return a->told ? 0 : error_no_memory(err);
 }

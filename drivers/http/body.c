@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/json_parse.h"
 #include "http/body_private.h"
 
 int
@@ -52,7 +53,7 @@ body_name(struct compiler *c, const char *name, size_t n)
 static int
 add_literal(struct compiler *c, const json_t *value)
 {
-    AUTO_FREE char *dump = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    AUTO_FREE char *dump = json_write(value, JSON_COMPACT | JSON_ENCODE_ANY);
     AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
     buf_adds(&text, dump ? dump : "");
     return dump ? body_text(c, STEP_TEXT, &text) : error_no_memory(c->err);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/json_parse.h"
 #include "http/body_private.h"
 
 enum { NUMBERS_MAX = 1000 };
@@ -377,7 +378,7 @@ add_null_part(struct compiler *c, const struct path *paths, size_t n, const json
     AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
     json_quote(&text, part.p, part.n);
     if (each) {
-        AUTO_FREE char *dump = json_dumps(each, JSON_COMPACT | JSON_ENCODE_ANY);
+        AUTO_FREE char *dump = json_write(each, JSON_COMPACT | JSON_ENCODE_ANY);
         buf_addf(&text, ":%s", dump ? dump : "");
         text.failed |= !dump;
     }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/json_parse.h"
 #include "http/auth.h"
 #include "http/connector_private.h"
 #include "http/fill.h"
@@ -248,12 +249,12 @@ connector_parse(const char *name, struct str text, struct connector **ret, struc
         connector_free(c);
         return error_no_memory(err);
     }
-    c->manifest = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES, &at);
+    bool no_memory;
+    c->manifest = json_parse(text, JSON_REJECT_DUPLICATES, &at, &no_memory);
     int rc = 0;
     if (!c->manifest)
-        rc = json_error_code(&at) == json_error_out_of_memory
-                 ? error_no_memory(err)
-                 : error_set(err, ERR_CONFIG, EINVAL, "line %d: %s", at.line, at.text);
+        rc = no_memory ? error_no_memory(err)
+                       : error_set(err, ERR_CONFIG, EINVAL, "line %d: %s", at.line, at.text);
     if (rc == 0)
         rc = take_manifest(c, name, err);
     if (rc < 0) {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/json_parse.h"
 #include "http/connector_private.h"
 #include "http/manifest.h"
 
@@ -137,7 +138,7 @@ option_json(const void *options, const struct option *o)
     case OPT_INT:
         return json_integer(v->number);
     case OPT_JSON:
-        return v->text ? json_loads(v->text, JSON_DECODE_ANY, NULL) : NULL;
+        return v->text ? json_parse(str_of(v->text), JSON_DECODE_ANY, NULL, NULL) : NULL;
     case OPT_FIELDS:
         return NULL;
     default:

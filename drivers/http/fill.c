@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "base/json_parse.h"
 #include "http/connector_private.h"
 #include "http/form.h"
 #include "http/manifest.h"
@@ -127,7 +128,7 @@ add_json(const json_t *value, struct buf *out)
         buf_add(out, json_string_value(value), json_string_length(value));
         return 0;
     }
-    AUTO_FREE char *dump = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+    AUTO_FREE char *dump = json_write(value, JSON_ENCODE_ANY | JSON_COMPACT);
     buf_adds(out, dump ? dump : "");
     out->failed |= !dump;
     return 0;

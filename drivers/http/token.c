@@ -13,7 +13,6 @@
  */
 #include "http/token.h"
 
-#include <jansson.h>
 #include <openssl/evp.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -23,6 +22,7 @@
 #include "base/cancel.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/json_parse.h"
 #include "http/form.h"
 #include "http/sign.h"
 #include "http/transfer.h"
@@ -311,8 +311,8 @@ add_assertion(struct fetch *f, struct error *err)
                                     c->issuer ? c->issuer : c->client_id, "sub", c->username,
                                     "aud", c->audience ? c->audience : c->url, "scope",
                                     c->scope, "iat", now, "exp", now + ASSERTION_S);
-    AUTO_FREE char *head = header ? json_dumps(header, JSON_COMPACT) : NULL;
-    AUTO_FREE char *body = claims ? json_dumps(claims, JSON_COMPACT) : NULL;
+    AUTO_FREE char *head = header ? json_write(header, JSON_COMPACT) : NULL;
+    AUTO_FREE char *body = claims ? json_write(claims, JSON_COMPACT) : NULL;
     if (!head || !body)
         return error_set(err, ERR_CONFIG, EINVAL, "the claims of the token are no UTF-8");
     AUTO_WIPE struct buf jwt;
@@ -512,8 +512,11 @@ read_answer(struct fetch *f, struct error *err)
     if (x->end != END_ANSWERED)
         return error_set(err, x->end == END_BARRED ? ERR_CONFIG : ERR_UNREACHABLE, EIO,
                          "no answer from the token server: %s", x->why);
+    bool no_memory = false;
     if (!x->cut)
-        f->answer = json_loadb(buf_z(&x->body_back), x->body_back.n, 0, NULL);
+        f->answer = json_parse(buf_str(&x->body_back), 0, NULL, &no_memory);
+    if (no_memory)
+        return error_no_memory(err);
     if (x->status < 200 || x->status > 299)
         return refused(f, err);
     f->access = member(f, "access_token");
@@ -561,7 +564,7 @@ copy_told(struct buf *to, json_t *answer)
     static const char *const secrets[] = {"access_token", "refresh_token", "id_token"};
     for (size_t i = 0; i < sizeof secrets / sizeof *secrets; i++)
         json_object_del(answer, secrets[i]);
-    char *dump = json_dumps(answer, JSON_COMPACT);
+    char *dump = json_write(answer, JSON_COMPACT);
     bool good = dump && copy(to, str_of(dump));
     free(dump);
     return good;

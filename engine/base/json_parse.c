@@ -4,7 +4,7 @@
  * first allocation that fails is lent from what was set aside for that, so that the token at
  * hand is whole, and the text ends there, so that no other one is begun.
  */
-#include "define/json_parse.h"
+#include "base/json_parse.h"
 
 #include <pthread.h>
 #include <stdlib.h>

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json_parse.h"
 #include "base/words.h"
-#include "define/json_parse.h"
 #include "define/options.h"
 
 /* Owned children are stolen by jansson also on failure; what is missing ends as no text. */

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "base/json_parse.h"
 #include "base/utf8.h"
-#include "define/json_parse.h"
 
 enum { NESTING_MAX = 64 };
 

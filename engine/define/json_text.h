@@ -7,12 +7,9 @@
  */
 #pragma once
 
-#include "define/complaint.h"
-
-/* base/value.h has a json_string of its own; jansson's json_stringn does here. */
-#define json_string jansson_json_string
 #include <jansson.h>
-#undef json_string
+
+#include "define/complaint.h"
 
 struct json_fault {
     size_t at;

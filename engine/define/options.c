@@ -7,9 +7,9 @@
 #include <stdio.h>
 
 #include "base/cleanup.h"
+#include "base/json_parse.h"
 #include "base/reach.h"
 #include "base/words.h"
-#include "define/json_parse.h"
 #include "define/phrases.h"
 
 #define ALLOWED_SECRET                                                                         \

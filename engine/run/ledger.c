@@ -5,8 +5,8 @@
 #include "run/ledger.h"
 
 #include "base/cleanup.h"
+#include "base/json_parse.h"
 #include "catalog/intact.h"
-#include "define/json_parse.h"
 #include "run/ledger_json.h"
 
 static int

@@ -5,8 +5,8 @@
 #include <stddef.h>
 
 #include "base/cleanup.h"
+#include "base/json_parse.h"
 #include "base/utf8.h"
-#include "define/json_parse.h"
 
 struct number {
     const char *name;

@@ -8,7 +8,7 @@
 #include <openssl/evp.h>
 
 #include "base/cleanup.h"
-#include "define/json_parse.h"
+#include "base/json_parse.h"
 #include "run/ledger_json.h"
 
 enum { PARSE_TRIES = 16 };

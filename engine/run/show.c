@@ -6,8 +6,8 @@
 #include <jansson.h>
 
 #include "base/cleanup.h"
+#include "base/json_parse.h"
 #include "base/utf8.h"
-#include "define/json_parse.h"
 #include "run/engine_private.h"
 
 /* ---- what happens now ---- */

@@ -21,6 +21,17 @@ answer(int status, const char *head, const char *body)
     return x;
 }
 
+/* The linker puts this in the place of malloc. */
+void *__real_malloc(size_t n);
+void *__wrap_malloc(size_t n);
+static bool lacks_memory, lacks_memory_to_judge;
+
+void *
+__wrap_malloc(size_t n)
+{
+    return lacks_memory ? NULL : __real_malloc(n);
+}
+
 static struct call_answer got;
 static struct arena words = {0};
 
@@ -43,7 +54,9 @@ judge(const char *rules, struct exchange x)
     } else {
         static const char *const fates[] = {"unknown",   "answered", "failed",  "refused",
                                             "too large", "denied",   "hopeless"};
+        lacks_memory = lacks_memory_to_judge;
         answer_judge(r, &x, &call, &words, &got);
+        lacks_memory = false;
         int n = snprintf(said, sizeof said, "%s:", fates[got.fate]);
         for (size_t i = 0; i < ROWS; i++) {
             n += snprintf(said + n, sizeof said - (size_t)n, " %c", "?D-RTS"[out[i].kind]);
@@ -55,6 +68,20 @@ judge(const char *rules, struct exchange x)
     answer_free(r);
     exchange_done(&x);
     return said;
+}
+
+/* An answer that could not be read may hold what makes a 200 a refusal. */
+static void
+test_no_memory(void)
+{
+    static const char r[] =
+        "{\"when\": [{\"pointer\": \"/ok\", \"is\": false, \"fate\": \"refused\"}]}";
+    CHECK_TEXT(judge(r, answer(200, "", "{\"ok\": false}")), "refused: ? ? ? ?");
+    lacks_memory_to_judge = true;
+    CHECK_TEXT(judge(r, answer(200, "", "{\"ok\": false}")), "unknown: ? ? ? ?");
+    CHECK_TEXT(judge(NULL, answer(200, "", "{}")), "unknown: ? ? ? ?");
+    lacks_memory_to_judge = false;
+    CHECK_TEXT(judge(NULL, answer(200, "", "{}")), "answered: D D D D");
 }
 
 /* Lists of identifiers. */
@@ -355,6 +382,7 @@ int
 main(void)
 {
     test_http();
+    test_no_memory();
     test_keys();
     test_index();
     test_each();

@@ -1,5 +1,5 @@
 /* JSON is read and written whole or not at all, whichever allocation fails. */
-#include "define/json_parse.h"
+#include "base/json_parse.h"
 
 #include <stdlib.h>
 
