@@ -5,12 +5,12 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "process.h"
 
-enum { LOOK_AGAIN_MS = 200, VERB_MAX = 4096 };
+enum { LOOK_AGAIN_US = 200000, VERB_MAX = 4096 };
 
 struct trigger {
     struct triggers *all;
@@ -33,7 +33,7 @@ struct triggers {
     struct engine *engine;
     const struct trigger_request_ops *ops;
     pthread_mutex_t lock;
-    pthread_cond_t wake; /* somebody was interrupted, or stop; on the monotonic clock */
+    pthread_cond_t wake; /* somebody was interrupted, or stop; by clock_monotonic */
     struct trigger *open;
     pthread_t thread;
     bool started, stop;
@@ -48,11 +48,7 @@ triggers_create(struct engine *e, const struct trigger_request_ops *ops)
     t->engine = e;
     t->ops = ops;
     pthread_mutex_init(&t->lock, NULL);
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&t->wake, &attr);
-    pthread_condattr_destroy(&attr);
+    clock_cond_init(&t->wake);
     return t;
 }
 
@@ -103,16 +99,10 @@ find_interrupted(struct triggers *t, bool *any)
 static void
 sleep_until_woken(struct triggers *t, bool look_again)
 {
-    if (!look_again) {
+    if (look_again)
+        clock_cond_wait(&t->wake, &t->lock, clock_monotonic() + LOOK_AGAIN_US);
+    else
         pthread_cond_wait(&t->wake, &t->lock);
-        return;
-    }
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += LOOK_AGAIN_MS * 1000000L;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    pthread_cond_timedwait(&t->wake, &t->lock, &until);
 }
 
 static void *

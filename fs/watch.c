@@ -4,19 +4,19 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/vec.h"
 #include "errand.h"
 #include "nodes.h"
 
-enum { PAUSE_MS = 100 }; /* between two touches of the same file */
+enum { PAUSE_US = 100000 }; /* between two touches of the same file */
 
 struct watch {
     struct fs *fs;
     pthread_mutex_t lock; /* guards what follows */
-    pthread_cond_t wake;  /* on the monotonic clock */
+    pthread_cond_t wake;  /* by clock_monotonic */
     VEC(node_id) changed;
     bool started, stop;
     pthread_t thread;
@@ -30,11 +30,7 @@ watch_create(struct fs *fs)
         return NULL;
     w->fs = fs;
     pthread_mutex_init(&w->lock, NULL);
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&w->wake, &attr);
-    pthread_condattr_destroy(&attr);
+    clock_cond_init(&w->wake);
     return w;
 }
 
@@ -94,12 +90,8 @@ touch_sync(struct watch *w, node_id sync)
 static void
 pause_locked(struct watch *w)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += PAUSE_MS * 1000000L;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    while (!w->stop && pthread_cond_timedwait(&w->wake, &w->lock, &until) == 0) {
+    usec_t until = clock_monotonic() + PAUSE_US;
+    while (!w->stop && clock_cond_wait(&w->wake, &w->lock, until)) {
     }
 }
 

@@ -17,7 +17,6 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/cancel.h"
 #include "base/cleanup.h"
@@ -108,11 +107,7 @@ shared_create(const unsigned char hash[HASH])
     if (!s)
         return NULL;
     memcpy(s->hash, hash, HASH);
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&s->ended, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    clock_cond_init(&s->ended);
     pthread_mutex_init(&s->lock, NULL);
     return s;
 }
@@ -627,17 +622,6 @@ usable(const struct shared *s, uint64_t since)
     return s->access.n > 0 && (s->fetched > since || (now < s->renew && now < s->expires));
 }
 
-static void
-wait_for_end(struct shared *s)
-{
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += LOOK_US * 1000L;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    pthread_cond_timedwait(&s->ended, &s->lock, &until);
-}
-
 int
 token_get(struct token *t, const atomic_bool *cancelled, struct token_lease *ret,
           struct error *err)
@@ -652,7 +636,7 @@ token_get(struct token *t, const atomic_bool *cancelled, struct token_lease *ret
             *err = s->failure;
             rc = -err->errnum;
         } else if (rc == 0 && s->fetching) {
-            wait_for_end(s);
+            clock_cond_wait(&s->ended, &s->lock, clock_monotonic() + LOOK_US);
         } else if (rc == 0) {
             fetch(t, cancelled);
         }

@@ -1,7 +1,7 @@
 /* Clock: see clock.h. */
 #include "base/clock.h"
 
-#include <stdbool.h>
+#include <errno.h>
 #include <time.h>
 
 static usec_t (*replacement)(void);
@@ -24,6 +24,23 @@ usec_t
 clock_monotonic(void)
 {
     return read_clock(CLOCK_MONOTONIC);
+}
+
+void
+clock_cond_init(pthread_cond_t *cond)
+{
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(cond, &attributes);
+    pthread_condattr_destroy(&attributes);
+}
+
+bool
+clock_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, usec_t until)
+{
+    struct timespec ts = {until / 1000000, until % 1000000 * 1000};
+    return pthread_cond_timedwait(cond, lock, &ts) != ETIMEDOUT;
 }
 
 void

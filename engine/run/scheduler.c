@@ -244,9 +244,7 @@ wait_until(struct engine *e, usec_t when)
 {
     usec_t left = when - clock_now();
     left = left < 0 ? 0 : left > LOOK_AGAIN ? LOOK_AGAIN : left;
-    usec_t end = clock_monotonic() + left;
-    struct timespec ts = {end / SECOND, end % SECOND * 1000};
-    pthread_cond_timedwait(&e->due, &e->lock, &ts);
+    clock_cond_wait(&e->due, &e->lock, clock_monotonic() + left);
 }
 
 static void *
@@ -269,11 +267,7 @@ scheduler(void *arg)
 void
 scheduler_init(struct engine *e)
 {
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&e->due, &attributes);
-    pthread_condattr_destroy(&attributes);
+    clock_cond_init(&e->due);
     pthread_mutex_init(&e->schedules, NULL);
 }
 
