@@ -147,8 +147,14 @@ dest_open(const void *connection, const struct target *target, void **ret, struc
     if (fake.unreachable)
         return error_set(err, ERR_UNREACHABLE, EIO, "no connection");
     struct destination *d = calloc(1, sizeof *d);
+    struct staged *staged = calloc(4 * FAKE_ROWS, sizeof *staged);
+    if (!d || !staged) {
+        free(d);
+        free(staged);
+        return error_no_memory(err);
+    }
     d->nfields = target->nfields;
-    d->staged = calloc(4 * FAKE_ROWS, sizeof *d->staged);
+    d->staged = staged;
     atomic_fetch_add(&fake.open, 1);
     *ret = d;
     return 0;
