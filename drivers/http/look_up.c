@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/json_parse.h"
 #include "base/value.h"
 #include "http/pointer.h"
 
@@ -263,11 +264,12 @@ look_up_read(const struct connector_look_up *look, const struct fill_values *val
 {
     AUTO_BUF struct buf key = BUF_INIT(BUF_NO_MAX);
     struct reading r = {.look = look, .call = call, .found = calloc(1, sizeof *r.found)};
+    bool no_memory = false;
     json_t *body =
-        x->cut ? NULL : json_loadb(buf_z(&x->body_back), x->body_back.n, JSON_DECODE_ANY, NULL);
+        x->cut ? NULL : json_parse(buf_str(&x->body_back), JSON_DECODE_ANY, NULL, &no_memory);
     r.body = body;
     int rc = body ? 0 : 1;
-    if (!r.found || !fill_key(values, look->key, &key))
+    if (!r.found || no_memory || !fill_key(values, look->key, &key))
         rc = -ENOMEM;
     r.key = buf_z(&key);
     if (rc == 0 && !name_rows(&r))
