@@ -5,6 +5,7 @@
  *   http-curl URL CALLS CONNECTIONS FILE    fails unless each was answered with 200
  */
 #include <curl/curl.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,12 +73,23 @@ turn_over(CURLM *multi, long *left)
     return ended;
 }
 
+static long
+number(const char *text)
+{
+    char *end;
+    errno = 0;
+    long n = strtol(text, &end, 10);
+    if (errno || end == text || *end || n <= 0)
+        fail("CALLS and CONNECTIONS must be numbers above 0");
+    return n;
+}
+
 int
 main(int argc, char **argv)
 {
     if (argc != 5 || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         fail("usage: http-curl URL CALLS CONNECTIONS FILE");
-    long calls = atol(argv[2]), connections = atol(argv[3]), n, ended = 0;
+    long calls = number(argv[2]), connections = number(argv[3]), n, ended = 0;
     char *body = read_file(argv[4], &n);
     struct curl_slist *headers = curl_slist_append(NULL, "Expect:");
     headers = curl_slist_append(headers, "Content-Type: application/json");
