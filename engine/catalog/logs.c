@@ -6,23 +6,16 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LINE_MAX_BYTES = 2000, LOG_TRIM = 1000 };
+#include "base/utf8.h"
 
-/* One line whatever it holds: a file name or a process may be named to look like two. */
-static void
-flatten(char *text)
-{
-    for (; *text; text++)
-        if ((unsigned char)*text < 0x20 || *text == 0x7F)
-            *text = '?';
-}
+enum { LINE_MAX_BYTES = 2000, LOG_TRIM = 1000 };
 
 int
 log_add(struct catalog *c, const char *uid, const char *line, struct error *err)
 {
     char text[LINE_MAX_BYTES];
     snprintf(text, sizeof text, "%s", line);
-    flatten(text);
+    utf8_clean(text); /* a file or a process may be named to look like two lines */
     struct sql *q = &c->writer;
     int64_t first = 1, last = 0;
     int rc =
@@ -53,7 +46,7 @@ read_comm(pid_t pid, char comm[32])
     comm[n > 0 ? n : 0] = '\0';
     comm[strcspn(comm, "\n")] = '\0';
     for (char *at = comm; *at; at++)
-        if (*at == ' ')
+        if (*at == ' ' || *at == '\t')
             *at = '?';
     if (!comm[0])
         snprintf(comm, 32, "unknown");
@@ -194,7 +187,7 @@ error_log_text(struct sql *q, struct buf *out, usec_t *changed, struct error *er
     while (rc == 0 && (rc = sql_next(&r, err)) > 0) {
         char place[600];
         snprintf(place, sizeof place, "%s", sql_text(&r, 1));
-        flatten(place);
+        utf8_clean(place);
         *changed = sql_int(&r, 0);
         clock_format(*changed, out);
         buf_addf(out, " %s\n", place);

@@ -2,6 +2,8 @@
  * what outlives its name. */
 #include "catalog-fake.h"
 
+#include <sys/prctl.h>
+
 static struct complaint complaint;
 
 static node_id
@@ -359,6 +361,16 @@ test_logs(void)
     uid_of(s, uid);
     CHECK(catalog_log(c, uid, "two\nlines") == 0);
     CHECK(strstr(log_of(s), "Z two?lines\n") != NULL);
+    CHECK(catalog_log(c, uid,
+                      "red \xC2\x9B"
+                      "31m \xFF caf\xC3\xA9") == 0);
+    CHECK(strstr(log_of(s), "Z red ??31m ? caf\xC3\xA9\n") != NULL);
+    char comm[16] = "";
+    prctl(PR_GET_NAME, comm);
+    prctl(PR_SET_NAME, "a\tuid=0 \xC2\x9B");
+    CHECK(put(s, "mode", "upsert\n") == 0);
+    prctl(PR_SET_NAME, comm);
+    CHECK(strstr(log_of(s), " comm=a?uid=0??? edited mode ") != NULL);
     size_t start = strlen(log_of(s));
     catalog_begin(c, &err);
     for (int i = 0; i < CATALOG_LOG_LINES; i++)
