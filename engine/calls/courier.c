@@ -30,7 +30,7 @@ struct list {
 struct courier {
     struct courier_settings set;
     struct list waiting; /* in the order in which they are to go */
-    unsigned active;
+    struct list active;
     uint64_t number;         /* of the next batch */
     uint64_t refused, taken; /* rows */
     uint64_t random;
@@ -60,6 +60,16 @@ put_first(struct list *l, struct job *j)
     l->n++;
 }
 
+static void
+take_out(struct list *l, struct job **at)
+{
+    struct job *j = *at;
+    *at = j->following;
+    if (!*at)
+        l->end = at;
+    l->n--;
+}
+
 /* The first whose time has come; else NULL, and how long until there is one. */
 static struct job *
 take_ready(struct list *l, usec_t now, usec_t *wait)
@@ -71,10 +81,7 @@ take_ready(struct list *l, usec_t now, usec_t *wait)
                 *wait = j->not_before - now;
             continue;
         }
-        *at = j->following;
-        if (!*at)
-            l->end = at;
-        l->n--;
+        take_out(l, at);
         return j;
     }
     return NULL;
@@ -424,7 +431,10 @@ judge_answer(struct courier *c, const struct call_answer *a, struct error *err)
 static int
 take_answer(struct courier *c, struct call_answer *a, struct error *err)
 {
-    c->active--;
+    struct job **at = &c->active.first;
+    while (&(*at)->call != a->call)
+        at = &(*at)->following;
+    take_out(&c->active, at);
     a->call->tries += a->fate != CALL_PREPARED;
     if (c->set.answered)
         c->set.answered(c->set.arg, a);
@@ -487,7 +497,7 @@ static int
 take_calls(struct courier *c, struct job *jobs[CALLS_MAX], size_t *n, usec_t *wait,
            struct error *err)
 {
-    while (c->active + *n < parallel(c) && *n < CALLS_MAX && c->waiting.first) {
+    while (c->active.n + *n < parallel(c) && *n < CALLS_MAX && c->waiting.first) {
         usec_t now = clock_monotonic(), until = 0;
         struct job *j = take_ready(&c->waiting, now, wait);
         if (!j)
@@ -522,7 +532,7 @@ begin_calls(struct courier *c, usec_t *wait, struct error *err)
         rc = c->set.driver->dest_call(c->set.destination, &jobs[begun]->call, err);
         if (rc < 0)
             break;
-        c->active++;
+        put_last(&c->active, jobs[begun]);
     }
     while (n > begun)
         put_first(&c->waiting, jobs[--n]);
@@ -546,7 +556,7 @@ go_on(struct courier *c, usec_t longest, struct error *err)
 {
     usec_t wait = longest;
     begin_or_stop(c, &wait);
-    bool over = c->stopped && c->active == 0;
+    bool over = c->stopped && !c->active.first;
     int rc = over ? tell_waiting(c, err) : keep(c, err);
     while (rc == 0 && !over) {
         struct call_answer answer = {.call = NULL};
@@ -577,6 +587,7 @@ courier_create(const struct courier_settings *settings)
     }
     c->random = settings->random | 1;
     c->waiting.end = &c->waiting.first;
+    c->active.end = &c->active.first;
     return c;
 }
 
@@ -625,7 +636,7 @@ courier_add(struct courier *c, struct parcel *parcel, struct error *err)
 bool
 courier_active(const struct courier *c)
 {
-    return c->active > 0 || c->waiting.first;
+    return c->active.first || c->waiting.first;
 }
 
 int
@@ -656,6 +667,8 @@ courier_free(struct courier *c)
         return NULL;
     usec_t ignored = 0;
     for (struct job *j; (j = take_ready(&c->waiting, INT64_MAX, &ignored));)
+        job_free(j);
+    for (struct job *j; (j = take_ready(&c->active, INT64_MAX, &ignored));)
         job_free(j);
     free(c);
     return NULL;

@@ -65,5 +65,6 @@ int courier_wait(struct courier *c, struct error *err);
 int courier_drain(struct courier *c, struct error *err);
 /* Why it stopped (ERR_CANCELLED too); NULL: it did not. */
 const struct error *courier_stopped(const struct courier *c);
-/* Rows still on their way are told nothing of. NULL-safe, returns NULL. */
+/* Rows still on their way are told nothing of, and the driver must touch their calls no more.
+ * NULL-safe, returns NULL. */
 struct courier *courier_free(struct courier *c);

@@ -378,6 +378,32 @@ test_cancel(void)
     atomic_store(&cancelled, false);
 }
 
+static int
+cannot_take(void *arg, const struct change *c, const struct outcome *out, size_t n,
+            struct error *err)
+{
+    return error_set(err, ERR_INTERNAL, ENOSPC, "no space");
+}
+
+/* Whoever cannot go on for his own fault leaves calls under way, and nothing of them behind. */
+static void
+test_own_fault(void)
+{
+    static struct peer p;
+    struct error err = ERROR_INIT;
+    p = (struct peer){.random = 11, .always = CALL_ANSWERED};
+    struct courier_settings set = settings(&p, NULL);
+    set.told = cannot_take;
+    struct courier *c = courier_create(&set);
+    struct parcel *parcel = calloc(1, sizeof *parcel);
+    *parcel = (struct parcel){
+        .changes = changes, .identities = (void *)identities, .n = ROWS, .done = parcel_done};
+    parcels_done = 0;
+    CHECK(courier_add(c, parcel, &err) == -ENOSPC && p.n > 0);
+    courier_free(c);
+    CHECK_MSG(parcels_done == 1, "the parcel is given up");
+}
+
 /* The pace is kept, and what the peer asks for is waited. */
 static void
 test_pace(void)
@@ -409,6 +435,7 @@ main(void)
     test_peers();
     test_circuit();
     test_cancel();
+    test_own_fault();
     test_pace();
     return tap_done();
 }
