@@ -492,6 +492,19 @@ keep(struct courier *c, struct error *err)
     return c->set.keep ? c->set.keep(c->set.arg, err) : 0;
 }
 
+/* What a peer asks for is waited for no longer than after a failure of one's own: it may have
+ * said so to another run. */
+static int
+look_at_pace(struct courier *c, usec_t now, usec_t *until, struct error *err)
+{
+    *until = c->set.pace ? pace_ask(c->set.pace, now) : 0;
+    usec_t closed = *until > c->set.backoff.budget ? pace_closed(c->set.pace, now) : 0;
+    if (closed <= c->set.backoff.budget)
+        return 0;
+    return error_set(err, ERR_LIMIT, EIO, "the destination wants no calls for another %lld s",
+                     (long long)(closed / 1000000));
+}
+
 /* Takes what may begin, and says so; *wait: until more may. */
 static int
 take_calls(struct courier *c, struct job *jobs[CALLS_MAX], size_t *n, usec_t *wait,
@@ -502,17 +515,18 @@ take_calls(struct courier *c, struct job *jobs[CALLS_MAX], size_t *n, usec_t *wa
         struct job *j = take_ready(&c->waiting, now, wait);
         if (!j)
             return 0;
-        if (c->set.pace && (until = pace_ask(c->set.pace, now)) > 0) {
+        int rc = look_at_pace(c, now, &until, err);
+        if (rc < 0 || until > 0) {
             put_first(&c->waiting, j);
             if (until < *wait)
                 *wait = until;
-            return 0;
+            return rc;
         }
         j->began = now;
         jobs[(*n)++] = j;
         const struct batch *batch = &j->call.batch;
         memset(j->call.out, 0, batch->n * sizeof *j->call.out);
-        int rc = c->set.sending ? c->set.sending(c->set.arg, batch->changes, batch->n, err) : 0;
+        rc = c->set.sending ? c->set.sending(c->set.arg, batch->changes, batch->n, err) : 0;
         if (rc < 0)
             return rc;
     }

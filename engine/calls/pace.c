@@ -191,14 +191,29 @@ matters_until(struct pace *p, usec_t then)
         p->idle_at = then;
 }
 
+static bool
+peer_counts(const struct pace *p, usec_t now)
+{
+    return p->peer.known && now < p->peer.until;
+}
+
+usec_t
+pace_closed(struct pace *p, usec_t now)
+{
+    usec_t wait = 0;
+    pthread_mutex_lock(&lock);
+    not_before(&wait, now, p->closed_until);
+    pthread_mutex_unlock(&lock);
+    return wait;
+}
+
 usec_t
 pace_ask(struct pace *p, usec_t now)
 {
     usec_t wait = 0;
     pthread_mutex_lock(&lock);
     not_before(&wait, now, p->closed_until);
-    bool counting = p->peer.known && now < p->peer.until;
-    if (counting && p->peer.remaining == 0)
+    if (peer_counts(p, now) && p->peer.remaining == 0)
         not_before(&wait, now, p->peer.until);
     for (size_t i = 0; i < p->n; i++) {
         const struct window *w = &p->windows[i];
@@ -206,7 +221,7 @@ pace_ask(struct pace *p, usec_t now)
             not_before(&wait, now, w->began[w->next] + w->is.length);
     }
     if (wait == 0) {
-        p->peer.remaining -= counting;
+        p->peer.remaining -= peer_counts(p, now);
         for (size_t i = 0; i < p->n; i++) {
             began(&p->windows[i], now);
             matters_until(p, now + p->windows[i].is.length);
@@ -221,7 +236,7 @@ pace_ask(struct pace *p, usec_t now)
 static void
 take_count(struct pace *p, usec_t now, const struct pace_hint *hint)
 {
-    bool same_time = p->peer.known && now < p->peer.until;
+    bool same_time = peer_counts(p, now);
     if (!same_time || hint->remaining < p->peer.remaining)
         p->peer.remaining = hint->remaining;
     if (!same_time || now + hint->reset > p->peer.until)

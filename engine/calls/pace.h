@@ -37,5 +37,7 @@ struct pace *pace_put(struct pace *p);
 /* A call that wants to begin. 0: it may, and is counted; else how long to wait before asking
  * again. `now` is clock_monotonic()'s. Any thread. */
 usec_t pace_ask(struct pace *p, usec_t now);
+/* For how long the peer asked for no calls at all (pace_hint's wait). Any thread. */
+usec_t pace_closed(struct pace *p, usec_t now);
 /* What the answer to a call said. Any thread. */
 void pace_tell(struct pace *p, usec_t now, const struct pace_hint *hint);

@@ -427,6 +427,25 @@ test_pace(void)
     pace_put(set.pace);
 }
 
+/* A day, say, that the peer asked another run for. */
+static void
+test_closed(void)
+{
+    static struct peer p;
+    static struct verdicts v;
+    struct error why = ERROR_INIT;
+    const struct pace_hint hint = {.wait = 86400 * INT64_C(1000000)};
+    p = (struct peer){.random = 13, .always = CALL_ANSWERED};
+    v = (struct verdicts){0};
+    struct courier_settings set = settings(&p, &v);
+    set.pace = pace_get("closed", NULL, 0);
+    pace_tell(set.pace, clock_monotonic(), &hint);
+    CHECK(!deliver(&set, &why) && why.kind == ERR_LIMIT);
+    CHECK(strstr(why.text, "wants no calls for another 86") != NULL);
+    CHECK(told_once(&v) && all_are(&v, ROW_RETRY, "not_sent") && p.calls_made == 0);
+    pace_put(set.pace);
+}
+
 int
 main(void)
 {
@@ -437,5 +456,6 @@ main(void)
     test_cancel();
     test_own_fault();
     test_pace();
+    test_closed();
     return tap_done();
 }
