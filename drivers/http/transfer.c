@@ -249,6 +249,7 @@ set_all(const struct transfer *t, struct exchange_state *s)
     SET(PIPEWAIT, 0L);
     SET(NOSIGNAL, 1L);
     SET(ACCEPT_ENCODING, "");
+    SET(SUPPRESS_CONNECT_HEADERS, 1L); /* a proxy's words are no answer */
     SET(USERAGENT, "retlfs/" RETLFS_VERSION);
     SET(ERRORBUFFER, s->why);
     SET(PRIVATE, s);
@@ -308,12 +309,16 @@ set_headers(struct exchange_state *s)
     const char *const *h = s->x->headers;
     if (has_headers(s->headers, h))
         return CURLE_OK;
+    curl_easy_setopt(s->easy, CURLOPT_HTTPHEADER, NULL);
     curl_slist_free_all(s->headers);
     struct curl_slist *list = s->headers = curl_slist_append(NULL, no_expect);
     for (; list && h && *h; h++)
         list = curl_slist_append(s->headers, *h);
-    return list ? curl_easy_setopt(s->easy, CURLOPT_HTTPHEADER, s->headers)
-                : CURLE_OUT_OF_MEMORY;
+    if (list)
+        return curl_easy_setopt(s->easy, CURLOPT_HTTPHEADER, s->headers);
+    curl_slist_free_all(s->headers);
+    s->headers = NULL;
+    return CURLE_OUT_OF_MEMORY;
 }
 
 /* Gives the handle a text unless it has it. */
@@ -324,7 +329,12 @@ set_text(struct exchange_state *s, CURLoption option, char **has, const char *te
         return CURLE_OK;
     free(*has);
     *has = strdup(text);
-    return *has ? curl_easy_setopt(s->easy, option, text) : CURLE_OUT_OF_MEMORY;
+    CURLcode rc = *has ? curl_easy_setopt(s->easy, option, text) : CURLE_OUT_OF_MEMORY;
+    if (rc != CURLE_OK) { /* what the handle has now is another one */
+        free(*has);
+        *has = NULL;
+    }
+    return rc;
 }
 
 static CURLcode

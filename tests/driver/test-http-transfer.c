@@ -28,11 +28,24 @@ say_big(int fd)
     }
 }
 
+/* A proxy that is asked for a tunnel. */
+static bool
+answer_connect(int fd, const struct peer_request *r)
+{
+    if (strstr(r->bytes, "refused.example"))
+        peer_say(fd, "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n");
+    else
+        peer_say(fd, "HTTP/1.1 200 Connection established\r\n\r\n");
+    return false;
+}
+
 /* What the path asks for; false closes the connection. */
 static bool
 answer(int fd, const struct peer_request *r)
 {
     char path[64] = "";
+    if (strncmp(r->bytes, "CONNECT ", 8) == 0)
+        return answer_connect(fd, r);
     sscanf(r->bytes, "%*s %63s", path);
     if (strcmp(path, "/echo") == 0) {
         char text[16384];
@@ -283,6 +296,49 @@ test_cancel(void)
     transfer_free(t);
 }
 
+/* What a proxy says of its tunnel is not the peer's answer: nothing was sent through it. */
+static void
+test_proxy(void)
+{
+    static const char *const addresses[] = {"https://refused.example/",
+                                            "https://open.example/"};
+    char proxy[64];
+    snprintf(proxy, sizeof proxy, "http://127.0.0.1:%d", port);
+    setenv("https_proxy", proxy, 1);
+    struct transfer *t = client(30000000, 60000000);
+    for (size_t i = 0; i < 2; i++) {
+        struct exchange x = {.method = "POST", .url = addresses[i], .body = STR("{}")};
+        make(t, &x);
+        CHECK_MSG(x.end == END_UNSENT, x.url);
+        exchange_done(&x);
+    }
+    transfer_free(t);
+    unsetenv("https_proxy");
+}
+
+/* A handle that could not be given an address does not go where it went before. */
+static void
+test_bad_address(void)
+{
+    enum { TOO_LONG = 9000000 };
+    struct transfer *t = client(30000000, 60000000);
+    struct exchange x = post("/echo", "{}");
+    make(t, &x);
+    exchange_done(&x);
+    char *url = malloc(TOO_LONG + 1);
+    memset(url, 'x', TOO_LONG);
+    memcpy(url, "http://127.0.0.1/", 17);
+    url[TOO_LONG] = '\0';
+    x.url = url;
+    for (int i = 0; i < 2; i++) {
+        struct error err = ERROR_INIT;
+        CHECK(transfer_start(t, &x, &err) < 0);
+    }
+    transfer_free(t);
+    exchange_done(&x);
+    free(url);
+}
+
 int
 main(void)
 {
@@ -294,5 +350,7 @@ main(void)
     test_dead_connection();
     test_many();
     test_cancel();
+    test_proxy();
+    test_bad_address();
     return tap_done();
 }
