@@ -10,7 +10,7 @@
 #include "http/answer_private.h"
 #include "http/pointer.h"
 
-enum { WORDS_MAX = 500, CODE_MAX = 64 };
+enum { WORDS_MAX = 500, ROW_WORDS_MAX = 2000, CODE_MAX = 64 };
 
 struct judge {
     const struct answer_rules *rules;
@@ -125,18 +125,25 @@ find_fate(const struct judge *j, struct call_answer *ret)
 
 /* ---- words ---- */
 
+/* A copy, of its beginning if it is long: an answer may say the same of each of its rows. */
+static const char *
+keep_words(const struct judge *j, const char *text)
+{
+    size_t n = strnlen(text, ROW_WORDS_MAX);
+    return n ? arena_strndup(j->arena, text, utf8_check(text, n)) : NULL;
+}
+
 /* One line of what stands there; NULL: nothing does. */
 static const char *
 words_at(const struct judge *j, const json_t *root, const char *pointer)
 {
     const json_t *found = pointer ? pointer_get(root, pointer) : NULL;
     if (json_is_string(found))
-        return json_string_length(found) ? arena_strdup(j->arena, json_string_value(found))
-                                         : NULL;
+        return keep_words(j, json_string_value(found));
     if (!found || json_is_null(found))
         return NULL;
     AUTO_FREE char *dump = json_write(found, JSON_COMPACT | JSON_ENCODE_ANY);
-    return dump ? arena_strdup(j->arena, dump) : NULL;
+    return dump ? keep_words(j, dump) : NULL;
 }
 
 /* The beginning of the body, for whoever must guess what it means. */
@@ -199,13 +206,24 @@ refuse_for(const struct judge *j, size_t row, const char *code, const char *why)
             *out = (struct outcome){.kind = ROW_DONE};
 }
 
-/* An entry speaks against a row. */
-static void
-refuse(const struct judge *j, size_t row, const json_t *entry)
+/* What an entry says against rows. */
+struct charge {
+    const char *code, *why;
+};
+
+static struct charge
+charge_of(const struct judge *j, const json_t *entry)
 {
     const struct answer_rows *rows = &j->rules->rows;
     const char *why = words_at(j, entry, rows->words);
-    refuse_for(j, row, words_at(j, entry, rows->code), why ? why : rows->why);
+    return (struct charge){words_at(j, entry, rows->code), why ? why : rows->why};
+}
+
+static void
+refuse(const struct judge *j, size_t row, const json_t *entry)
+{
+    struct charge charge = charge_of(j, entry);
+    refuse_for(j, row, charge.code, charge.why);
 }
 
 /* {"time": [3, 4]}: the numbers of the rows that are refused for the sake of that field. */
@@ -218,11 +236,12 @@ read_fields(const struct judge *j)
         const json_t *list = pointer_get(j->body, j->rules->rows.lists[i]);
         json_object_foreach((json_t *)(uintptr_t)list, field, numbers)
         {
+            const char *code = keep_words(j, field);
             for (size_t k = 0; k < json_array_size(numbers); k++) {
                 json_int_t row = json_integer_value(json_array_get(numbers, k));
                 if (json_is_integer(json_array_get(numbers, k)) && row >= 0 &&
                     (size_t)row < j->call->batch.n)
-                    refuse_for(j, (size_t)row, arena_strdup(j->arena, field), why);
+                    refuse_for(j, (size_t)row, code, why);
             }
         }
     }
@@ -365,12 +384,13 @@ refuse_named(const struct judge *j, const json_t *rows, const json_t *entry)
 {
     const json_t *names = pointer_get(entry, j->rules->rows.failed_identity);
     size_t n = json_is_array(names) ? json_array_size(names) : 1;
+    struct charge charge = charge_of(j, entry);
     bool any = false;
     for (size_t i = 0; i < n; i++) {
         const json_t *row =
             row_of(rows, json_is_array(names) ? json_array_get(names, i) : names);
         if (row)
-            refuse(j, (size_t)json_integer_value(row), entry);
+            refuse_for(j, (size_t)json_integer_value(row), charge.code, charge.why);
         any |= row != NULL;
     }
     return any;
@@ -398,9 +418,10 @@ read_identities(const struct judge *j)
             stray = entry;
     }
     json_decref(rows);
+    struct charge charge = stray ? charge_of(j, stray) : (struct charge){NULL, NULL};
     for (size_t i = 0; stray && i < j->call->batch.n; i++)
         if (j->call->out[i].kind == ROW_UNKNOWN)
-            refuse(j, i, stray);
+            refuse_for(j, i, charge.code, charge.why);
     return true;
 }
 
@@ -442,6 +463,9 @@ blame(const struct judge *j, const struct error *why)
 
 /* ---- pace ---- */
 
+/* Of whichever unit: so far from here that nobody waits for it, and can be counted. */
+static const uint64_t FOREVER = 1000000000000;
+
 static bool
 header_number(const struct exchange *x, const char *name, uint64_t *ret)
 {
@@ -467,6 +491,8 @@ read_pace(const struct judge *j, struct call_answer *ret)
         !header_number(j->x, r->reset, &reset))
         return;
     ret->counted = true;
+    if (reset > FOREVER)
+        reset = FOREVER;
     switch (r->reset_is) {
     case RESET_SECONDS:
         ret->reset_us = (int64_t)reset * 1000000;

@@ -39,7 +39,7 @@ static struct arena words = {0};
 static const char *
 judge(const char *rules, struct exchange x)
 {
-    static char said[ERROR_TEXT_MAX];
+    static char said[64 * 1024];
     struct answer_rules *r = NULL;
     struct error err = ERROR_INIT;
     json_t *json = rules ? json_loads(rules, 0, NULL) : NULL;
@@ -58,9 +58,9 @@ judge(const char *rules, struct exchange x)
         answer_judge(r, &x, &call, &words, &got);
         lacks_memory = false;
         int n = snprintf(said, sizeof said, "%s:", fates[got.fate]);
-        for (size_t i = 0; i < ROWS; i++) {
+        for (size_t i = 0; i < ROWS && (size_t)n < sizeof said; i++) {
             n += snprintf(said + n, sizeof said - (size_t)n, " %c", "?D-RTS"[out[i].kind]);
-            if (out[i].code || out[i].why)
+            if ((out[i].code || out[i].why) && (size_t)n < sizeof said)
                 n += snprintf(said + n, sizeof said - (size_t)n, "(%s|%s)",
                               out[i].code ? out[i].code : "", out[i].why ? out[i].why : "");
         }
@@ -276,7 +276,45 @@ test_pace(void)
     judge("{\"pace\": {\"remaining\": \"x-left\", \"reset\": \"x-reset\"}}",
           answer(200, "x-left: many\nx-reset: 1\n", ""));
     CHECK(!got.counted);
+    /* A time that nobody lives to see is no overflow. */
+    judge("{\"pace\": {\"remaining\": \"x-left\", \"reset\": \"x-reset\", \"reset_is\": "
+          "\"epoch\"}}",
+          answer(200, "x-left: 0\nx-reset: 999999999999999\n", ""));
+    CHECK(got.counted && got.reset_us > 0);
+    judge("{\"pace\": {\"remaining\": \"x-left\", \"reset\": \"x-reset\"}}",
+          answer(200, "x-left: 0\nx-reset: 999999999999999\n", ""));
+    CHECK(got.counted && got.reset_us > 0);
     clock_replace(NULL);
+}
+
+/* The words of one entry about many rows, and one of many numbers of a row, take no more memory
+ * than a row's words may have. */
+static void
+test_many_words(void)
+{
+    enum { LONG = 1 << 20, NUMBERS = 20000 };
+    static char body[LONG + 8 * NUMBERS];
+    static const char by_identity[] =
+        "{\"rows\": {\"by\": \"identity\", \"done\": \"/results\", \"failed\": \"/errors\", "
+        "\"identity\": \"/trace\", \"digits\": 16, \"words\": \"/message\"}}";
+    int n = snprintf(body, sizeof body, "{\"results\":[],\"errors\":[{\"message\":\"");
+    memset(body + n, 'w', LONG);
+    snprintf(body + n + LONG, sizeof body - (size_t)n - LONG, "\"}]}");
+    judge(by_identity, answer(207, "", body));
+    for (size_t i = 0; i < ROWS; i++)
+        CHECK(out[i].kind == ROW_REJECTED && strlen(out[i].why) < 10000);
+
+    static const char by_fields[] =
+        "{\"rows\": {\"by\": \"fields\", \"lists\": [\"/invalid\"]}}";
+    size_t at = (size_t)snprintf(body, sizeof body, "{\"invalid\": {\"");
+    memset(body + at, 'f', LONG);
+    at += LONG;
+    at += (size_t)snprintf(body + at, sizeof body - at, "\": [0");
+    for (int i = 0; i < NUMBERS; i++, at += 2)
+        memcpy(body + at, ",0", 3);
+    snprintf(body + at, sizeof body - at, "]}}");
+    judge(by_fields, answer(400, "", body));
+    CHECK(out[0].kind == ROW_REJECTED && strlen(out[0].code) < 10000);
 }
 
 static void
@@ -390,6 +428,7 @@ main(void)
     test_identity();
     test_rules();
     test_pace();
+    test_many_words();
     test_wrong_rules();
     test_fields();
     test_count();
