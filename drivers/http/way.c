@@ -259,7 +259,9 @@ add_auth(const struct way *w, const atomic_bool *cancelled, struct request *r,
     if (rc == 0)
         rc = auth_line(w->set.auth, cancelled, &r->lines, err);
     r->token = auth_token(w->set.auth);
-    return rc == 0 ? end_line(r, err) : rc;
+    if (rc == 0 && (rc = end_line(r, err)) < 0 && err->kind == ERR_DATA)
+        err->kind = ERR_AUTH; /* no row's fault */
+    return rc;
 }
 
 /* The call's name: the same whenever the same changes are sent together. */
