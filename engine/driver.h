@@ -231,6 +231,10 @@ struct call_limits {
     size_t bytes;    /* of its body, about */
     size_t overhead; /* bytes that each row has there beside its values, about */
     bool repeatable;
+    const char *scope; /* what has windows of its own, beside those of the account: an endpoint;
+                          NULL: nothing has */
+    struct pace_window windows[PACE_WINDOWS_MAX];
+    size_t nwindows;
 };
 
 struct limits {
@@ -315,6 +319,8 @@ struct call_answer {
     bool counted;
     uint64_t remaining;
     int64_t reset_us;
+    const char *spent; /* MAY: why no other call should begin in this run, such as a quota of
+                          the day of which little is left; borrowed as the transcript */
 };
 
 enum driver_traits {

@@ -37,6 +37,7 @@ struct courier {
     usec_t failed; /* when a call did last that counted */
     bool stopped;
     struct error why;
+    struct error spent; /* why no call should begin any more, if there is one to be made */
 };
 
 /* ---- lists ---- */
@@ -385,6 +386,12 @@ denied(struct courier *c, struct job *j, const struct call_answer *a, struct err
     return 0;
 }
 
+static struct pace *
+pace_of(const struct courier *c, const struct job *j)
+{
+    return c->set.paces[j->call.batch.changes[0].op];
+}
+
 static int
 judge_answer(struct courier *c, const struct call_answer *a, struct error *err)
 {
@@ -393,8 +400,11 @@ judge_answer(struct courier *c, const struct call_answer *a, struct error *err)
                                    .counted = a->counted,
                                    .remaining = a->remaining,
                                    .reset = a->reset_us};
-    if (c->set.pace)
-        pace_tell(c->set.pace, clock_monotonic(), &hint);
+    struct pace *pace = pace_of(c, j);
+    if (pace)
+        pace_tell(pace, clock_monotonic(), &hint);
+    if (a->spent)
+        error_set(&c->spent, ERR_LIMIT, EDQUOT, "%s", a->spent);
     if (a->fate != CALL_DENIED && a->fate != CALL_PREPARED)
         j->denied = 0;
     j->sent |= a->twice;
@@ -456,6 +466,8 @@ look_whether_to_stop(struct courier *c)
         error_set(&why, ERR_CANCELLED, ECANCELED, "the run ended before it was sent");
         stop(c, &why);
     }
+    if (c->spent.kind != ERR_NONE && c->waiting.first)
+        stop(c, &c->spent);
     uint64_t hopeless = HOPELESS_ROWS + c->set.refused_before;
     if (c->taken > 0 || c->refused < hopeless || c->stopped)
         return;
@@ -495,10 +507,12 @@ keep(struct courier *c, struct error *err)
 /* What a peer asks for is waited for no longer than after a failure of one's own: it may have
  * said so to another run. */
 static int
-look_at_pace(struct courier *c, usec_t now, usec_t *until, struct error *err)
+look_at_pace(const struct courier *c, const struct job *j, usec_t now, usec_t *until,
+             struct error *err)
 {
-    *until = c->set.pace ? pace_ask(c->set.pace, now) : 0;
-    usec_t closed = *until > c->set.backoff.budget ? pace_closed(c->set.pace, now) : 0;
+    struct pace *pace = pace_of(c, j);
+    *until = pace ? pace_ask(pace, now) : 0;
+    usec_t closed = *until > c->set.backoff.budget ? pace_closed(pace, now) : 0;
     if (closed <= c->set.backoff.budget)
         return 0;
     return error_set(err, ERR_LIMIT, EIO, "the destination wants no calls for another %lld s",
@@ -515,7 +529,7 @@ take_calls(struct courier *c, struct job *jobs[CALLS_MAX], size_t *n, usec_t *wa
         struct job *j = take_ready(&c->waiting, now, wait);
         if (!j)
             return 0;
-        int rc = look_at_pace(c, now, &until, err);
+        int rc = look_at_pace(c, j, now, &until, err);
         if (rc < 0 || until > 0) {
             put_first(&c->waiting, j);
             if (until < *wait)

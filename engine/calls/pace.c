@@ -8,6 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
+
+static const usec_t DAY = 86400 * 1000000LL;
+
 struct window {
     struct pace_window is;
     usec_t *began; /* of the last is.calls ones; 0: none yet */
@@ -164,6 +168,17 @@ pace_get(const char *name, const struct pace_window *windows, size_t n)
 }
 
 struct pace *
+pace_for(const char *connection, const struct limits *limits, enum operation op)
+{
+    const struct call_limits *of = &limits->of[op];
+    AUTO_BUF struct buf name = BUF_INIT(BUF_NO_MAX);
+    if (!of->scope)
+        return pace_get(connection, limits->windows, limits->nwindows);
+    buf_addf(&name, "%s\n%s", connection, of->scope);
+    return name.failed ? NULL : pace_get(buf_z(&name), of->windows, of->nwindows);
+}
+
+struct pace *
 pace_put(struct pace *p)
 {
     if (!p)
@@ -231,6 +246,12 @@ pace_ask(struct pace *p, usec_t now)
     return wait;
 }
 
+static usec_t
+at_most_a_day(usec_t wait)
+{
+    return wait < DAY ? wait : DAY;
+}
+
 /* Calls that are under way were counted by us and perhaps not yet by the peer, whose answers
  * come in any order: of two counts for the same time the smaller holds. */
 static void
@@ -239,8 +260,9 @@ take_count(struct pace *p, usec_t now, const struct pace_hint *hint)
     bool same_time = peer_counts(p, now);
     if (!same_time || hint->remaining < p->peer.remaining)
         p->peer.remaining = hint->remaining;
-    if (!same_time || now + hint->reset > p->peer.until)
-        p->peer.until = now + hint->reset;
+    usec_t until = now + at_most_a_day(hint->reset);
+    if (!same_time || until > p->peer.until)
+        p->peer.until = until;
     p->peer.known = true;
     matters_until(p, p->peer.until);
 }
@@ -249,8 +271,9 @@ void
 pace_tell(struct pace *p, usec_t now, const struct pace_hint *hint)
 {
     pthread_mutex_lock(&lock);
-    if (hint->wait > 0 && now + hint->wait > p->closed_until) {
-        p->closed_until = now + hint->wait;
+    usec_t until = now + at_most_a_day(hint->wait);
+    if (hint->wait > 0 && until > p->closed_until) {
+        p->closed_until = until;
         matters_until(p, p->closed_until);
     }
     if (hint->counted)

@@ -30,6 +30,8 @@ struct pace;
  * copied; those of an existing one are replaced, so that the last definition counts, but calls
  * that began count on. NULL when memory is out. Any thread. */
 struct pace *pace_get(const char *name, const struct pace_window *windows, size_t n);
+/* That of a connection's calls for an operation: the connection's, or their scope's own. */
+struct pace *pace_for(const char *connection, const struct limits *limits, enum operation op);
 /* Gives it back; it is remembered for as long as it may make somebody wait. NULL-safe, returns
  * NULL. */
 struct pace *pace_put(struct pace *p);
@@ -39,5 +41,5 @@ struct pace *pace_put(struct pace *p);
 usec_t pace_ask(struct pace *p, usec_t now);
 /* For how long the peer asked for no calls at all (pace_hint's wait). Any thread. */
 usec_t pace_closed(struct pace *p, usec_t now);
-/* What the answer to a call said. Any thread. */
+/* What the answer to a call said; more than a day is taken for a day. Any thread. */
 void pace_tell(struct pace *p, usec_t now, const struct pace_hint *hint);

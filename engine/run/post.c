@@ -18,7 +18,7 @@ static const struct backoff patience = {
 struct post {
     struct post_settings set;
     struct courier *courier;
-    struct pace *pace;
+    struct pace *paces[OP_DELETE + 1]; /* of the calls for each operation */
     EVP_MD_CTX *digest;
     atomic_bool abandoned;
     struct requests *requests;
@@ -121,6 +121,17 @@ take_fate(void *arg, const struct change *changes, const struct outcome *out, si
     return 0;
 }
 
+static bool
+get_paces(struct post *p)
+{
+    bool good = true;
+    for (enum operation op = 0; op <= OP_DELETE; op++) {
+        p->paces[op] = pace_for(p->set.sender->pace, &p->set.limits, op);
+        good = good && p->paces[op];
+    }
+    return good;
+}
+
 int
 post_create(const struct post_settings *settings, struct post **ret, struct error *err)
 {
@@ -129,16 +140,12 @@ post_create(const struct post_settings *settings, struct post **ret, struct erro
         return error_no_memory(err);
     p->set = *settings;
     const struct sender_settings *sender = settings->sender;
-    if (settings->limits.nwindows > 0)
-        p->pace = pace_get(sender->pace, settings->limits.windows, settings->limits.nwindows);
-    else
-        p->pace = pace_get(sender->pace, NULL, 0);
-    const struct courier_settings courier = {
+    bool paced = get_paces(p);
+    struct courier_settings courier = {
         .driver = sender->driver,
         .destination = sender->destination,
         .limits = settings->limits,
         .nfields = sender->meta->nfields,
-        .pace = p->pace,
         .backoff = patience,
         .random = (uint64_t)clock_monotonic(),
         .refused_before = sender->refused_before,
@@ -150,9 +157,10 @@ post_create(const struct post_settings *settings, struct post **ret, struct erro
         .told = take_fate,
         .arg = p,
     };
+    memcpy(courier.paces, p->paces, sizeof p->paces);
     p->digest = EVP_MD_CTX_new();
     p->requests = requests_create(&sender->requests);
-    p->courier = p->pace && p->digest && p->requests ? courier_create(&courier) : NULL;
+    p->courier = paced && p->digest && p->requests ? courier_create(&courier) : NULL;
     if (!p->courier) {
         post_free(p);
         return error_no_memory(err);
@@ -309,7 +317,8 @@ post_free(struct post *p)
     if (!p)
         return NULL;
     courier_free(p->courier);
-    pace_put(p->pace);
+    for (size_t i = 0; i <= OP_DELETE; i++)
+        pace_put(p->paces[i]);
     requests_free(p->requests);
     arena_done(&p->words);
     EVP_MD_CTX_free(p->digest);

@@ -333,20 +333,19 @@ deliver(struct run *r, void *destination)
     if (r->c.batch)
         for (size_t i = 0; i <= OP_DELETE; i++)
             limits.of[i].rows = limits.rows = r->c.batch;
-    struct pace *pace =
-        pace_get("case", limits.nwindows ? limits.windows : NULL, limits.nwindows);
-    const struct courier_settings settings = {
+    struct courier_settings settings = {
         .driver = r->driver,
         .destination = destination,
         .limits = limits,
         .nfields = r->c.fields.n,
-        .pace = pace,
         .backoff = {.base = 1000, .cap = 20000, .budget = r->c.patience},
         .random = 1,
         .cancelled = &r->cancelled,
         .told = take_fate,
         .arg = r,
     };
+    for (enum operation op = 0; op <= OP_DELETE; op++)
+        settings.paces[op] = pace_for("case", &limits, op);
     const struct session session = {.token = "case"};
     struct courier *courier = courier_create(&settings);
     if (r->driver->dest_begin && r->driver->dest_begin(destination, &session, &err) < 0)
@@ -356,7 +355,8 @@ deliver(struct run *r, void *destination)
     if (!r->why.n)
         judge(r, courier);
     courier_free(courier);
-    pace_put(pace);
+    for (size_t i = 0; i <= OP_DELETE; i++)
+        pace_put(settings.paces[i]);
 }
 
 static void

@@ -22,6 +22,7 @@ struct peer {
     unsigned denials;      /* so many at first */
     usec_t wait;           /* it asks for at failures */
     bool prepares;         /* each call takes two requests */
+    const char *spent;     /* it says with each answer */
     unsigned calls_made, most_at_once;
     bool cancelled;
     uint64_t random;
@@ -109,7 +110,7 @@ peer_answer(void *handle, int64_t timeout, struct call_answer *ret, struct error
     size_t at = chance(p) % p->n; /* in any order */
     struct call *call = p->calls[at];
     p->calls[at] = p->calls[--p->n];
-    *ret = (struct call_answer){.call = call};
+    *ret = (struct call_answer){.call = call, .spent = p->spent};
     if (p->prepares && !call->driver) {
         call->driver = p;
         ret->fate = CALL_PREPARED;
@@ -415,7 +416,9 @@ test_pace(void)
     p = (struct peer){.random = 9, .always = CALL_ANSWERED};
     v = (struct verdicts){0};
     struct courier_settings set = settings(&p, &v);
-    set.pace = pace_get("courier", &window, 1);
+    struct pace *pace = pace_get("courier", &window, 1);
+    for (size_t i = 0; i <= OP_DELETE; i++)
+        set.paces[i] = pace;
     usec_t began = clock_monotonic();
     CHECK(deliver(&set, &why) && all_are(&v, ROW_DONE, NULL));
     CHECK_MSG(clock_monotonic() - began >= 200000, "thirty calls, ten in 0.1 s");
@@ -424,7 +427,29 @@ test_pace(void)
     began = clock_monotonic();
     CHECK(deliver(&set, &why) && all_are(&v, ROW_DONE, NULL) && p.calls_made == 60);
     CHECK_MSG(clock_monotonic() - began >= 500000, "both requests of a call count");
-    pace_put(set.pace);
+    pace_put(pace);
+}
+
+/* Once little of the peer's quota is left what is under way ends, and nothing else begins. */
+static void
+test_spent(void)
+{
+    static struct peer p;
+    static struct verdicts v;
+    struct error why = ERROR_INIT;
+    p = (struct peer){.random = 9, .always = CALL_ANSWERED, .spent = "no more calls today"};
+    v = (struct verdicts){0};
+    struct courier_settings set = settings(&p, &v);
+    set.limits.parallel = 4;
+    CHECK(!deliver(&set, &why) && why.kind == ERR_LIMIT);
+    CHECK_TEXT(why.text, "no more calls today");
+    CHECK(told_once(&v) && p.calls_made == 4);
+    set.limits.rows = ROWS; /* few calls, which all begin before the first is answered */
+    p = (struct peer){.random = 9, .always = CALL_ANSWERED, .spent = "no more calls today"};
+    v = (struct verdicts){0};
+    set.limits.parallel = PARALLEL_MAX;
+    CHECK_MSG(deliver(&set, &why), "what is all sent did not stop");
+    CHECK(told_once(&v) && all_are(&v, ROW_DONE, NULL));
 }
 
 /* A day, say, that the peer asked another run for. */
@@ -438,12 +463,14 @@ test_closed(void)
     p = (struct peer){.random = 13, .always = CALL_ANSWERED};
     v = (struct verdicts){0};
     struct courier_settings set = settings(&p, &v);
-    set.pace = pace_get("closed", NULL, 0);
-    pace_tell(set.pace, clock_monotonic(), &hint);
+    struct pace *pace = pace_get("closed", NULL, 0);
+    for (size_t i = 0; i <= OP_DELETE; i++)
+        set.paces[i] = pace;
+    pace_tell(pace, clock_monotonic(), &hint);
     CHECK(!deliver(&set, &why) && why.kind == ERR_LIMIT);
     CHECK(strstr(why.text, "wants no calls for another 86") != NULL);
     CHECK(told_once(&v) && all_are(&v, ROW_RETRY, "not_sent") && p.calls_made == 0);
-    pace_put(set.pace);
+    pace_put(pace);
 }
 
 int
@@ -457,5 +484,6 @@ main(void)
     test_own_fault();
     test_pace();
     test_closed();
+    test_spent();
     return tap_done();
 }

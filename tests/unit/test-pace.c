@@ -102,6 +102,30 @@ test_hints(void)
     pace_put(p);
 }
 
+/* A scope has windows and closures of its own; what it has none of is the connection's. */
+static void
+test_scopes(void)
+{
+    struct limits limits = {.windows = {{5, S}}, .nwindows = 1};
+    limits.of[OP_DELETE] =
+        (struct call_limits){.scope = "POST /delete", .windows = {{1, 10 * S}}, .nwindows = 1};
+    struct pace *upsert = pace_for("scopes", &limits, OP_UPSERT);
+    struct pace *update = pace_for("scopes", &limits, OP_UPDATE);
+    struct pace *delete = pace_for("scopes", &limits, OP_DELETE);
+    usec_t now = 4000 * S;
+    CHECK(upsert == update && upsert != delete);
+    CHECK(pace_ask(delete, now) == 0 && pace_ask(delete, now) == 10 * S);
+    CHECK_MSG(call_often(upsert, now, 5) == now, "the others do not wait for it");
+    CHECK_MSG(pace_closed(delete, now) == 0, "a window is no word of the peer's");
+    pace_tell(delete, now, &(struct pace_hint){.wait = 20 * S});
+    CHECK(pace_closed(delete, now) == 20 * S && pace_closed(upsert, now) == 0);
+    pace_tell(upsert, now, &(struct pace_hint){.counted = true, .reset = INT64_MAX / 2});
+    CHECK_MSG(pace_ask(upsert, now) == 86400 * S, "nobody waits longer than a day");
+    pace_put(upsert);
+    pace_put(update);
+    pace_put(delete);
+}
+
 static void
 test_backoff(void)
 {
@@ -132,6 +156,7 @@ main(void)
     test_memory();
     test_large_window();
     test_hints();
+    test_scopes();
     test_backoff();
     return tap_done();
 }
