@@ -234,12 +234,24 @@ add_action(struct compiler *c, const char *name, const json_t *value, int depth)
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
         if (strcmp(name, plain[i].name) == 0)
             return add_plain(c, plain[i].kind, value);
-    return body_wrong(c, "no such action; known: @rows @field @key @key_text @identity @index "
-                         "@option @object @identifier @now @text @json @field? @string? @time "
-                         "@event @nulls @with_nulls @spread, and the member @record");
+    return body_wrong(c,
+                      "no such action; known: @rows @field @key @key_text @identity @index "
+                      "@option @object @identifier @now @text @json @field? @string? @time "
+                      "@event @nulls @with_nulls @spread, and the members @record and @member");
 }
 
 /* ---- JSON of the template ---- */
+
+/* One that is called as the object is. */
+static int
+add_member(struct compiler *c, const json_t *value, int depth)
+{
+    const char *name = c->set->object;
+    if (!name)
+        return body_wrong(c, "the destination names no object");
+    int rc = body_name(c, name, strlen(name));
+    return rc == 0 ? body_value(c, value, depth + 1) : rc;
+}
 
 static int
 add_object(struct compiler *c, const json_t *object, int depth)
@@ -255,8 +267,11 @@ add_object(struct compiler *c, const json_t *object, int depth)
         c->member = name;
         if (rc == 0 && strcmp(name, "@record") == 0 && !c->phrases) {
             rc = body_record(c, value);
+        } else if (rc == 0 && strcmp(name, "@member") == 0 && !c->phrases) {
+            rc = add_member(c, value, depth);
         } else if (rc == 0 && name[0] == '@' && !c->phrases) {
-            rc = body_wrong(c, "an action stands alone in its object, but for @record");
+            rc = body_wrong(
+                c, "an action stands alone in its object, but for @record and @member");
         } else if (rc == 0) {
             rc = body_name(c, name, strlen(name));
             if (rc == 0)
@@ -303,7 +318,7 @@ body_value(struct compiler *c, const json_t *value, int depth)
     json_t *object = (json_t *)(uintptr_t)value;
     const char *name = json_object_iter_key(json_object_iter(object));
     if (name && json_object_size(object) == 1 && name[0] == '@' &&
-        strcmp(name, "@record") != 0) {
+        strcmp(name, "@record") != 0 && strcmp(name, "@member") != 0) {
         size_t before = go_down(c, name);
         int rc = add_action(c, name, json_object_get(object, name), depth);
         if (rc == 0)
@@ -388,6 +403,7 @@ body_free(struct body *b)
     if (!b)
         return NULL;
     VEC_DONE(&b->steps);
+    VEC_DONE(&b->over);
     buf_done(&b->phrase);
     buf_done(&b->json);
     arena_done(&b->arena);

@@ -37,6 +37,8 @@
  *                           not name; "values": of these what is not NULL; "key": the
  *                           identifier's
  *
+ *   "@member": T            as a member: one of the object's name
+ *
  * A field named "address.city" is the member city of the object address; "phones.0" is the
  * first element of the array phones. An object or array of which no field is there is left out.
  */
@@ -70,6 +72,7 @@ struct body_settings {
                              for the identifier; an array is sent whole */
     bool changed_whole;   /* so is an object within the record */
     bool looked_up;       /* the key of a change is what was found for it; it follows there */
+    size_t row_bytes;     /* what one row may take, see body_over; 0: any */
     /* The option as JSON (borrowed), NULL: no such option or unset. */
     const json_t *(*option)(void *arg, const char *name);
     void *arg;
@@ -91,3 +94,6 @@ struct body *body_free(struct body *b); /* NULL-safe, returns NULL */
  * (out->failed tells memory). */
 bool body_write(struct body *b, const struct change *changes, size_t n,
                 const unsigned char (*identities)[32], struct buf *out);
+/* Which changes took more than row_bytes in the last body_write, by their places there; *n:
+ * how many did. Borrowed until the next one. */
+const size_t *body_over(const struct body *b, size_t *n);

@@ -63,6 +63,7 @@ struct body {
     size_t *key;
     unsigned char *nulls;    /* enum body_nulls of each field */
     struct buf phrase, json; /* scratch of the writer */
+    VEC(size_t) over;        /* see body_over */
 };
 
 struct compiler {

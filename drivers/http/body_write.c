@@ -393,12 +393,28 @@ take_row(struct writer *w, const struct change *change, const unsigned char *ide
     return !w->has_before || record_unpack(change->before, b->before, b->set.nfields);
 }
 
+/* Notes the row if more than it may have was written of it. */
+static bool
+weigh(struct body *b, size_t row, size_t bytes)
+{
+    return !b->set.row_bytes || bytes <= b->set.row_bytes || VEC_PUSH(&b->over, row);
+}
+
+const size_t *
+body_over(const struct body *b, size_t *n)
+{
+    *n = b->over.n;
+    return b->over.p;
+}
+
 bool
 body_write(struct body *b, const struct change *changes, size_t n,
            const unsigned char (*identities)[32], struct buf *out)
 {
     struct writer w = {.body = b, .out = out};
-    bool good = n > 0 && take_row(&w, &changes[0], identities[0], 0);
+    bool good = n > 0 && take_row(&w, &changes[0], identities[0], 0), rows = false;
+    size_t begin = out->n;
+    b->over.n = 0;
     w.levels[0].written = true;
     for (size_t i = 0; good && i < b->steps.n; i++) {
         const struct step *s = &b->steps.p[i];
@@ -407,15 +423,21 @@ body_write(struct body *b, const struct change *changes, size_t n,
                 do_step(&w, s);
             continue;
         }
+        rows = true;
         open_level(&w, &(struct step){.bracket = '['});
         for (size_t row = 0; good && row < n; row++) {
+            size_t before = w.out->n + w.levels[w.depth].any; /* the comma is nobody's */
             good = take_row(&w, &changes[row], identities[row], row);
             for (size_t j = i + 1; good && j < s->field; j++)
                 if (j >= w.skip)
                     do_step(&w, &b->steps.p[j]);
+            if (!weigh(b, row, w.out->n > before ? w.out->n - before : 0))
+                out->failed = true;
         }
         close_level(&w);
         i = s->field - 1;
     }
+    if (!rows && !weigh(b, 0, out->n - begin))
+        out->failed = true;
     return good && !out->failed;
 }

@@ -15,45 +15,6 @@
 enum { SECONDS_MAX = 3600 };
 
 static int
-take_rate(struct connector *c, struct error *err)
-{
-    static const char *const known[] = {"calls", "milliseconds", "when", NULL};
-    const json_t *list = json_object_get(c->manifest, "rate");
-    if ((list && !json_is_array(list)) || json_array_size(list) > CONNECTOR_WINDOWS_MAX)
-        return manifest_wrong(err, "/rate", "must be an array of at most 16 windows");
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *object = json_array_get(list, i);
-        json_int_t calls = 0, ms = 0;
-        char where[CONNECTOR_WHERE_MAX];
-        snprintf(where, sizeof where, "/rate/%zu", i);
-        int rc = manifest_members(object, where, known, err);
-        if (rc == 0)
-            rc = manifest_number(object, where, "calls", 1, 1000000000, &calls, err);
-        if (rc == 0)
-            rc = manifest_number(object, where, "milliseconds", 1, 86400000, &ms, err);
-        if (rc == 0 && (!calls || !ms))
-            rc = manifest_wrong(err, where, "wants \"calls\" and \"milliseconds\"");
-        const json_t *when = json_object_get(object, "when");
-        if (rc == 0)
-            rc = connector_check_when(c, when, where, err);
-        if (rc < 0)
-            return rc;
-        c->windows[c->nwindows++] =
-            (struct connector_window){{(uint64_t)calls, ms * 1000}, when};
-    }
-    return 0;
-}
-
-void
-connector_pace(const struct connector *c, const struct connector_use *use, struct limits *ret)
-{
-    ret->nwindows = 0;
-    for (size_t i = 0; i < c->nwindows && ret->nwindows < PACE_WINDOWS_MAX; i++)
-        if (connector_fits(c, c->windows[i].when, use))
-            ret->windows[ret->nwindows++] = c->windows[i].window;
-}
-
-static int
 take_timeouts(struct connector *c, struct error *err)
 {
     static const char *const known[] = {"connect", "first_byte", "whole", NULL};
@@ -162,9 +123,9 @@ static int
 take_head(struct connector *c, struct error *err)
 {
     static const char *const known[] = {
-        "name",      "summary", "readme",  "sources",  "connection", "destination",
-        "url",       "place",   "headers", "parallel", "rate",       "timeouts",
-        "signature", "auth",    "gzip",    "answer",   "calls",      NULL};
+        "name",  "summary", "readme",   "sources", "connection", "destination", "url",
+        "place", "headers", "parallel", "rate",    "timeouts",   "signature",   "auth",
+        "gzip",  "answer",  "calls",    "quota",   NULL};
     const json_t *m = c->manifest;
     int rc = manifest_members(m, "", known, err);
     if (rc == 0)
@@ -223,7 +184,9 @@ take_manifest(struct connector *c, const char *name, struct error *err)
     if (rc == 0)
         rc = take_texts(c, err);
     if (rc == 0)
-        rc = take_rate(c, err);
+        rc = connector_take_rate(c, err);
+    if (rc == 0)
+        rc = connector_take_quota(c, err);
     if (rc == 0)
         rc = take_timeouts(c, err);
     if (rc == 0)

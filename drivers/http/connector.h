@@ -20,6 +20,10 @@
  * - "parallel": calls under way at once (1)
  * - "rate": [{"calls": 100, "milliseconds": 10000, "when": {"plan": "free"}}]: at most so many
  *   begin in any such stretch; four at once at most
+ * - "quota": {"remaining": "header", "keep": "option"} or {"usage": "header", "name":
+ *   "api-usage", "keep": "option"}: how many calls of the day are left, as the header says
+ *   ("api-usage=72/100000": of so many so many were made); once there are no more than that
+ *   option of the connection (0) the run makes none that it need not make
  * - "timeouts": {"connect": 10, "first_byte": 30, "whole": 120}, seconds
  * - "answer": rules, see answer.h
  * - "calls": of these the first that fits the operation and its "when" is made
@@ -54,6 +58,10 @@
  *   for upsert, update and delete unless it says false
  * - "rows", "bytes": of a call, at most (1 row; 1 MiB, before it is packed); a single row may
  *   be larger. Of each operation apart: deletes of one row do not make upserts of one row
+ * - "row_bytes": of what is written of one row, at most; one that has more is refused, and not
+ *   sent
+ * - "rate": one to four windows without "when": the endpoint's own, instead of those above;
+ * what answers say of the pace is then said of the endpoint
  * - "parallel": at most, instead of that above; of a sync's calls the smallest holds
  * - "look_up": a request made before it, where the peer knows rows by something else than their
  *   identifier (one field): what is found stands for the identifier in the call and its answer.
@@ -97,8 +105,11 @@ struct connector_call {
     bool lines, strings, changed_only, changed_whole, repeatable, gzip;
     const json_t *needs; /* lists of fields of which one must be mapped */
     enum body_nulls nulls;
-    size_t rows, bytes;
-    unsigned parallel; /* 0: as the connector says */
+    size_t rows, bytes, row_bytes; /* row_bytes 0: any */
+    unsigned parallel;             /* 0: as the connector says */
+    struct pace_window windows[PACE_WINDOWS_MAX];
+    size_t nwindows;   /* 0: the connector's hold */
+    const char *scope; /* of them: "POST /path" */
     struct answer_rules *answer;
     struct connector_look_up *look_up; /* NULL: none */
 };
@@ -115,6 +126,12 @@ struct connector_window {
     const json_t *when;
 };
 
+/* The day's calls. */
+struct connector_quota {
+    const char *remaining, *usage; /* headers; both NULL: there is none */
+    const char *name, *keep;
+};
+
 enum { CONNECTOR_NAME_MAX = 128 };
 
 struct connector {
@@ -129,6 +146,7 @@ struct connector {
     bool gzip, has_token;
     struct connector_window windows[CONNECTOR_WINDOWS_MAX];
     size_t nwindows;
+    struct connector_quota quota;
     struct transfer_settings transfer;
     struct answer_rules *answer;
     struct connector_call *calls;
@@ -188,3 +206,6 @@ bool connector_wants_object(const struct connector *c, const struct connector_ca
 /* Fills the windows of the pace. */
 void connector_pace(const struct connector *c, const struct connector_use *use,
                     struct limits *ret);
+/* Whether an answer says that no more calls of the day are to be spent; then appends it. */
+bool connector_is_spent(const struct connector *c, const struct connector_use *use,
+                        const struct exchange *x, struct buf *why);

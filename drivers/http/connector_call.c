@@ -244,17 +244,20 @@ take_sizes(const json_t *object, const char *where, struct connector_call *call,
 {
     static const char *const nulls[] = {
         [NULLS_NULL] = "null", [NULLS_OMIT] = "omit", [NULLS_EMPTY] = "empty"};
-    json_int_t rows = 1, bytes = 1 << 20, parallel = 0;
+    json_int_t rows = 1, bytes = 1 << 20, row_bytes = 0, parallel = 0;
     int policy = NULLS_NULL;
     int rc = manifest_number(object, where, "rows", 1, 100000, &rows, err);
     if (rc == 0)
         rc = manifest_number(object, where, "bytes", 1, 1 << 30, &bytes, err);
+    if (rc == 0)
+        rc = manifest_number(object, where, "row_bytes", 1, 1 << 30, &row_bytes, err);
     if (rc == 0)
         rc = manifest_number(object, where, "parallel", 1, 64, &parallel, err);
     if (rc == 0)
         rc = manifest_word(object, where, "nulls", nulls, 3, &policy, err);
     call->rows = (size_t)rows;
     call->bytes = (size_t)bytes;
+    call->row_bytes = (size_t)row_bytes;
     call->parallel = (unsigned)parallel;
     call->nulls = (enum body_nulls)policy;
     return rc;
@@ -372,17 +375,30 @@ take_look_up(const struct connector *c, const json_t *object, const char *where,
     return rc == 0 ? take_look_up_answers(c, object, where, call, err) : rc;
 }
 
+/* Calls of one method and path share their windows, whatever they are for. */
 static int
-take_call(const struct connector *c, const json_t *object, const char *where,
+take_rate(struct connector *c, const json_t *object, const char *where,
+          struct connector_call *call, struct error *err)
+{
+    int rc = connector_take_call_rate(object, where, call, err);
+    if (rc < 0 || call->nwindows == 0)
+        return rc;
+    AUTO_BUF struct buf scope = BUF_INIT(BUF_NO_MAX);
+    buf_addf(&scope, "%s %s%s", call->method, call->url ? call->url : "", call->path);
+    call->scope = scope.failed ? NULL : arena_strdup(&c->arena, buf_z(&scope));
+    return call->scope ? 0 : error_no_memory(err);
+}
+
+static int
+take_call(struct connector *c, const json_t *object, const char *where,
           struct connector_call *call, struct error *err)
 {
     static const char *const known[] = {
-        "for",          "when",       "method",  "path",  "query",
-        "headers",      "answer",     "type",    "body",  "form",
-        "lines",        "nulls",      "strings", "rows",  "bytes",
-        "changed_only", "repeatable", "gzip",    "url",   "markup",
-        "refuse",       "exceptions", "event",   "needs", "changed_whole",
-        "parallel",     "look_up",    NULL};
+        "for",           "when",     "method",  "path",         "query",      "headers",
+        "answer",        "type",     "body",    "form",         "lines",      "nulls",
+        "strings",       "rows",     "bytes",   "changed_only", "repeatable", "gzip",
+        "url",           "markup",   "refuse",  "exceptions",   "event",      "needs",
+        "changed_whole", "parallel", "look_up", "rate",         "row_bytes",  NULL};
     call->names = c->names;
     call->gzip = c->gzip;
     int rc = manifest_members(object, where, known, err);
@@ -400,6 +416,8 @@ take_call(const struct connector *c, const json_t *object, const char *where,
         rc = take_flags(object, where, call, err);
     if (rc == 0)
         rc = take_sizes(object, where, call, err);
+    if (rc == 0)
+        rc = take_rate(c, object, where, call, err);
     if (rc == 0)
         rc = check_rows(c, object, where, call, err);
     if (rc == 0)
@@ -527,7 +545,7 @@ names_object(const json_t *value)
     const char *name;
     json_t *member;
     json_t *v = (json_t *)(uintptr_t)value;
-    if (json_object_get(v, "@object"))
+    if (json_object_get(v, "@object") || json_object_get(v, "@member"))
         return true;
     json_array_foreach(v, i, member) if (names_object(member)) return true;
     json_object_foreach(v, name, member) if (names_object(member)) return true;

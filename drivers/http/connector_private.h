@@ -17,3 +17,7 @@ int connector_take_answer(const json_t *object, const char *where, struct answer
                           struct error *err);
 int connector_take_calls(struct connector *c, struct error *err);
 void connector_done_call(struct connector_call *call);
+int connector_take_rate(struct connector *c, struct error *err);
+int connector_take_call_rate(const json_t *object, const char *where,
+                             struct connector_call *call, struct error *err);
+int connector_take_quota(struct connector *c, struct error *err);

@@ -380,9 +380,25 @@ answer_unsent(struct http_dest *d, struct call_answer *ret)
 {
     struct flight *f = d->unsent;
     d->unsent = f->following;
-    *ret = (struct call_answer){.call = f->x.arg, .fate = f->fate, .error = f->why};
+    struct call *call = f->x.arg;
+    if (f->found)
+        look_up_spread(f->found, call, false);
+    for (size_t i = 0; i < call->batch.n; i++) /* whose rows are to blame, way_write said */
+        if (call->out[i].kind == ROW_REJECTED)
+            call->out[i].why = f->why.text;
+    *ret = (struct call_answer){.call = call, .fate = f->fate, .error = f->why};
     land(d, f);
     return 1;
+}
+
+/* Said as an error would be. */
+static const char *
+whether_spent(struct http_dest *d, const struct exchange *x)
+{
+    AUTO_BUF struct buf why = BUF_INIT(ERROR_TEXT_MAX);
+    if (x->end != END_ANSWERED || !connector_is_spent(d->connector, &d->use, x, &why))
+        return NULL;
+    return why.failed ? "few calls of the day are left" : arena_strdup(&d->words, buf_z(&why));
 }
 
 /* What says who calls: a token is in no connection. */
@@ -490,6 +506,7 @@ judge(struct http_dest *d, struct flight *f, struct call *call, struct call_answ
     answer_judge(rules, &f->x, asked, &d->words, ret);
     ret->call = call;
     ret->twice = f->x.twice && !f->looks_up;
+    ret->spent = whether_spent(d, &f->x);
     if (ret->fate == CALL_DENIED && d->auth)
         auth_refused(d->auth, f->request.token);
     if (f->found)

@@ -102,6 +102,7 @@ open_body(const struct way *w, const json_t *template, struct body **ret, struct
         .changed_only = w->call->changed_only,
         .changed_whole = w->call->changed_whole,
         .looked_up = w->call->look_up != NULL,
+        .row_bytes = w->call->row_bytes,
         .option = body_option,
         .arg = &o,
     };
@@ -341,31 +342,51 @@ damaged(const struct buf *out, struct error *err)
                        : error_set(err, ERR_INTERNAL, EIO, "a delivered record is damaged");
 }
 
+/* Rows from `first` on of which too much was written are told from the others. */
 static int
-write_lines(struct body *b, const struct call *call, struct buf *out, struct error *err)
+check_over(const struct way *w, const struct body *b, const struct call *call, size_t first,
+           struct error *err)
 {
+    size_t n;
+    const size_t *over = body_over(b, &n);
+    for (size_t i = 0; i < n; i++)
+        call->out[first + over[i]] =
+            (struct outcome){.kind = ROW_REJECTED, .code = "too_large"};
+    return n == 0 ? 0
+                  : error_set(err, ERR_DATA, EFBIG,
+                              "the row has more than the %zu bytes that one may have",
+                              w->call->row_bytes);
+}
+
+static int
+write_lines(const struct way *w, const struct call *call, struct buf *out, struct error *err)
+{
+    int rc = 0;
     for (size_t i = 0; i < call->batch.n; i++) {
-        if (!body_write(b, &call->batch.changes[i], 1, call->identities + i, out))
+        if (!body_write(w->body, &call->batch.changes[i], 1, call->identities + i, out))
             return damaged(out, err);
         buf_addc(out, '\n');
+        int over = check_over(w, w->body, call, i, err);
+        rc = rc < 0 ? rc : over;
     }
-    return 0;
+    return rc;
 }
 
 static int
-write_json(struct body *b, const struct call *call, struct buf *out, struct error *err)
+write_json(const struct way *w, struct body *b, const struct call *call, struct buf *out,
+           struct error *err)
 {
     bool good = body_write(b, call->batch.changes, call->batch.n, call->identities, out);
-    return good ? 0 : damaged(out, err);
+    return good ? check_over(w, b, call, 0, err) : damaged(out, err);
 }
 
 static int
-write_part(const struct part *part, const struct fill_values *v, struct buf *out,
-           struct error *err)
+write_part(const struct way *w, const struct part *part, const struct fill_values *v,
+           struct buf *out, struct error *err)
 {
     AUTO_BUF struct buf text = BUF_INIT(BUF_NO_MAX);
     int rc = part->text ? fill_plain(part->text, v, &text, err)
-                        : write_json(part->body, v->call, &text, err);
+                        : write_json(w, part->body, v->call, &text, err);
     if (rc == 0)
         form_add(out, part->name, buf_str(&text));
     return rc < 0 ? rc : 0;
@@ -380,10 +401,10 @@ write_body(const struct way *w, const struct fill_values *v, struct request *r,
     buf_clear(&r->plain);
     buf_clear(&r->packed);
     if (w->body)
-        rc = c->lines ? write_lines(w->body, v->call, &r->plain, err)
-                      : write_json(w->body, v->call, &r->plain, err);
+        rc = c->lines ? write_lines(w, v->call, &r->plain, err)
+                      : write_json(w, w->body, v->call, &r->plain, err);
     for (size_t i = 0; rc == 0 && i < w->nform; i++)
-        rc = write_part(&w->form[i], v, &r->plain, err);
+        rc = write_part(w, &w->form[i], v, &r->plain, err);
     if (rc == 0 && r->plain.failed)
         rc = error_no_memory(err);
     if (rc == 0 && r->plain.n > c->bytes && v->call->batch.n > 1)
@@ -468,7 +489,10 @@ way_limits(const struct way *w, enum operation op, struct limits *ret)
     ret->of[op] = (struct call_limits){.rows = call->rows,
                                        .bytes = call->bytes,
                                        .overhead = w->body ? body_overhead(w->body) : 0,
-                                       .repeatable = call->repeatable};
+                                       .repeatable = call->repeatable,
+                                       .scope = call->scope,
+                                       .nwindows = call->nwindows};
+    memcpy(ret->of[op].windows, call->windows, sizeof call->windows);
     if (call->parallel && call->parallel < ret->parallel)
         ret->parallel = call->parallel;
 }

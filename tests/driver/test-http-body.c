@@ -385,7 +385,8 @@ test_refused(void)
         write_rows("{\"a\": {\"@rows\": {\"@rwo\": true}}}", NULL, 0),
         "/a/@rows/@rwo: no such action; known: @rows @field @key @key_text @identity @index "
         "@option @object @identifier @now @text @json @field? @string? @time "
-        "@event @nulls @with_nulls @spread, and the member @record");
+        "@event @nulls @with_nulls @spread, and the members @record "
+        "and @member");
     CHECK_TEXT(write_rows("{\"@rows\": {\"x\": {\"@field\": \"nmae\"}}}", NULL, 0),
                "no mapping gives field \"nmae\"");
     CHECK_TEXT(write_rows("{\"x\": {\"@option\": \"tokn\"}}", NULL, 0),

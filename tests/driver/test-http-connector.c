@@ -140,6 +140,30 @@ test_token_in_the_clear(void)
     connector_free(c);
 }
 
+/* Calls of an endpoint share what it allows, whatever they are for. */
+static void
+test_scope(void)
+{
+    static const char manifest[] =
+        "{\"name\": \"p\", \"summary\": \"s\", \"url\": \"x\", \"calls\": ["
+        "{\"for\": [\"upsert\"], \"path\": \"/a/{@key}\", \"rate\": [{\"calls\": 10, "
+        "\"milliseconds\": 1000}, {\"calls\": 150, \"milliseconds\": 60000}]},"
+        "{\"for\": [\"update\"], \"path\": \"/a/{@key}\", \"rate\": [{\"calls\": 1, "
+        "\"milliseconds\": 1}]},"
+        "{\"for\": [\"insert\"], \"path\": \"/a\"}]}";
+    struct connector *c = NULL;
+    error_clear(&err);
+    CHECK(connector_parse(NULL, str_of(manifest), &c, &err) == 0);
+    if (!c)
+        return;
+    CHECK(c->calls[0].nwindows == 2 && c->calls[0].windows[1].calls == 150 &&
+          c->calls[0].windows[1].length == 60000000);
+    CHECK_TEXT(c->calls[0].scope, "POST /a/{@key}");
+    CHECK_TEXT(c->calls[1].scope, "POST /a/{@key}");
+    CHECK(!c->calls[2].scope && c->calls[2].nwindows == 0);
+    connector_free(c);
+}
+
 static void
 test_rate(void)
 {
@@ -151,6 +175,24 @@ test_rate(void)
                            "{\"plan\": \"x\"}}]"),
                "/rate/0/when: there is no option \"plan\""));
     CHECK(says(parse(CALLS "\"rate\": [{\"calls\": 1}]"), "/rate/0"));
+    CHECK_TEXT(parse_call("\"rate\": [{\"calls\": 10, \"milliseconds\": 1000}]"), "OK");
+    CHECK(says(parse_call("\"rate\": []"), "/calls/0/rate: must be an array of one to four"));
+    CHECK(says(parse_call("\"rate\": [{\"calls\": 1, \"milliseconds\": 5, \"when\": {}}]"),
+               "/calls/0/rate/when: no such member"));
+    CHECK(says(parse_call("\"row_bytes\": 0"), "/calls/0/row_bytes: must be a whole number"));
+}
+
+static void
+test_quota(void)
+{
+    CHECK_TEXT(parse(CALLS "\"quota\": {\"remaining\": \"X-Left\"}"), "OK");
+    CHECK_TEXT(parse(CALLS "\"quota\": {\"usage\": \"X-Used\", \"name\": \"calls\"}"), "OK");
+    CHECK(says(parse(CALLS "\"quota\": {}"), "/quota: wants \"remaining\""));
+    CHECK(says(parse(CALLS "\"quota\": {\"usage\": \"X-Used\"}"), "/quota: wants"));
+    CHECK(says(parse(CALLS "\"quota\": {\"remaining\": \"X-Left\", \"keep\": \"key\"}"),
+               "/quota: \"keep\" must be the name of a connection's integer"));
+    CHECK(
+        says(parse(CALLS "\"quota\": {\"left\": \"X-Left\"}"), "/quota/left: no such member"));
 }
 
 int
@@ -160,6 +202,8 @@ main(void)
     test_texts();
     test_auth();
     test_token_in_the_clear();
+    test_scope();
     test_rate();
+    test_quota();
     return tap_done();
 }

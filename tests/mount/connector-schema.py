@@ -43,6 +43,12 @@ CHANGES = [
     (("timeouts",), {"connect": 1, "first_byte": 2, "whole": 3}), (("timeouts",), {"all": 1}), (("timeouts",), {"whole": 3601}),
     (("timeouts",), []), (("rate",), {}), (("rate",), [{"calls": 1}]), (("rate", 0, "calls"), 0), (("rate",), [{"calls": 1, "milliseconds": 1}] * 17),
     (("rate", 0, "per"), 1), (("rate", 0, "when"), []), (("rate", 0, "when"), {"kind": "a"}),
+    (("quota",), {"remaining": "X-Left"}), (("quota",), {"usage": "X-Used", "name": "calls"}), (("quota",), {}),
+    (("quota",), {"usage": "X-Used"}), (("quota",), {"remaining": "X-Left", "name": "calls"}), (("quota",), {"remaining": 1}),
+    (("quota",), {"remaining": "X-Left", "usage": "X-Used", "name": "calls"}), (("quota",), {"remaining": "X-Left", "per": "day"}),
+    (("calls", 0, "rate"), []), (("calls", 0, "rate"), [{"calls": 1, "milliseconds": 1}]), (("calls", 0, "rate"), [{"calls": 1}]),
+    (("calls", 0, "rate"), [{"calls": 1, "milliseconds": 1}] * 5), (("calls", 0, "rate"), [{"calls": 1, "milliseconds": 1, "when": {}}]),
+    (("calls", 0, "row_bytes"), 0), (("calls", 0, "row_bytes"), 32768), (("calls", 0, "row_bytes"), "32 KB"),
     (("connection",), []), (("connection", "base", "type"), "text"), (("connection", "base", "help"), None),
     (("connection", "base", "required"), 1), (("connection", "base", "default"), 5), (("connection", "base", "hint"), "x"),
     (("connection", "kind", "choices"), None), (("connection", "kind", "choices"), []), (("connection", "kind", "choices"), ["a|b"]),
@@ -110,6 +116,7 @@ ONLY_THE_DAEMON = [
     (("url",), "{nothing}"), (("url",), "{base"), (("signature",), "nothing"), (("calls", 0, "rows"), 10), (("calls", 0, "path"), "/{@token:/x}"),
     (("calls", 0, "when"), {"nothing": 1}), (("place",), "{@object}"), (("calls", 0, "look_up"), {**LOOK_UP, "key": "/{@key}"}),
     (("calls", 0, "look_up"), {**LOOK_UP, "path": "/{nothing}"}),
+    (("quota",), {"remaining": "X-Left", "keep": "kind"}),
 ]
 
 
