@@ -114,14 +114,19 @@ is_doubtful(const struct diff *d)
 
 /* 1: the destination refused it, or did not say, so it is still a change though it may look
  * like what was delivered before. Without identifier what was refused has no delivered record:
- * only the counts of equal ones tell. */
+ * only the counts of equal ones tell. What other modes could not change or delete stands there,
+ * and an insert would create it a second time. */
 static int
 is_still_due(struct diff *d, struct str key, struct error *err)
 {
     if (d->set->meta->nkey == 0)
         return 0;
     int rc = was_among(d, &d->rejected, key, err);
-    return rc == 1 ? d->rejected.row.op != ENTRY_PRESENT || is_doubtful(d) : rc;
+    if (rc != 1)
+        return rc;
+    if (d->set->mode == MODE_INSERT)
+        return d->rejected.row.op == ENTRY_INSERT;
+    return d->rejected.row.op != ENTRY_PRESENT || is_doubtful(d);
 }
 
 /* 1: this verb sends it. */

@@ -53,7 +53,7 @@ class Sync:
     recorded: set = field(default_factory=set)  # keys of it that nobody delivered
     bag: Counter = field(default_factory=Counter)  # delivered records, without identifier
     rejected: list = field(default_factory=list)  # of the last run: (key, frozen record or None)
-    unsent: set = field(default_factory=set)  # keys of them that the destination refused
+    unsent: dict = field(default_factory=dict)  # of those that the destination refused: key to operation
     dest: list = field(default_factory=list)
     plan: object = None
 
@@ -117,7 +117,7 @@ def plan(sync, rows, verb="run"):
         elif delivered is None:
             changes.append(("update" if sync.mode == "update" else "insert", key, record))
         elif sync.mode == "insert":
-            if full or key in sync.unsent:
+            if full or sync.unsent.get(key) == "insert":
                 changes.append(("insert", key, record))
         elif full or key in sync.unsent or sync.mode != "add" and differs(record, delivered):
             changes.append(("update", key, record))
@@ -183,7 +183,7 @@ def plan_bag(sync, rows, verb):
 
 def deliver(sync, p, rows):
     """Carries the plan out: changes sync and its destination; returns the rejected rows."""
-    rejected, unsent = list(p.refused), set()
+    rejected, unsent = list(p.refused), {}
     with_key = {}
     for row in sync.dest:
         with_key.setdefault(row[KEY], []).append(row)
@@ -207,7 +207,7 @@ def deliver(sync, p, rows):
             refused = refused_by_table(record)
         if refused:
             rejected.append((key, freeze(record)))
-            unsent.add(key)
+            unsent[key] = op
             continue
         if matches and sync.mode != "insert":
             for row in matches:
@@ -245,11 +245,11 @@ def baseline(sync, rows):
         sync.state, sync.recorded = dict(single), set()
     else:
         sync.bag = Counter(freeze(record_of(sync.mapping, row)) for row in rows)
-    sync.rejected, sync.unsent = [], set()
+    sync.rejected, sync.unsent = [], {}
     sync.known, sync.first = dict(sync.mapping), False
 
 
 def reset(sync):
     sync.state, sync.bag, sync.recorded = {}, Counter(), set()
-    sync.rejected, sync.unsent = [], set()
+    sync.rejected, sync.unsent = [], {}
     sync.first, sync.known, sync.plan = True, None, None

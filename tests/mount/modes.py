@@ -260,6 +260,19 @@ class Cases:
         self.assertEqual(self.sent(sync), [])
         self.assertEqual(sync.rejected(), [])
 
+    def test_refused_update_is_not_created_by_an_insert(self):
+        self.table("id integer, v text CHECK (v <> 'bad')")
+        self.source([(1, "a"), (2, "b")])
+        sync = self.make("upsert")
+        self.sent(sync)
+        self.model("UPDATE @ SET v = 'bad' WHERE id = 1")
+        self.assertEqual(self.sent(sync, want=errno.EIO), [("update", 1, "bad")])
+        sync.write("mode", "insert\n")
+        self.model("UPDATE @ SET v = 'fine' WHERE id = 1; INSERT INTO @ VALUES (3, 'c')")
+        self.assertEqual(self.sent(sync), [("insert", 3, "c")])
+        self.assertEqual(self.rows(), [["1", "a"], ["2", "b"], ["3", "c"]])
+        self.assertEqual(sync.rejected(), [])
+
     def test_refused_delete(self):
         self.table()
         if self.to == "lite":
