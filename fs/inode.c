@@ -419,6 +419,8 @@ inode_stat_place(struct fs *fs, const struct place *at, struct stat *st)
     }
     default:
         st->st_mode = S_IFREG | (owner.mode & (at->item->store ? 0666 : 0444));
+        if (at->item->flags & ITEM_CLOSED)
+            st->st_mode &= ~(mode_t)07;
     }
     return stat_text(fs, at, st);
 }

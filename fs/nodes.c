@@ -289,9 +289,9 @@ const struct dir nodes_config = {ITEMS(config_items)};
 static const struct item root_items[] = {
     {"README", ITEM_TEXT, .show = show_readme},
     {"status", ITEM_TEXT, ITEM_POLL, ROOT_STATUS, .show = show_root},
-    {"error_log", ITEM_TEXT, ITEM_POLL, ROOT_ERROR_LOG, .show = show_root,
+    {"error_log", ITEM_TEXT, ITEM_POLL | ITEM_CLOSED, ROOT_ERROR_LOG, .show = show_root,
      .store = store_error_log},
-    {"control", ITEM_TEXT, .show = show_control, .store = store_control},
+    {"control", ITEM_TEXT, ITEM_CLOSED, .show = show_control, .store = store_control},
     {"metrics", ITEM_TEXT, .show = show_root, .which = ROOT_METRICS},
     {"drivers", ITEM_STORED, .node = NODE_DRIVERS},
     {"config", ITEM_STORED, .node = NODE_CONFIG},

@@ -34,16 +34,17 @@ enum item_kind {
 };
 
 enum item_flags {
-    ITEM_POLL = 1,    /* poll(2) tells when it may have changed */
-    ITEM_PASSING = 2, /* comes and goes by the engine's doing: its name is not cached; of a
-                         directory: it is there while it has something in it */
-    ITEM_ALWAYS = 4,  /* empty rather than absent when there are no rows */
-    ITEM_STEADY = 16, /* what stat(2) says need not be asked again at once: a walk over rows
-                         would do so for each, and for their directory */
-    ITEM_UNSEEN = 64, /* of a stored directory: not there until somebody makes it or it holds
-                         something */
-    ITEM_MANY = 32,   /* there are as many as runs: its name is given up in time (forget.h) */
-    ITEM_GROWS = 8,   /* only ever appended to: a reader at its end gets what has come since */
+    ITEM_POLL = 1,     /* poll(2) tells when it may have changed */
+    ITEM_PASSING = 2,  /* comes and goes by the engine's doing: its name is not cached; of a
+                          directory: it is there while it has something in it */
+    ITEM_ALWAYS = 4,   /* empty rather than absent when there are no rows */
+    ITEM_STEADY = 16,  /* what stat(2) says need not be asked again at once: a walk over rows
+                          would do so for each, and for their directory */
+    ITEM_UNSEEN = 64,  /* of a stored directory: not there until somebody makes it or it holds
+                          something */
+    ITEM_MANY = 32,    /* there are as many as runs: its name is given up in time (forget.h) */
+    ITEM_GROWS = 8,    /* only ever appended to: a reader at its end gets what has come since */
+    ITEM_CLOSED = 128, /* no business of others: it quotes what they may not read elsewhere */
 };
 
 struct item {

@@ -144,6 +144,16 @@ class People(MountTest):
         os.chmod(sync.path / "status", 0o600)
         self.assertEqual(os.stat(sync.path / "status").st_mode, 0o100400)
 
+    def test_what_quotes_every_sync_is_no_business_of_others(self):
+        sync = self.make()
+        os.chmod(sync.path, 0o700)
+        self.expect_errno(errno.EINVAL, sync.write, "mode", "their secret mode\n")
+        for name in "error_log", "control":
+            path = self.mount.point / name
+            self.assertIn("their secret mode", path.read_text())
+            self.errno_is(self.as_user(STRANGER, STRANGER, "open(sys.argv[1]).read()", path), errno.EACCES)
+        self.errno_is(self.as_user(STRANGER, STRANGER, "open(sys.argv[1]).read()", self.mount.point / "status"), 0)
+
     def test_copies_keep_owners_and_modes(self):
         made = self.mount.data / "made"
         made.mkdir()
