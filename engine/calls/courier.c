@@ -441,10 +441,12 @@ judge_answer(struct courier *c, const struct call_answer *a, struct error *err)
 static int
 take_answer(struct courier *c, struct call_answer *a, struct error *err)
 {
-    struct job **at = &c->active.first;
-    while (&(*at)->call != a->call)
-        at = &(*at)->following;
-    take_out(&c->active, at);
+    for (struct job **at = &c->active.first; *at; at = &(*at)->following) {
+        if (&(*at)->call == a->call) {
+            take_out(&c->active, at);
+            break;
+        }
+    }
     a->call->tries += a->fate != CALL_PREPARED;
     if (c->set.answered)
         c->set.answered(c->set.arg, a);

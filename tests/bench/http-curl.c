@@ -35,7 +35,7 @@ read_file(const char *name, long *n)
     char *text = malloc((size_t)*n + 1);
     if (!text || fread(text, 1, (size_t)*n, f) != (size_t)*n)
         fail("the file cannot be read");
-    fclose(f);
+    (void)fclose(f);
     return text;
 }
 

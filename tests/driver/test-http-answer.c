@@ -1,6 +1,7 @@
 /* What answers mean, by HTTP and by the rules of a manifest; and what no rule may be. */
 #include "http/answer.h"
 #include "http/pointer.h"
+#include "unit/failing-memory.h"
 #include "unit/tap.h"
 
 enum { ROWS = 4 };
@@ -21,17 +22,7 @@ answer(int status, const char *head, const char *body)
     return x;
 }
 
-/* The linker puts this in the place of malloc. */
-void *__real_malloc(size_t n);
-void *__wrap_malloc(size_t n);
-static bool lacks_memory, lacks_memory_to_judge;
-
-void *
-__wrap_malloc(size_t n)
-{
-    return lacks_memory ? NULL : __real_malloc(n);
-}
-
+static bool lacks_memory_to_judge;
 static struct call_answer got;
 static struct arena words = {0};
 
@@ -54,9 +45,9 @@ judge(const char *rules, struct exchange x)
     } else {
         static const char *const fates[] = {"unknown",   "answered", "failed",  "refused",
                                             "too large", "denied",   "hopeless"};
-        lacks_memory = lacks_memory_to_judge;
+        memory_fail_at(lacks_memory_to_judge, true);
         answer_judge(r, &x, &call, &words, &got);
-        lacks_memory = false;
+        memory_fail_at(0, false);
         int n = snprintf(said, sizeof said, "%s:", fates[got.fate]);
         for (size_t i = 0; i < ROWS && (size_t)n < sizeof said; i++) {
             n += snprintf(said + n, sizeof said - (size_t)n, " %c", "?D-RTS"[out[i].kind]);

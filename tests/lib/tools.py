@@ -186,11 +186,15 @@ class Terminal:
             if time.monotonic() > end or not self._more(0.2):
                 raise AssertionError("the terminal never showed %r but %r" % (pattern, self.shown[-2000:]))
 
-    def end(self, limit=10):
-        """The exit code."""
-        end = time.monotonic() + limit
+    def end(self, limit=10, pressing=""):
+        """The exit code. pressing: what is pressed once a second until then."""
+        begin, pressed = time.monotonic(), 0
         while self._more(0.05):
-            if time.monotonic() > end:
+            waited = time.monotonic() - begin
+            if pressing and waited > pressed:
+                self.press(pressing)
+                pressed += 1
+            if waited > limit:
                 os.kill(self.pid, 9)
         os.close(self.fd)
         pid, self.pid = self.pid, 0

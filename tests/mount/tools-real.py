@@ -166,9 +166,8 @@ class Real(MountTest):
         self.made.trigger("run")
         pager.wait("run 1.*|upsert")
         pager.press("\x03")
-        pager.wait(r"\(END\)")  # ^C throws away what is typed before it is heard
-        pager.press("q")
-        self.assertEqual(pager.end(), 0)
+        pager.wait(r"\(END\)")
+        self.assertEqual(pager.end(pressing="q"), 0)  # ^C throws away what is typed before it is heard
 
     @needs("inotifywait")
     def test_inotifywait(self):

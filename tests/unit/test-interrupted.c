@@ -9,41 +9,7 @@
 #include <stdlib.h>
 
 #include "catalog/intact.h"
-
-/* The linker puts these in the place of malloc, calloc and realloc, for our objects only. */
-void *__real_malloc(size_t n);
-void *__wrap_malloc(size_t n);
-void *__real_calloc(size_t n, size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__real_realloc(void *p, size_t n);
-void *__wrap_realloc(void *p, size_t n);
-
-static atomic_uint calls, fails_at;
-
-static bool
-fails(void)
-{
-    unsigned at = atomic_load(&fails_at);
-    return at && atomic_fetch_add(&calls, 1) + 1 == at;
-}
-
-void *
-__wrap_malloc(size_t n)
-{
-    return fails() ? NULL : __real_malloc(n);
-}
-
-void *
-__wrap_calloc(size_t n, size_t size)
-{
-    return fails() ? NULL : __real_calloc(n, size);
-}
-
-void *
-__wrap_realloc(void *p, size_t n)
-{
-    return fails() ? NULL : __real_realloc(p, n);
-}
+#include "failing-memory.h"
 
 /* The catalogue as it was before the run's end. */
 static void
@@ -82,15 +48,15 @@ test_no_memory(node_id s)
 {
     unsigned wrong = 0, n = 0;
     do {
-        atomic_store(&calls, 0);
-        atomic_store(&fails_at, ++n);
+        memory_fail_at(++n, false);
         int result = trigger(s, "run");
-        atomic_store(&fails_at, 0);
+        memory_fail_at(0, false);
         if (result != 0 && fake.ntarget == 1 && has_segment())
             continue;
         if (wrong++ < 5)
             printf("# allocation %u: %s\n", n, strerror(result));
-    } while (atomic_load(&calls) >= n); /* else the run ended before it came to that one */
+    } while (atomic_load(&memory_calls) >=
+             n); /* else the run ended before it came to that one */
     printf("# %u allocations\n", n - 1);
     CHECK(n > 100 && wrong == 0);
 }

@@ -5,6 +5,7 @@
 
 #include "base/cleanup.h"
 #include "define/json_text.h"
+#include "failing-memory.h"
 #include "tap.h"
 
 static const struct driver *const none[] = {NULL};
@@ -14,35 +15,6 @@ const struct driver *
 driver_find(const char *name)
 {
     return NULL;
-}
-
-/* The linker puts these in the place of malloc and realloc (--wrap), for our objects only:
- * jansson comes here by the functions that json_parse gives it. */
-void *__real_malloc(size_t n);
-void *__wrap_malloc(size_t n);
-void *__real_realloc(void *p, size_t n);
-void *__wrap_realloc(void *p, size_t n);
-
-static unsigned calls, fails_at;
-static bool fails_on;
-
-static bool
-fails(void)
-{
-    calls++;
-    return fails_at && (fails_on ? calls >= fails_at : calls == fails_at);
-}
-
-void *
-__wrap_malloc(size_t n)
-{
-    return fails() ? NULL : __real_malloc(n);
-}
-
-void *
-__wrap_realloc(void *p, size_t n)
-{
-    return fails() ? NULL : __real_realloc(p, n);
 }
 
 /* Tokens end where the lexer's buffer is full (at 16, 32, 64 … bytes), escapes lie there too.
@@ -133,16 +105,15 @@ static bool
 survives(enum end (*act)(const struct trial *), const struct trial *t, bool on, unsigned least)
 {
     bool good = true, failed = true;
-    fails_on = on;
-    for (fails_at = 1; good && failed; fails_at++) {
-        calls = 0;
+    unsigned at;
+    for (at = 1; good && failed; at++) {
+        memory_fail_at(at, on);
         enum end end = act(t);
-        failed = calls >= fails_at;
+        failed = atomic_load(&memory_calls) >= at;
         good = end == (failed ? NO_MEMORY : WHOLE);
     }
-    good = good && fails_at > least;
-    fails_at = 0;
-    return good;
+    memory_fail_at(0, false);
+    return good && at > least;
 }
 
 static void
@@ -201,11 +172,9 @@ test_escaped_key(void)
     struct complaint c;
     CHECK(json_open(&f, true, &root, &c) == TEXT_OK);
     CHECK(json_get(&root, "a").at == 19);
-    calls = 0;
-    fails_at = 1;
-    fails_on = true;
+    memory_fail_at(1, true);
     struct json_node a = json_get(&root, "a");
-    fails_at = 0;
+    memory_fail_at(0, false);
     CHECK(json_integer_value(a.json) == 2);
     CHECK(!json_get(&root, "c").json);
     json_decref(root.json);
