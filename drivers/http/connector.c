@@ -162,7 +162,7 @@ take_texts(struct connector *c, struct error *err)
         rc = fill_check(c->place, "/place", c, &of_place, err);
     if (rc == 0 && of_place)
         rc = manifest_wrong(err, "/place", "is wanted, and may name options only");
-    if (rc == 0 && c->signature && !connector_has_option(c, c->signature))
+    if (rc == 0 && c->signature && !connector_find_option(c, c->signature))
         rc = manifest_wrong(err, "/signature", "must be an option's name");
     return rc;
 }

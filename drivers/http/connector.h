@@ -182,10 +182,16 @@ int connector_parse(const char *name, struct str text, struct connector **ret,
 const struct connector *connector_of(const struct connector_options *filled);
 struct connector *connector_free(struct connector *c); /* NULL-safe, returns NULL */
 
-/* The option as JSON, owned by the caller; NULL: no such option, or unset (or memory is out).
- */
-json_t *connector_option(const struct connector *c, const struct connector_use *use,
-                         const char *name);
+/* The option as JSON, owned by the caller; *ret is NULL if there is no such option, or it is
+ * unset. -ENOMEM. */
+int connector_option(const struct connector *c, const struct connector_use *use,
+                     const char *name, json_t **ret);
+/* 0: no such option, or it is no integer. */
+int64_t connector_option_int(const struct connector *c, const struct connector_use *use,
+                             const char *name);
+/* Whether it is that; of one that is JSON only null (unset) can be asked. */
+bool connector_option_is(const struct connector *c, const struct connector_use *use,
+                         const char *name, const json_t *wanted);
 /* Appends its text; false: no such option, or unset. */
 bool connector_option_text(const struct connector *c, const struct connector_use *use,
                            const char *name, struct buf *out);

@@ -470,13 +470,18 @@ connector_check_when(const struct connector *c, const json_t *when, const char *
     json_object_foreach((json_t *)(uintptr_t)when, name, value)
     {
         static const char *const of_sync[] = {"@object", "@identifier", "@mode", "@type"};
-        bool known = connector_has_option(c, name);
+        const struct option *o = connector_find_option(c, name);
+        bool known = o != NULL;
         for (size_t i = 0; i < sizeof of_sync / sizeof *of_sync; i++)
             known = known || strcmp(name, of_sync[i]) == 0;
         if (!known)
             return error_set(err, ERR_CONFIG, EINVAL,
                              "%s/when: there is no option \"%s\"; known beside them: @object, "
                              "@identifier, @mode, @type",
+                             where, name);
+        if (o && o->type == OPT_JSON && !json_is_null(value))
+            return error_set(err, ERR_CONFIG, EINVAL,
+                             "%s/when: of \"%s\", which holds any JSON, only null can be asked",
                              where, name);
     }
     return 0;
@@ -497,10 +502,7 @@ is(const struct connector *c, const struct connector_use *use, const char *name,
         if (strcmp(name, of_sync[i].name) == 0)
             return text ? of_sync[i].value && strcmp(of_sync[i].value, text) == 0
                         : !of_sync[i].value && json_is_null(wanted);
-    json_t *value = connector_option(c, use, name);
-    bool same = value ? json_equal(value, wanted) : json_is_null(wanted);
-    json_decref(value);
-    return same;
+    return connector_option_is(c, use, name, wanted);
 }
 
 bool

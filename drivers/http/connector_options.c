@@ -128,24 +128,6 @@ value_at(const void *options, const struct option *o)
     return (const void *)((const char *)options + o->offset);
 }
 
-static json_t *
-option_json(const void *options, const struct option *o)
-{
-    const union connector_value *v = value_at(options, o);
-    switch (o->type) {
-    case OPT_BOOL:
-        return json_boolean(v->flag);
-    case OPT_INT:
-        return json_integer(v->number);
-    case OPT_JSON:
-        return v->text ? json_parse(str_of(v->text), JSON_DECODE_ANY, NULL, NULL) : NULL;
-    case OPT_FIELDS:
-        return NULL;
-    default:
-        return v->text ? json_string(v->text) : NULL;
-    }
-}
-
 /* NULL: there is no such option. */
 static const struct option *
 find_option(const struct connector *c, const struct connector_use *use, const char *name,
@@ -162,12 +144,55 @@ find_option(const struct connector *c, const struct connector_use *use, const ch
     return NULL;
 }
 
-json_t *
-connector_option(const struct connector *c, const struct connector_use *use, const char *name)
+int
+connector_option(const struct connector *c, const struct connector_use *use, const char *name,
+                 json_t **ret)
 {
     const void *options;
     const struct option *o = find_option(c, use, name, &options);
-    return o ? option_json(options, o) : NULL;
+    const union connector_value *v = o ? value_at(options, o) : NULL;
+    *ret = NULL;
+    if (!o || o->type == OPT_FIELDS)
+        return 0;
+    if (o->type == OPT_BOOL)
+        *ret = json_boolean(v->flag);
+    else if (o->type == OPT_INT)
+        *ret = json_integer(v->number);
+    else if (!v->text)
+        return 0;
+    else if (o->type == OPT_JSON)
+        *ret = json_parse(str_of(v->text), JSON_DECODE_ANY, NULL, NULL);
+    else
+        *ret = json_string(v->text);
+    return *ret ? 0 : -ENOMEM;
+}
+
+int64_t
+connector_option_int(const struct connector *c, const struct connector_use *use,
+                     const char *name)
+{
+    const void *options;
+    const struct option *o = find_option(c, use, name, &options);
+    return o && o->type == OPT_INT ? value_at(options, o)->number : 0;
+}
+
+bool
+connector_option_is(const struct connector *c, const struct connector_use *use,
+                    const char *name, const json_t *wanted)
+{
+    const void *options;
+    const struct option *o = find_option(c, use, name, &options);
+    const union connector_value *v = o ? value_at(options, o) : NULL;
+    const char *text = json_string_value(wanted);
+    if (!o || o->type == OPT_FIELDS)
+        return json_is_null(wanted);
+    if (o->type == OPT_BOOL)
+        return json_is_boolean(wanted) && json_is_true(wanted) == v->flag;
+    if (o->type == OPT_INT)
+        return json_is_integer(wanted) && json_integer_value(wanted) == v->number;
+    if (!v->text || json_is_null(wanted))
+        return !v->text && json_is_null(wanted);
+    return o->type != OPT_JSON && text && strcmp(v->text, text) == 0;
 }
 
 bool
@@ -188,15 +213,15 @@ connector_option_text(const struct connector *c, const struct connector_use *use
     return o->type == OPT_BOOL || o->type == OPT_INT || v->text;
 }
 
-bool
-connector_has_option(const struct connector *c, const char *name)
+const struct option *
+connector_find_option(const struct connector *c, const char *name)
 {
     const struct option *tables[] = {c->driver.options, c->driver.dest_options};
     for (size_t i = 0; i < 2; i++)
         for (const struct option *o = tables[i]; o && o->name; o++)
             if (o->type != OPT_FIXED && strcmp(o->name, name) == 0)
-                return true;
-    return false;
+                return o;
+    return NULL;
 }
 
 const struct option_fields *

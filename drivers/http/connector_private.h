@@ -8,8 +8,8 @@ enum { CONNECTOR_WHERE_MAX = 128 };
 /* The member "connection" or "destination": a table with the connector's name at its head. */
 int connector_take_options(struct connector *c, const char *member, const struct option **ret,
                            size_t *size, struct error *err);
-/* Whether there can be such an option. */
-bool connector_has_option(const struct connector *c, const char *name);
+/* What it is; NULL: there can be no such option. */
+const struct option *connector_find_option(const struct connector *c, const char *name);
 /* "headers" and the like: NULL, or an object of text templates. Adds to *names. */
 int connector_check_texts(const struct connector *c, const json_t *object, const char *where,
                           unsigned *names, struct error *err);

@@ -170,9 +170,7 @@ connector_is_spent(const struct connector *c, const struct connector_use *use,
     uint64_t left;
     if ((!q->remaining && !q->usage) || !read_left(q, x, &left))
         return false;
-    json_t *option = q->keep ? connector_option(c, use, q->keep) : NULL;
-    json_int_t keep = json_integer_value(option);
-    json_decref(option);
+    int64_t keep = q->keep ? connector_option_int(c, use, q->keep) : 0;
     if (left > (keep > 0 ? (uint64_t)keep : 0))
         return false;
     buf_addf(why, "of the calls that the account may make in a day %llu are left (%s)",

@@ -103,8 +103,8 @@ fill_check(const char *template, const char *where, const struct connector *c, u
         if (piece.name && piece.text.n == 0)
             return manifest_wrong(err, where,
                                   "\"{\" begins a name, which \"}\" ends; \"{{\" is a {");
-        bool known =
-            n.kind == NAME_OPTION ? connector_has_option(c, n.text) : n.kind != NAME_NONE;
+        bool known = n.kind == NAME_OPTION ? connector_find_option(c, n.text) != NULL
+                                           : n.kind != NAME_NONE;
         if (piece.name && !known)
             return error_set(
                 err, ERR_CONFIG, EINVAL,

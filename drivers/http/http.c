@@ -254,9 +254,7 @@ dest_open(const void *connection, const struct target *target, void **ret, struc
 static void
 limit_way(const struct http_dest *d, const struct way *w, enum operation op, struct limits *ret)
 {
-    json_t *most = connector_option(d->connector, &d->use, "max_rows");
-    json_int_t rows = json_integer_value(most);
-    json_decref(most);
+    int64_t rows = connector_option_int(d->connector, &d->use, "max_rows");
     way_limits(w, op, ret);
     if (rows > 0 && (uint64_t)rows < ret->of[op].rows)
         ret->of[op].rows = (size_t)rows;

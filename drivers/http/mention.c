@@ -49,15 +49,15 @@ in_common(const json_t *manifest)
     return false;
 }
 
-/* An option may hold a template. */
+/* An option may hold a template; one that there is no memory to read, too. */
 static bool
 in_options(const struct connector *c, const struct connector_use *use)
 {
     const struct option *tables[] = {c->driver.options, c->driver.dest_options};
     for (size_t i = 0; i < 2; i++)
         for (const struct option *o = tables[i]; o && o->name; o++) {
-            json_t *value = connector_option(c, use, o->name);
-            bool found = in_json(value);
+            json_t *value;
+            bool found = connector_option(c, use, o->name, &value) < 0 || in_json(value);
             json_decref(value);
             if (found)
                 return true;

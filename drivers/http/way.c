@@ -41,6 +41,7 @@ struct way {
 struct body_options {
     const struct way *way;
     json_t *kept; /* array: owns what was looked up until the body is compiled */
+    bool failed;  /* memory was out: then an option that is set looks as if it were not */
 };
 
 static const json_t *
@@ -48,8 +49,12 @@ body_option(void *arg, const char *name)
 {
     struct body_options *o = arg;
     const struct way_settings *set = &o->way->set;
-    json_t *value = connector_option(set->connector, &set->use, name);
-    return value && json_array_append_new(o->kept, value) == 0 ? value : NULL;
+    json_t *value;
+    if (connector_option(set->connector, &set->use, name, &value) == 0 &&
+        (!value || json_array_append_new(o->kept, value) == 0))
+        return value;
+    o->failed = true;
+    return NULL;
 }
 
 static enum body_nulls
@@ -79,7 +84,7 @@ field_nulls(const struct way *w)
 static int
 open_body(const struct way *w, const json_t *template, struct body **ret, struct error *err)
 {
-    struct body_options o = {w, json_array()};
+    struct body_options o = {.way = w, .kept = json_array()};
     AUTO_FREE unsigned char *nulls = field_nulls(w);
     if (!o.kept || !nulls) {
         json_decref(o.kept);
@@ -108,7 +113,7 @@ open_body(const struct way *w, const json_t *template, struct body **ret, struct
     };
     int rc = body_compile(template, &settings, ret, err);
     json_decref(o.kept);
-    return rc;
+    return o.failed ? error_no_memory(err) : rc;
 }
 
 static int

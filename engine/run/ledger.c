@@ -432,7 +432,7 @@ ledger_unresolved(struct catalog *c, const char *uid, uint64_t *number, struct b
             return error_no_memory(err);
         const json_t *after = json_object_get(json, "after");
         const char *text = json_string_value(json_object_get(after, "signature"));
-        if (text)
+        if (signature && text)
             buf_adds(signature, text);
     }
     return rc < 0 ? rc : 0;
