@@ -2,6 +2,8 @@
 #include "http/auth.h"
 #include "http/connector.h"
 
+#include "base/cleanup.h"
+#include "unit/failing-memory.h"
 #include "unit/tap.h"
 
 static struct error err;
@@ -195,10 +197,53 @@ test_quota(void)
         says(parse(CALLS "\"quota\": {\"left\": \"X-Left\"}"), "/quota/left: no such member"));
 }
 
+/* Which call it is must not depend on what there is memory for. */
+static void
+test_choice(void)
+{
+    static const char manifest[] =
+        "{\"name\": \"p\", \"summary\": \"s\", \"url\": \"x\", \"destination\": {"
+        "\"how\": {\"type\": \"string\", \"help\": \"h\"}, "
+        "\"fast\": {\"type\": \"boolean\", \"help\": \"h\"}, "
+        "\"blocks\": {\"type\": \"json\", \"help\": \"h\"}}, \"calls\": ["
+        "{\"for\": [\"upsert\"], \"when\": {\"how\": \"b\"}, \"path\": \"/1\"}, "
+        "{\"for\": [\"upsert\"], \"when\": {\"how\": \"a\", \"fast\": false}, \"path\": "
+        "\"/2\"}, "
+        "{\"for\": [\"upsert\"], \"when\": {\"blocks\": null}, \"path\": \"/3\"}, "
+        "{\"for\": [\"upsert\"], \"path\": \"/4\"}]}";
+    struct connector *c = NULL;
+    if (!CHECK(connector_parse(NULL, str_of(manifest), &c, &err) == 0))
+        return;
+    static char a[] = "a", other[] = "c", json[] = "[1]";
+    AUTO_FREE struct connector_options *filled =
+        calloc(1, sizeof *filled + 8 * sizeof filled->values[0]);
+    const struct connector_use use = {.destination = filled};
+    if (!CHECK(filled != NULL))
+        return;
+    filled->values[0].text = a;
+    memory_fail_at(1, true);
+    const struct connector_call *second = connector_call_for(c, OP_UPSERT, &use);
+    filled->values[0].text = other;
+    const struct connector_call *third = connector_call_for(c, OP_UPSERT, &use);
+    filled->values[2].text = json;
+    const struct connector_call *fourth = connector_call_for(c, OP_UPSERT, &use);
+    json_t *option;
+    int rc = connector_option(c, &use, "how", &option);
+    memory_fail_at(0, false);
+    CHECK(second && third == second + 1 && fourth == second + 2);
+    CHECK(rc == -ENOMEM && !option);
+    CHECK(connector_option(c, &use, "nothing", &option) == 0 && !option);
+    connector_free(c);
+    CHECK(says(parse("\"destination\": {\"o\": {\"type\": \"json\", \"help\": \"h\"}}, "
+                     "\"calls\": [{\"for\": [\"upsert\"], \"when\": {\"o\": 1}}]"),
+               "/calls/0/when: of \"o\", which holds any JSON, only null can be asked"));
+}
+
 int
 main(void)
 {
     test_rows();
+    test_choice();
     test_texts();
     test_auth();
     test_token_in_the_clear();
