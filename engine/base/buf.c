@@ -84,19 +84,6 @@ buf_add_int(struct buf *b, int64_t v)
 }
 
 void
-buf_add_varint(struct buf *b, uint64_t v)
-{
-    char bytes[10];
-    size_t n = 0;
-    while (v >= 0x80) {
-        bytes[n++] = (char)(v | 0x80);
-        v >>= 7;
-    }
-    bytes[n++] = (char)v;
-    buf_add(b, bytes, n);
-}
-
-void
 buf_clear(struct buf *b)
 {
     b->n = 0;

@@ -84,9 +84,6 @@ void buf_vaddf(struct buf *b, const char *format, va_list ap)
     __attribute__((format(printf, 2, 0)));
 /* In decimal. For what is written once a row: printf would take longer than all the rest. */
 void buf_add_int(struct buf *b, int64_t v);
-/* LEB128. */
-void buf_add_varint(struct buf *b, uint64_t v);
-
 static inline void
 buf_addc(struct buf *b, char c)
 {
@@ -124,6 +121,37 @@ void buf_clear(struct buf *b);
 void buf_done(struct buf *b);
 /* Hands the malloc'd text over (never NULL unless failed); the buffer is empty afterwards. */
 char *buf_take(struct buf *b);
+
+enum { VARINT_MAX = 10 };
+
+/* Writes a LEB128 number, VARINT_MAX bytes at most; returns its end. */
+static inline char *
+varint_write(char *to, uint64_t v)
+{
+    while (v >= 0x80) {
+        *to++ = (char)(v | 0x80);
+        v >>= 7;
+    }
+    *to++ = (char)v;
+    return to;
+}
+
+/* The length, and then the bytes. */
+static inline char *
+varint_write_str(char *to, struct str s)
+{
+    to = varint_write(to, s.n);
+    if (s.n > 0)
+        memcpy(to, s.p, s.n);
+    return to + s.n;
+}
+
+static inline void
+buf_add_varint(struct buf *b, uint64_t v)
+{
+    char bytes[VARINT_MAX];
+    buf_add(b, bytes, (size_t)(varint_write(bytes, v) - bytes));
+}
 
 /* Reads a LEB128 number at *p, before end; advances *p. False: it does not fit or is cut. */
 static inline bool

@@ -214,26 +214,6 @@ note_block_key(struct chg_writer *w, struct str key)
     buf_add(&w->block_key, key.p, kept);
 }
 
-static char *
-put_varint(char *to, uint64_t v)
-{
-    while (v >= 0x80) {
-        *to++ = (char)(v | 0x80);
-        v >>= 7;
-    }
-    *to++ = (char)v;
-    return to;
-}
-
-static char *
-put_bytes(char *to, struct str s)
-{
-    to = put_varint(to, s.n);
-    if (s.n > 0)
-        memcpy(to, s.p, s.n);
-    return to + s.n;
-}
-
 /* Bytes that an entry needs at most. */
 static uint64_t
 entry_bound(const struct entry *e)
@@ -253,19 +233,19 @@ put_entry(struct chg_writer *w, const struct entry *e)
                    (e->before.n ? HEAD_BEFORE : 0) | (note ? HEAD_NOTE : 0) |
                    (e->due.run ? HEAD_DUE : 0));
     if (seq)
-        to = put_varint(to, e->seq);
-    to = put_bytes(to, e->key);
+        to = varint_write(to, e->seq);
+    to = varint_write_str(to, e->key);
     if (e->after.n)
-        to = put_bytes(to, e->after);
+        to = varint_write_str(to, e->after);
     if (e->before.n)
-        to = put_bytes(to, e->before);
+        to = varint_write_str(to, e->before);
     if (note) {
-        to = put_varint(to, e->tries);
-        to = put_bytes(to, e->note);
+        to = varint_write(to, e->tries);
+        to = varint_write_str(to, e->note);
     }
     if (e->due.run) {
-        to = put_varint(to, e->due.run);
-        to = put_varint(to, e->due.copy);
+        to = varint_write(to, e->due.run);
+        to = varint_write(to, e->due.copy);
     }
     w->block.n = (size_t)(to - w->block.p);
 }
@@ -286,9 +266,9 @@ digest_entry(struct chg_writer *w, const struct entry *e, struct error *err)
     if (!to)
         return error_no_memory(err);
     *to++ = (char)e->op;
-    to = put_bytes(to, e->key);
-    to = put_bytes(to, e->after);
-    to = put_bytes(to, e->before);
+    to = varint_write_str(to, e->key);
+    to = varint_write_str(to, e->after);
+    to = varint_write_str(to, e->before);
     w->digest_piece.n = (size_t)(to - w->digest_piece.p);
     return w->digest_piece.n < DIGEST_PIECE ? 0 : flush_digest(w, err);
 }

@@ -333,22 +333,20 @@ sender_add(struct sender *s, const struct entry *e, struct error *err)
     if (!s->filling && !(s->filling = queue_blank(&s->queue)))
         return error_no_memory(err);
     struct buf *out = &s->filling->data;
-    buf_addc(out, (char)e->op);
-    buf_add_varint(out, e->seq);
-    buf_add_varint(out, e->after.n);
-    buf_add(out, e->after.p, e->after.n);
     /* What is created has nothing before it at the destination, whatever was known of it. */
     struct str before = e->op == ENTRY_INSERT ? (struct str){0} : e->before;
-    buf_add_varint(out, before.n);
-    buf_add(out, before.p, before.n);
+    char *to = buf_room(out, 2 + 5 * VARINT_MAX + e->after.n + before.n);
+    if (!to)
+        return error_no_memory(err);
+    *to++ = (char)e->op;
+    to = varint_write_str(varint_write(to, e->seq), e->after);
+    to = varint_write_str(to, before);
     if (s->set.driver->dest_call) {
         struct due due = due_of(s->set.meta, e, s->set.due_run);
-        buf_add_varint(out, due.run);
-        buf_add_varint(out, due.copy);
-        buf_addc(out, s->set.whole || plan_is_unsure(e));
+        to = varint_write(varint_write(to, due.run), due.copy);
+        *to++ = s->set.whole || plan_is_unsure(e);
     }
-    if (out->failed)
-        return error_no_memory(err);
+    out->n = (size_t)(to - out->p);
     s->filling->rows++;
     return out->n >= QUEUE_BLOCK_BYTES ? flush_block(s, err) : 0;
 }
