@@ -130,6 +130,11 @@ class Doubt(MountTest):
         self.sync.run()
         self.is_there(name="a", city="Ulm")
 
+    def begin_unanswered(self, mode):
+        self.make(mode)
+        self.db.sql("INSERT INTO t VALUES (1, 'a', NULL)")
+        self.run_unanswered()
+
     def end(self, empty=False):
         """Whatever was, the destination holds the model, and nothing is due. empty: a run is held for it."""
         if empty:
@@ -231,9 +236,7 @@ class Doubt(MountTest):
 
     def test_created_refused_and_gone(self):
         """What was never delivered, and may be there, a mirror deletes."""
-        self.make("mirror")
-        self.db.sql("INSERT INTO t VALUES (1, 'a', NULL)")
-        self.run_unanswered()
+        self.begin_unanswered("mirror")
         self.is_there(name="a")
         self.set("b")
         self.run_refused()
@@ -242,9 +245,7 @@ class Doubt(MountTest):
 
     def test_created_refused_before_sending_and_gone(self):
         """Two rows were refused; it is one that is deleted."""
-        self.make("mirror")
-        self.db.sql("INSERT INTO t VALUES (1, 'a', NULL)")
-        self.run_unanswered()
+        self.begin_unanswered("mirror")
         self.read_table("twice")
         self.sync.run(want=errno.EIO)
         self.assertEqual(len(self.sync.rejected()), 2)
@@ -254,9 +255,7 @@ class Doubt(MountTest):
 
     def test_created_and_gone(self):
         """…and so does what is a mirror only later."""
-        self.make("upsert")
-        self.db.sql("INSERT INTO t VALUES (1, 'a', NULL)")
-        self.run_unanswered()
+        self.begin_unanswered("upsert")
         self.db.sql("DELETE FROM t")
         self.sync.run()
         self.is_there(name="a")
@@ -265,9 +264,7 @@ class Doubt(MountTest):
         self.end(empty=True)
 
     def test_created_and_gone_under_another_mapping(self):
-        self.make("mirror")
-        self.db.sql("INSERT INTO t VALUES (1, 'a', NULL)")
-        self.run_unanswered()
+        self.begin_unanswered("mirror")
         self.sync.define(mappings=[("id", "id"), ("name", "name"), ("city", "city"), ("name", "label")])
         self.db.sql("DELETE FROM t")
         self.end(empty=True)
