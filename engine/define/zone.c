@@ -195,7 +195,9 @@ rule_offset(const struct rule *r, int64_t t, int64_t *until)
     if (!r->has_summer)
         return r->standard;
     int64_t year = year_of(t), latest = INT64_MIN, offset = r->standard;
-    for (int64_t y = year - 1; y <= year + 1; y++) {
+    /* A moment may lie a week outside its year, so that the next or latest one may be of the
+     * year after the next, or of that before the last. */
+    for (int64_t y = year - 2; y <= year + 2; y++) {
         const struct change both[] = {
             {rule_moment(&r->start, y) - r->standard, r->summer},
             {rule_moment(&r->end, y) - r->summer, r->standard},
@@ -203,7 +205,8 @@ rule_offset(const struct rule *r, int64_t t, int64_t *until)
         for (size_t i = 0; i < 2; i++) {
             if (both[i].at > t && both[i].at < *until)
                 *until = both[i].at;
-            if (both[i].at <= t && both[i].at > latest) {
+            /* Summer that ends as it starts lasts the whole year (RFC 8536, 3.3.1). */
+            if (both[i].at <= t && (both[i].at > latest || (both[i].at == latest && i == 0))) {
                 latest = both[i].at;
                 offset = both[i].offset;
             }

@@ -26,6 +26,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     const struct text_file f = {.name = "schedule", .text = text};
     struct schedule schedule;
     struct complaint c = {0};
+    if (n > text_max(TEXT_SCHEDULE)) {
+        MUST(text_check(TEXT_SCHEDULE, &fake_world, "schedule", text, true, &c) == TEXT_BROKEN);
+        return 0;
+    }
     enum text_verdict v = schedule_check(&f, true, &arena, &schedule, &c);
     MUST(v == text_check(TEXT_SCHEDULE, &fake_world, "schedule", text, true, &c));
     if (v != TEXT_OK) {

@@ -165,6 +165,40 @@ test_daylight_saving(void)
                "2011-12-30T10:00:00Z");
 }
 
+/* A zone of nothing but that rule; 94 bytes stand before it. */
+static int
+rule_zone(const char *rule, struct zone **ret)
+{
+    char file[256] = "TZif2";
+    memcpy(file + 44, "TZif2", 5);
+    file[44 + 39] = 1; /* one type of 6 bytes */
+    int n = snprintf(file + 94, sizeof file - 94, "\n%s\n", rule);
+    return zone_parse((struct str){file, 94 + (size_t)n}, &arena, ret);
+}
+
+/* Rules whose moments lie at a year's edge, or in the year before or after it. */
+static void
+test_rules_at_the_edge(void)
+{
+    struct zone *zone;
+    int64_t until;
+    /* summer the whole year, as RFC 8536 writes it: it ends as it starts */
+    CHECK(rule_zone("EST5EDT,0/0,J365/25", &zone) == 0);
+    for (int64_t t = at(2026, 12, 30, 0, 0); t < at(2027, 1, 3, 0, 0); t += 21600)
+        CHECK(zone_offset(zone, t, &until) == INT64_C(-4) * 3600 && until > t);
+    /* ends four hours into the next year, so that the next start is in vain */
+    CHECK(rule_zone("UTC0XXX2,0,365", &zone) == 0);
+    CHECK(zone_offset(zone, at(1971, 1, 1, 1, 59), &until) == 0);
+    CHECK(until == at(1971, 1, 1, 2, 0));
+    CHECK(zone_offset(zone, at(1971, 1, 1, 2, 0), &until) == INT64_C(-7200));
+    CHECK(until == at(1971, 1, 1, 4, 0));
+    CHECK(zone_offset(zone, at(1971, 1, 1, 4, 0), &until) == 0);
+    /* a start that lies in the old year, a week before its own */
+    CHECK(rule_zone("UTC0XXX-1,0/-167,1/-167", &zone) == 0);
+    CHECK(zone_offset(zone, at(2026, 12, 27, 0, 0), &until) == 0);
+    CHECK(until == at(2027, 12, 25, 1, 0));
+}
+
 /* Files that are not what they say. */
 static void
 test_damaged_zones(void)
@@ -187,11 +221,8 @@ test_damaged_zones(void)
                                       "<A-1",
                                       "CET-1CEST,M3.5.0/200,M10.5.0",
                                       "CET-99999999999999999999"};
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        int n = snprintf(file + 94, sizeof file - 94, "\n%s\n", bad[i]);
-        CHECK_MSG(zone_parse((struct str){file, 94 + (size_t)n}, &arena, &zone) == -EINVAL,
-                  bad[i]);
-    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        CHECK_MSG(rule_zone(bad[i], &zone) == -EINVAL, bad[i]);
     int n = snprintf(file + 94, sizeof file - 94, "\n%s\n", "<+0330>-3:30<S>,J60/0,364/24");
     CHECK(zone_parse((struct str){file, 94 + (size_t)n}, &arena, &zone) == 0);
     int64_t until;
@@ -229,6 +260,7 @@ main(int argc, char **argv)
     test_texts();
     test_utc();
     test_daylight_saving();
+    test_rules_at_the_edge();
     test_damaged_zones();
     arena_done(&arena);
     return tap_done();
