@@ -177,6 +177,8 @@ enum outcome_kind {                  /* zero is the honest default */
                     ROW_RETRY,     /* surely not applied; may be sent again */
                     ROW_STAGED, /* accepted; the verdict comes with dest_apply: done unless told
                                    there */
+                    ROW_ABSENT, /* of a call with a look-up: not sent, since the peer has none;
+                                   it goes on in a call that makes it */
 };
 
 struct outcome {
@@ -225,16 +227,22 @@ struct pace_window {
 
 enum { PACE_WINDOWS_MAX = 4 };
 
+/* What has windows of its own, instead of those of the account: an endpoint. */
+struct pace_scope {
+    const char *name; /* NULL: the account's hold */
+    struct pace_window windows[PACE_WINDOWS_MAX];
+    size_t nwindows;
+};
+
 /* Of calls of one operation. */
 struct call_limits {
     size_t rows;     /* 0: what struct limits says holds */
     size_t bytes;    /* of its body, about */
     size_t overhead; /* bytes that each row has there beside its values, about */
     bool repeatable;
-    const char *scope; /* what has windows of its own, beside those of the account: an endpoint;
-                          NULL: nothing has */
-    struct pace_window windows[PACE_WINDOWS_MAX];
-    size_t nwindows;
+    struct pace_scope scope;
+    bool prepared; /* a request comes before it (CALL_PREPARED), whose scope is `before` */
+    struct pace_scope before;
 };
 
 struct limits {
@@ -281,7 +289,8 @@ enum call_fate {                   /* zero is the honest default */
                                       more, since the driver may renew them */
                  CALL_HOPELESS,    /* nothing was applied, nor would be, whatever is sent */
                  CALL_PREPARED,    /* nothing was applied yet: it takes one request more, so
-                                      dest_call again, or never */
+                                      dest_call again, or never. Rows that are ROW_ABSENT leave
+                                      it before, the others stay in their order */
 };
 
 struct call {
@@ -290,6 +299,7 @@ struct call {
     const unsigned char (*identities)[32]; /* of each change, over retries and restarts; zeros
                                               unless limits.identities */
     unsigned tries;                        /* made before */
+    bool absent;                           /* its rows were ROW_ABSENT: they are made */
     void *driver; /* the driver's own, while it is under way or CALL_PREPARED; NULL at first */
 };
 

@@ -80,6 +80,7 @@ fate_of_http(int status)
     case 401:
         return CALL_DENIED;
     case 413:
+    case 414: /* of the address */
         return CALL_TOO_LARGE;
     case 400:
     case 409:

@@ -237,6 +237,7 @@ connector_free(struct connector *c)
         connector_done_call(&c->calls[i]);
     answer_free(c->answer);
     json_decref(c->manifest);
+    json_decref(c->made);
     arena_done(&c->arena);
     free(c);
     return NULL;

@@ -32,8 +32,9 @@
  *
  * - "for": ["insert", "upsert", "update", "delete"] of records, ["add", "remove"] of members:
  *   those of an audience, whose list the object is
- * - "when": {"format": "array"}, options as they must be (null: not set), and the type, the
- *   mode, the object and the only field of the identifier (null: it has several or none):
+ * - "when": {"format": "array"}, options as they must be (null: not set; an array: one of
+ *   these), and the type, the mode, the object and the only field of the identifier (null: it
+ *   has several or none):
  *   {"@type": "records", "@mode": "mirror", "@object": "contacts", "@identifier": "Id"}
  * - "event": "track" for syncs of such events, which have no other calls; "identify" when it is
  *   missing: for records, and events that identify
@@ -61,15 +62,15 @@
  * - "row_bytes": of what is written of one row, at most; one that has more is refused, and not
  *   sent
  * - "rate": one to four windows without "when": the endpoint's own, instead of those above;
- * what answers say of the pace is then said of the endpoint
+ *   what answers say of the pace is then said of the endpoint
  * - "parallel": at most, instead of that above; of a sync's calls the smallest holds
  * - "look_up": a request made before it, where the peer knows rows by something else than their
  *   identifier (one field): what is found stands for the identifier in the call and its answer.
  *   Not of inserts, nor of events. A row of which nothing is found is unchanged by delete and
  *   remove, else rejected; a look-up that fails is a call of which nothing was applied
  *
- * A look-up, beside "url", "method", "path", "query", "headers", "type", "body" and "answer" or
- * "exceptions" as above (of an answer the "rows" do not count):
+ * A look-up, beside "url", "method", "path", "query", "headers", "type", "body", "rate" and
+ * "answer" or "exceptions" as above (of an answer the "rows" do not count):
  *
  * - "list": pointer to the array of what was found
  * - "key", "id": pointers within an entry to the identifier, in which {@identifier} may stand,
@@ -79,6 +80,8 @@
  *   code in "fine" says that there is none; after any other, rows of which nothing was found
  *   are rejected by it
  * - "why": the words for a row that is rejected since nothing was found
+ * - "absent": of upserts: the call by which such rows are made instead, in what differs from
+ *   the one that they were to be in. One that may have been made is looked up again
  *
  * For texts see fill.h. Modes follow from the operations: mirror wants upsert and delete,
  * full upsert or insert; of audiences add and upsert want add, remove wants remove, mirror
@@ -107,9 +110,7 @@ struct connector_call {
     enum body_nulls nulls;
     size_t rows, bytes, row_bytes; /* row_bytes 0: any */
     unsigned parallel;             /* 0: as the connector says */
-    struct pace_window windows[PACE_WINDOWS_MAX];
-    size_t nwindows;   /* 0: the connector's hold */
-    const char *scope; /* of them: "POST /path" */
+    struct pace_scope scope;       /* "POST /path"; without windows the connector's hold */
     struct answer_rules *answer;
     struct connector_look_up *look_up; /* NULL: none */
 };
@@ -117,7 +118,8 @@ struct connector_call {
 struct connector_look_up {
     struct connector_call call; /* its request, and what its answer means as a whole */
     const char *list, *key, *id, *failed, *code, *words, *why;
-    const json_t *fine; /* MAY be NULL */
+    const json_t *fine;            /* MAY be NULL */
+    struct connector_call *absent; /* of rows of which nothing was found; NULL: none is made */
 };
 
 enum { CONNECTOR_WINDOWS_MAX = 16 };
@@ -140,6 +142,7 @@ struct connector {
     char name[CONNECTOR_NAME_MAX + 1];
     struct arena arena;
     json_t *manifest;
+    json_t *made; /* calls that are no members of it, an array */
     const char *url, *place, *signature;
     const json_t *auth, *headers;
     unsigned names; /* of url and headers */

@@ -117,10 +117,9 @@ take_exceptions(const json_t *above, const json_t *exceptions, const char *where
     return rc < 0 ? error_wrap(err, "%s", where) : rc;
 }
 
-/* above: those of the connector. */
-static int
-take_answers(const json_t *above, const json_t *object, const char *where,
-             struct connector_call *call, struct error *err)
+int
+connector_take_answers(const json_t *above, const json_t *object, const char *where,
+                       struct connector_call *call, struct error *err)
 {
     const json_t *exceptions = json_object_get(object, "exceptions");
     const json_t *answer = json_object_get(object, "answer");
@@ -264,9 +263,9 @@ take_sizes(const json_t *object, const char *where, struct connector_call *call,
 }
 
 /* Rows of which nothing is said would be lost. */
-static int
-check_rows(const struct connector *c, const json_t *object, const char *where,
-           const struct connector_call *call, struct error *err)
+int
+connector_check_rows(const struct connector *c, const json_t *object, const char *where,
+                     const struct connector_call *call, struct error *err)
 {
     bool all = call->lines || call->names & FILL_ROWS || body_has_rows(call->body) ||
                body_has_rows(call->form);
@@ -291,107 +290,33 @@ check_rows(const struct connector *c, const json_t *object, const char *where,
     return 0;
 }
 
-/* The rules of the connector's answers but for those about rows. */
-static int
-take_look_up_answers(const struct connector *c, const json_t *object, const char *where,
-                     struct connector_call *call, struct error *err)
-{
-    if (json_object_get(json_object_get(object, "answer"), "rows"))
-        return manifest_wrong(err, where,
-                              "what was found stands in \"list\": its \"answer\" has no "
-                              "\"rows\"");
-    json_t *rules = json_object_get(c->manifest, "answer");
-    json_t *above = json_copy(rules);
-    if (rules && !above)
-        return error_no_memory(err);
-    json_object_del(above, "rows");
-    int rc = take_answers(above, object, where, call, err);
-    if (rc == 0 && !call->answer)
-        rc = answer_compile(above, &call->answer, err);
-    json_decref(above);
-    return rc;
-}
-
-static int
-take_found(const json_t *object, const char *where, struct connector_look_up *look,
-           struct error *err)
-{
-    const struct {
-        const char *name;
-        const char **to;
-    } pointers[] = {{"list", &look->list},     {"key", &look->key},   {"id", &look->id},
-                    {"failed", &look->failed}, {"code", &look->code}, {"words", &look->words}};
-    int rc = 0;
-    for (size_t i = 0; rc == 0 && i < sizeof pointers / sizeof *pointers; i++)
-        rc = manifest_pointer(object, where, pointers[i].name, pointers[i].to, err);
-    if (rc == 0)
-        rc = manifest_text(object, where, "why", &look->why, err);
-    if (rc < 0)
-        return rc;
-    if (!look->list || !look->key || !look->id)
-        return manifest_wrong(err, where, "wants \"list\", \"key\" and \"id\"");
-    look->fine = json_object_get(object, "fine");
-    bool good = !look->fine || json_is_array(look->fine);
-    for (size_t i = 0; i < json_array_size(look->fine); i++)
-        good = good && json_is_string(json_array_get(look->fine, i));
-    if (!good)
-        return manifest_wrong(err, where, "\"fine\" must be an array of codes");
-    static const char name[] = "{@identifier}";
-    for (const char *p = look->key; (p = strchr(p, '{')); p++)
-        if (strncmp(p, name, sizeof name - 1) != 0)
-            return manifest_wrong(err, where, "in \"key\" stands {@identifier}, no other name");
-    return 0;
-}
-
-static int
-take_look_up(const struct connector *c, const json_t *object, const char *where,
-             struct connector_call *of, struct error *err)
-{
-    static const char *const known[] = {
-        "url", "method", "path",       "query", "headers", "type",   "body", "list",  "key",
-        "id",  "answer", "exceptions", "fine",  "why",     "failed", "code", "words", NULL};
-    if (of->operations[TYPE_RECORDS] & 1u << OP_INSERT || of->operations[TYPE_EVENTS])
-        return manifest_wrong(err, where, "\"look_up\" is not for what is inserted");
-    struct manifest_place place;
-    where = manifest_below(&place, where, "look_up");
-    struct connector_look_up *look = of->look_up = calloc(1, sizeof *look);
-    if (!look)
-        return error_no_memory(err);
-    struct connector_call *call = &look->call;
-    *call = (struct connector_call){.names = c->names,
-                                    .gzip = c->gzip,
-                                    .repeatable = true,
-                                    .rows = of->rows,
-                                    .bytes = of->bytes};
-    int rc = manifest_members(object, where, known, err);
-    if (rc == 0)
-        rc = take_objects(c, object, where, call, err);
-    if (rc == 0)
-        rc = take_texts(c, object, where, call, err);
-    if (rc == 0)
-        rc = check_rows(c, object, where, call, err);
-    if (rc == 0)
-        rc = take_found(object, where, look, err);
-    return rc == 0 ? take_look_up_answers(c, object, where, call, err) : rc;
-}
-
 /* Calls of one method and path share their windows, whatever they are for. */
 static int
 take_rate(struct connector *c, const json_t *object, const char *where,
           struct connector_call *call, struct error *err)
 {
     int rc = connector_take_call_rate(object, where, call, err);
-    if (rc < 0 || call->nwindows == 0)
+    if (rc < 0 || call->scope.nwindows == 0)
         return rc;
-    AUTO_BUF struct buf scope = BUF_INIT(BUF_NO_MAX);
-    buf_addf(&scope, "%s %s%s", call->method, call->url ? call->url : "", call->path);
-    call->scope = scope.failed ? NULL : arena_strdup(&c->arena, buf_z(&scope));
-    return call->scope ? 0 : error_no_memory(err);
+    AUTO_BUF struct buf name = BUF_INIT(BUF_NO_MAX);
+    buf_addf(&name, "%s %s%s", call->method, call->url ? call->url : "", call->path);
+    call->scope.name = name.failed ? NULL : arena_strdup(&c->arena, buf_z(&name));
+    return call->scope.name ? 0 : error_no_memory(err);
 }
 
-static int
-take_call(struct connector *c, const json_t *object, const char *where,
-          struct connector_call *call, struct error *err)
+int
+connector_take_request(struct connector *c, const json_t *object, const char *where,
+                       struct connector_call *call, struct error *err)
+{
+    int rc = take_objects(c, object, where, call, err);
+    if (rc == 0)
+        rc = take_texts(c, object, where, call, err);
+    return rc == 0 ? take_rate(c, object, where, call, err) : rc;
+}
+
+int
+connector_take_call(struct connector *c, const json_t *object, const char *where,
+                    struct connector_call *call, struct error *err)
 {
     static const char *const known[] = {
         "for",           "when",     "method",  "path",         "query",      "headers",
@@ -405,9 +330,7 @@ take_call(struct connector *c, const json_t *object, const char *where,
     if (rc == 0)
         rc = take_operations(json_object_get(object, "for"), where, call->operations, err);
     if (rc == 0)
-        rc = take_objects(c, object, where, call, err);
-    if (rc == 0)
-        rc = take_texts(c, object, where, call, err);
+        rc = connector_take_request(c, object, where, call, err);
     if (rc == 0)
         rc = take_event(object, where, call, err);
     if (rc == 0)
@@ -417,22 +340,26 @@ take_call(struct connector *c, const json_t *object, const char *where,
     if (rc == 0)
         rc = take_sizes(object, where, call, err);
     if (rc == 0)
-        rc = take_rate(c, object, where, call, err);
+        rc = connector_check_rows(c, object, where, call, err);
     if (rc == 0)
-        rc = check_rows(c, object, where, call, err);
-    if (rc == 0)
-        rc = take_answers(json_object_get(c->manifest, "answer"), object, where, call, err);
+        rc = connector_take_answers(json_object_get(c->manifest, "answer"), object, where, call,
+                                    err);
     const json_t *look_up = json_object_get(object, "look_up");
-    return rc == 0 && look_up ? take_look_up(c, look_up, where, call, err) : rc;
+    return rc == 0 && look_up ? connector_take_look_up(c, object, where, call, err) : rc;
 }
 
 void
 connector_done_call(struct connector_call *call)
 {
+    struct connector_look_up *look = call->look_up;
     answer_free(call->answer);
-    if (call->look_up)
-        answer_free(call->look_up->call.answer);
-    free(call->look_up);
+    if (!look)
+        return;
+    connector_done_call(&look->call);
+    if (look->absent)
+        connector_done_call(look->absent);
+    free(look->absent);
+    free(look);
 }
 
 int
@@ -450,7 +377,7 @@ connector_take_calls(struct connector *c, struct error *err)
         char where[CONNECTOR_WHERE_MAX];
         snprintf(where, sizeof where, "/calls/%zu", i);
         c->ncalls = i + 1;
-        int rc = take_call(c, json_array_get(list, i), where, &c->calls[i], err);
+        int rc = connector_take_call(c, json_array_get(list, i), where, &c->calls[i], err);
         if (rc < 0)
             return rc;
     }
@@ -483,6 +410,9 @@ connector_check_when(const struct connector *c, const json_t *when, const char *
             return error_set(err, ERR_CONFIG, EINVAL,
                              "%s/when: of \"%s\", which holds any JSON, only null can be asked",
                              where, name);
+        if (json_is_array(value) && json_array_size(value) == 0)
+            return error_set(err, ERR_CONFIG, EINVAL, "%s/when: \"%s\" is none of no values",
+                             where, name);
     }
     return 0;
 }
@@ -505,6 +435,16 @@ is(const struct connector *c, const struct connector_use *use, const char *name,
     return connector_option_is(c, use, name, wanted);
 }
 
+static bool
+is_one_of(const struct connector *c, const struct connector_use *use, const char *name,
+          const json_t *list)
+{
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (is(c, use, name, json_array_get(list, i)))
+            return true;
+    return false;
+}
+
 bool
 connector_fits(const struct connector *c, const json_t *when, const struct connector_use *use)
 {
@@ -512,7 +452,7 @@ connector_fits(const struct connector *c, const json_t *when, const struct conne
     json_t *wanted;
     json_object_foreach((json_t *)(uintptr_t)when, name, wanted)
     {
-        if (!is(c, use, name, wanted))
+        if (!(json_is_array(wanted) ? is_one_of : is)(c, use, name, wanted))
             return false;
     }
     return true;
@@ -558,5 +498,7 @@ bool
 connector_wants_object(const struct connector *c, const struct connector_call *call)
 {
     return call->names & FILL_OBJECT || names_object(call->body) || names_object(call->form) ||
-           (call->look_up && connector_wants_object(c, &call->look_up->call));
+           (call->look_up && connector_wants_object(c, &call->look_up->call)) ||
+           (call->look_up && call->look_up->absent &&
+            connector_wants_object(c, call->look_up->absent));
 }

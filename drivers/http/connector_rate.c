@@ -58,11 +58,12 @@ connector_take_call_rate(const json_t *object, const char *where, struct connect
     if (list && (n == 0 || n > PACE_WINDOWS_MAX))
         return manifest_wrong(err, there, "must be an array of one to four windows");
     for (size_t i = 0; i < n; i++) {
-        int rc = take_window(json_array_get(list, i), there, known, &call->windows[i], err);
+        int rc =
+            take_window(json_array_get(list, i), there, known, &call->scope.windows[i], err);
         if (rc < 0)
             return rc;
     }
-    call->nwindows = n;
+    call->scope.nwindows = n;
     return 0;
 }
 
@@ -76,15 +77,6 @@ connector_pace(const struct connector *c, const struct connector_use *use, struc
 }
 
 /* ---- quotas ---- */
-
-static bool
-is_number_option(const struct connector *c, const char *name)
-{
-    for (const struct option *o = c->driver.options; o->name; o++)
-        if (strcmp(o->name, name) == 0)
-            return o->type == OPT_INT;
-    return false;
-}
 
 int
 connector_take_quota(struct connector *c, struct error *err)
@@ -109,9 +101,9 @@ connector_take_quota(struct connector *c, struct error *err)
             err, where,
             "wants \"remaining\", a header, or \"usage\", another one, and the "
             "\"name\" that stands in it before \"=\"");
-    if (rc == 0 && q->keep && !is_number_option(c, q->keep))
-        return manifest_wrong(err, where,
-                              "\"keep\" must be the name of a connection's integer");
+    const struct option *keep = q->keep ? connector_find_option(c, q->keep) : NULL;
+    if (rc == 0 && q->keep && (!keep || keep->type != OPT_INT))
+        return manifest_wrong(err, where, "\"keep\" must be the name of an integer option");
     return rc;
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/cleanup.h"
 #include "base/json_parse.h"
+#include "base/value.h"
 #include "http/connector_private.h"
 #include "http/form.h"
 #include "http/manifest.h"
@@ -50,6 +51,7 @@ enum name_kind {
     NAME_IDENTIFIER,
     NAME_KEY,
     NAME_KEYS,
+    NAME_KEYS_JSON,
     NAME_IDENTITY,
     NAME_TOKEN
 };
@@ -77,6 +79,8 @@ parse_name(struct str s)
         n.kind = NAME_KEY;
     } else if (strcmp(n.text, "@keys") == 0) {
         n.kind = NAME_KEYS;
+    } else if (strcmp(n.text, "@keys:json") == 0) {
+        n.kind = NAME_KEYS_JSON;
     } else if (strncmp(n.text, "@identity:", 10) == 0) {
         char *end;
         n.digits = strtoul(n.text + 10, &end, 10);
@@ -96,7 +100,8 @@ fill_check(const char *template, const char *where, const struct connector *c, u
     static const unsigned of_kind[] = {
         [NAME_OBJECT] = FILL_OBJECT, [NAME_IDENTIFIER] = FILL_IDENTIFIER,
         [NAME_KEY] = FILL_ROW,       [NAME_KEYS] = FILL_ROWS,
-        [NAME_IDENTITY] = FILL_ROW,  [NAME_TOKEN] = FILL_TOKEN};
+        [NAME_IDENTITY] = FILL_ROW,  [NAME_KEYS_JSON] = FILL_ROWS,
+        [NAME_TOKEN] = FILL_TOKEN};
     struct piece piece;
     while (next_piece(&template, &piece)) {
         struct name n = piece.name ? parse_name(piece.text) : (struct name){.kind = NAME_NONE};
@@ -106,11 +111,11 @@ fill_check(const char *template, const char *where, const struct connector *c, u
         bool known = n.kind == NAME_OPTION ? connector_find_option(c, n.text) != NULL
                                            : n.kind != NAME_NONE;
         if (piece.name && !known)
-            return error_set(
-                err, ERR_CONFIG, EINVAL,
-                "%s: nothing is called \"%.*s\"; known: the options, @object, "
-                "@identifier, @key, @keys, @identity:N (16 to 64), @token:/pointer",
-                where, (int)piece.text.n, piece.text.p);
+            return error_set(err, ERR_CONFIG, EINVAL,
+                             "%s: nothing is called \"%.*s\"; known: the options, @object, "
+                             "@identifier, @key, @keys, @keys:json, @identity:N (16 to 64), "
+                             "@token:/pointer",
+                             where, (int)piece.text.n, piece.text.p);
         if (piece.name)
             *names |= of_kind[n.kind];
     }
@@ -152,15 +157,23 @@ add_key(const struct fill_values *v, const struct change *c, struct buf *out)
 }
 
 static int
-add_keys(const struct fill_values *v, struct buf *out, struct error *err)
+add_keys(const struct fill_values *v, bool json, struct buf *out, struct error *err)
 {
+    AUTO_BUF struct buf key = BUF_INIT(out->max);
     for (size_t i = 0; i < v->call->batch.n; i++) {
         if (i)
             buf_addc(out, ',');
-        size_t before = out->n;
-        add_key(v, &v->call->batch.changes[i], out);
-        if (!out->failed && memchr(buf_z(out) + before, ',', out->n - before))
+        buf_clear(&key);
+        add_key(v, &v->call->batch.changes[i], &key);
+        out->failed |= key.failed;
+        if (out->failed)
+            return 0;
+        if (json)
+            json_quote(out, buf_z(&key), key.n);
+        else if (memchr(buf_z(&key), ',', key.n))
             return error_set(err, ERR_DATA, EINVAL, "an identifier with a comma would be two");
+        else
+            buf_add(out, buf_z(&key), key.n);
     }
     return 0;
 }
@@ -192,8 +205,8 @@ add_value(const struct fill_values *v, const struct name *n, struct buf *out, st
     }
     if (!v->call || v->call->batch.n == 0)
         return FILL_UNSET;
-    if (n->kind == NAME_KEYS)
-        return add_keys(v, out, err);
+    if (n->kind == NAME_KEYS || n->kind == NAME_KEYS_JSON)
+        return add_keys(v, n->kind == NAME_KEYS_JSON, out, err);
     if (n->kind == NAME_KEY)
         add_key(v, &v->call->batch.changes[0], out);
     else

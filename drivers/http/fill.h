@@ -6,6 +6,7 @@
  *   {@identifier}       for the name of the identifier's field, if it has just one
  *   {@key}              for the row's identifier; of several fields joined by "|"
  *   {@keys}             for the identifiers of all rows of the call, with commas between
+ *   {@keys:json}        the same as JSON strings: "a","b,c"
  *   {@identity:N}       for what names the change over retries and restarts, N hex digits
  *   {@token:/pointer}   for a member of the token server's answer, see auth.h
  *

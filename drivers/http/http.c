@@ -37,7 +37,7 @@ struct http_dest {
     struct arena arena;
     const char *secret; /* that signs; NULL: nothing does */
     struct auth *auth;
-    struct way *ways[OPERATIONS], *look_ups[OPERATIONS]; /* MAY be NULL */
+    struct way *ways[OPERATIONS], *look_ups[OPERATIONS], *makes[OPERATIONS]; /* MAY be NULL */
     struct transfer *transfer;
     struct flight *flights, *idle, *unsent;
     struct found *found; /* for calls that are prepared */
@@ -175,6 +175,8 @@ open_ways(struct http_dest *d, const struct target *t, struct error *err)
         rc = calls[i] ? way_open(&settings, calls[i], &d->ways[i], err) : 0;
         if (rc == 0 && look_up)
             rc = way_open(&settings, &look_up->call, &d->look_ups[i], err);
+        if (rc == 0 && look_up && look_up->absent)
+            rc = way_open(&settings, look_up->absent, &d->makes[i], err);
     }
     return rc;
 }
@@ -199,6 +201,7 @@ dest_close(void *handle)
     for (size_t i = 0; i < OPERATIONS; i++) {
         way_close(d->ways[i]);
         way_close(d->look_ups[i]);
+        way_close(d->makes[i]);
     }
     for (struct found *f; (f = d->found);) {
         d->found = f->following;
@@ -256,6 +259,10 @@ limit_way(const struct http_dest *d, const struct way *w, enum operation op, str
 {
     int64_t rows = connector_option_int(d->connector, &d->use, "max_rows");
     way_limits(w, op, ret);
+    if (d->look_ups[op]) {
+        ret->of[op].prepared = true;
+        ret->of[op].before = way_call(d->look_ups[op])->scope;
+    }
     if (rows > 0 && (uint64_t)rows < ret->of[op].rows)
         ret->of[op].rows = (size_t)rows;
 }
@@ -272,8 +279,10 @@ dest_limits(void *handle, struct limits *ret)
         if (!d->ways[op])
             continue;
         limit_way(d, d->ways[op], op, ret);
-        ret->identities =
-            ret->identities || mention_identity(d->connector, way_call(d->ways[op]), &d->use);
+        const struct way *const made[] = {d->ways[op], d->makes[op]};
+        for (size_t i = 0; i < 2 && made[i]; i++)
+            ret->identities =
+                ret->identities || mention_identity(d->connector, way_call(made[i]), &d->use);
     }
 }
 
@@ -324,8 +333,8 @@ static int
 begin(struct http_dest *d, struct flight *f, const struct call *call, struct error *err)
 {
     enum operation op = call->batch.changes[0].op;
-    f->looks_up = d->look_ups[op] && !f->found;
-    struct way *w = f->looks_up ? d->look_ups[op] : d->ways[op];
+    f->looks_up = d->look_ups[op] && !f->found && !call->absent;
+    struct way *w = f->looks_up ? d->look_ups[op] : call->absent ? d->makes[op] : d->ways[op];
     f->how = way_call(w);
     int rc = way_write(w, f->found ? &f->found->part : call, &d->cancelled, &f->request, err);
     if (rc < 0)
@@ -334,7 +343,7 @@ begin(struct http_dest *d, struct flight *f, const struct call *call, struct err
     f->x.url = f->request.url;
     f->x.headers = f->request.headers;
     f->x.body = f->request.body;
-    f->x.repeatable = f->how->repeatable;
+    f->x.repeatable = f->how->repeatable && !call->absent;
     return transfer_start(d->transfer, &f->x, err);
 }
 
@@ -471,7 +480,8 @@ read_look_up(struct http_dest *d, struct flight *f, struct call *call, struct ca
     const struct connector_call *of = way_call(d->ways[call->batch.changes[0].op]);
     const struct fill_values values = {.connector = d->connector, .use = d->use};
     struct found *found = NULL;
-    int rc = look_up_read(of->look_up, &values, &f->x, call, &found);
+    bool make = of->look_up->absent != NULL;
+    int rc = look_up_read(of->look_up, &values, &f->x, call, make, &found);
     if (rc != 0) {
         ret->fate = CALL_FAILED;
         error_set(&ret->error, ERR_UNREACHABLE, EIO, "HTTP %d, but %s", f->x.status,

@@ -26,6 +26,7 @@ struct reading {
     json_t *folded;  /* …in small letters; -1: of several */
     json_t *by_id;   /* …by what was found for them */
     struct finding *findings;
+    bool make;         /* rows of which nothing is found */
     bool stray;        /* an entry names no row */
     const json_t *odd; /* an entry of "failed" that does not say "there is none" */
     struct found *found;
@@ -209,24 +210,27 @@ absent(struct reading *r, size_t row)
     if (r->stray)
         return reject("look_up", "the look-up found a record that has another identifier than "
                                  "the one asked for");
+    if (r->make)
+        return (struct outcome){.kind = ROW_ABSENT};
     if (r->call->batch.changes[row].op == OP_DELETE)
         return (struct outcome){.kind = ROW_UNCHANGED};
     return reject("no_match", r->look->why ? r->look->why : "nothing has this identifier");
 }
 
+/* row: its number in the call, once what is absent has left it. */
 static void
-add_part(struct reading *r, size_t row, struct change *changes, struct value *keys,
+add_part(struct reading *r, size_t from, size_t row, struct change *changes, struct value *keys,
          unsigned char (*identities)[32])
 {
-    const struct finding *f = &r->findings[row];
+    const struct finding *f = &r->findings[from];
     size_t at = r->found->part.batch.n++;
     r->found->rows[at] = row;
-    changes[at] = r->call->batch.changes[row];
+    changes[at] = r->call->batch.changes[from];
     keys[2 * at] = (struct value){
         .p = f->id, .n = (uint32_t)strlen(f->id), .type = f->number ? V_INT : V_TEXT};
     keys[2 * at + 1] = changes[at].key[0];
     changes[at].key = &keys[2 * at];
-    memcpy(identities[at], r->call->identities[row], 32);
+    memcpy(identities[at], r->call->identities[from], 32);
 }
 
 static int
@@ -246,24 +250,32 @@ decide(struct reading *r)
     found->part.batch = (struct batch){.changes = changes, .number = r->call->batch.number};
     found->part.identities = identities;
     found->part.tries = r->call->tries;
+    size_t row = 0; /* as add_part wants it */
     for (size_t i = 0; i < n; i++) {
+        struct outcome *out = &found->out[row];
+        *out = (struct outcome){.kind = ROW_UNKNOWN};
         if (r->findings[i].several)
-            found->out[i] = reject("look_up", "more than one record was found, or one that is "
-                                              "another row's too");
+            *out = reject("look_up", "more than one record was found, or one that is "
+                                     "another row's too");
         else if (r->findings[i].id)
-            add_part(r, i, changes, keys, identities);
+            add_part(r, i, row, changes, keys, identities);
         else
-            found->out[i] = absent(r, i);
+            *out = absent(r, i);
+        if (out->kind == ROW_ABSENT)
+            r->call->out[i] = *out;
+        else
+            row++;
     }
     return 0;
 }
 
 int
 look_up_read(const struct connector_look_up *look, const struct fill_values *values,
-             const struct exchange *x, const struct call *call, struct found **ret)
+             const struct exchange *x, const struct call *call, bool make, struct found **ret)
 {
     AUTO_BUF struct buf key = BUF_INIT(BUF_NO_MAX);
-    struct reading r = {.look = look, .call = call, .found = calloc(1, sizeof *r.found)};
+    struct reading r = {
+        .look = look, .call = call, .make = make, .found = calloc(1, sizeof *r.found)};
     bool no_memory = false;
     json_t *body =
         x->cut ? NULL : json_parse(buf_str(&x->body_back), JSON_DECODE_ANY, NULL, &no_memory);
@@ -290,8 +302,10 @@ look_up_read(const struct connector_look_up *look, const struct fill_values *val
 void
 look_up_spread(const struct found *f, struct call *call, bool all)
 {
+    size_t known = 0;
     for (size_t i = 0; all && i < call->batch.n; i++)
-        call->out[i] = f->out[i];
+        if (call->out[i].kind != ROW_ABSENT)
+            call->out[i] = f->out[known++];
     for (size_t i = 0; i < f->part.batch.n; i++)
         call->out[f->rows[i]] = f->part.out[i];
 }

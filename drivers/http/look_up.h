@@ -24,10 +24,13 @@ struct found {
     struct found *following; /* in the list it stands in */
 };
 
-/* Reads an answer that is one. 0 and *ret; 1: it does not tell what was found; -ENOMEM. */
+/* Reads an answer that is one. 0 and *ret; 1: it does not tell what was found; -ENOMEM. With
+ * `make` rows of which nothing is found are not rejected, but become ROW_ABSENT in call->out,
+ * and what is in *ret is of the call without them. */
 int look_up_read(const struct connector_look_up *look, const struct fill_values *values,
-                 const struct exchange *x, const struct call *call, struct found **ret);
+                 const struct exchange *x, const struct call *call, bool make,
+                 struct found **ret);
 /* The outcomes of the call's rows: those of the part if its answer tells of them, those known
- * before if `all` are to be told. */
+ * before if `all` are to be told. What is ROW_ABSENT stays so. */
 void look_up_spread(const struct found *f, struct call *call, bool all);
 struct found *look_up_free(struct found *f); /* NULL-safe, returns NULL */

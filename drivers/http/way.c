@@ -495,9 +495,7 @@ way_limits(const struct way *w, enum operation op, struct limits *ret)
                                        .bytes = call->bytes,
                                        .overhead = w->body ? body_overhead(w->body) : 0,
                                        .repeatable = call->repeatable,
-                                       .scope = call->scope,
-                                       .nwindows = call->nwindows};
-    memcpy(ret->of[op].windows, call->windows, sizeof call->windows);
+                                       .scope = call->scope};
     if (call->parallel && call->parallel < ret->parallel)
         ret->parallel = call->parallel;
 }

@@ -17,8 +17,9 @@ struct job {
     struct call call; /* call.batch.changes and the next two are of this allocation */
     struct parcel *parcel;
     usec_t began, not_before;
-    unsigned denied; /* in succession */
-    bool sent;       /* at least once, perhaps */
+    struct pace *pace; /* by which it began; MAY be NULL */
+    unsigned denied;   /* in succession */
+    bool sent;         /* at least once, perhaps */
     struct job *following;
 };
 
@@ -126,34 +127,47 @@ job_create(struct courier *c, struct parcel *parcel, size_t n)
     return j;
 }
 
+/* The change MAY be one of its own, from there on. */
 static void
 job_add(struct job *j, const struct change *change, const unsigned char identity[32])
 {
     size_t at = j->call.batch.n++;
-    memcpy((void *)(uintptr_t)&j->call.batch.changes[at], change, sizeof *change);
-    memcpy((void *)(uintptr_t)j->call.identities[at], identity, 32);
+    memmove((void *)(uintptr_t)&j->call.batch.changes[at], change, sizeof *change);
+    memmove((void *)(uintptr_t)j->call.identities[at], identity, 32);
 }
 
-/* Those rows of the job of which `wanted` says yes, as a job that goes before all others. */
+/* Those rows of the job of which `wanted` says yes, as a job that goes before all others; *ret
+ * NULL: there are none. */
+static int
+part_of(struct courier *c, const struct job *j, bool (*wanted)(const struct job *, size_t),
+        struct job **ret, struct error *err)
+{
+    struct job *part = job_create(c, j->parcel, j->call.batch.n);
+    if (!part)
+        return error_no_memory(err);
+    for (size_t i = 0; i < j->call.batch.n; i++)
+        if (wanted(j, i))
+            job_add(part, &j->call.batch.changes[i], j->call.identities[i]);
+    part->call.tries = j->call.tries;
+    part->call.absent = j->call.absent;
+    part->sent = j->sent;
+    if (part->call.batch.n > 0)
+        put_first(&c->waiting, part);
+    else
+        part = job_free(part);
+    *ret = part;
+    return 0;
+}
+
 static int
 requeue(struct courier *c, const struct job *j, bool (*wanted)(const struct job *, size_t),
         usec_t not_before, struct error *err)
 {
-    struct job *rest = job_create(c, j->parcel, j->call.batch.n);
-    if (!rest)
-        return error_no_memory(err);
-    for (size_t i = 0; i < j->call.batch.n; i++)
-        if (wanted(j, i))
-            job_add(rest, &j->call.batch.changes[i], j->call.identities[i]);
-    if (rest->call.batch.n == 0) {
-        job_free(rest);
-        return 0;
-    }
-    rest->call.tries = j->call.tries;
-    rest->not_before = not_before;
-    rest->sent = j->sent;
-    put_first(&c->waiting, rest);
-    return 0;
+    struct job *part;
+    int rc = part_of(c, j, wanted, &part, err);
+    if (rc == 0 && part)
+        part->not_before = not_before;
+    return rc;
 }
 
 static bool
@@ -172,6 +186,12 @@ static bool
 is_retry(const struct job *j, size_t i)
 {
     return j->call.out[i].kind == ROW_RETRY;
+}
+
+static bool
+is_absent(const struct job *j, size_t i)
+{
+    return j->call.out[i].kind == ROW_ABSENT;
 }
 
 static bool
@@ -353,9 +373,51 @@ refused(struct courier *c, struct job *j, const struct call_answer *a, struct er
     return rc;
 }
 
+/* Rows that are to be made go on in a call of their own. */
+static int
+part_absent(struct courier *c, struct job *j, unsigned tries, struct error *err)
+{
+    struct job *part;
+    size_t n = j->call.batch.n, first = 0;
+    while (first < n && !is_absent(j, first))
+        first++;
+    if (first == n)
+        return 0;
+    int rc = part_of(c, j, is_absent, &part, err);
+    if (rc < 0)
+        return rc;
+    part->call.absent = true;
+    part->call.tries = tries;
+    j->call.batch.n = first;
+    for (size_t i = first; i < n; i++) {
+        if (is_absent(j, i))
+            continue;
+        j->call.out[j->call.batch.n] = j->call.out[i];
+        job_add(j, &j->call.batch.changes[i], j->call.identities[i]);
+    }
+    return 0;
+}
+
+/* Nothing was sent yet. */
+static int
+prepared(struct courier *c, struct job *j, struct error *err)
+{
+    int rc = part_absent(c, j, j->call.tries, err);
+    if (j->call.batch.n > 0)
+        put_first(&c->waiting, j);
+    else
+        job_free(j);
+    return rc;
+}
+
 static int
 answered(struct courier *c, struct job *j, struct error *err)
 {
+    int absent = part_absent(c, j, j->call.tries - 1, err); /* this one only asked for them */
+    if (absent < 0) {
+        job_free(j);
+        return absent;
+    }
     backoff_reset(&c->set.backoff);
     bool any = false;
     for (size_t i = 0; i < j->call.batch.n; i++)
@@ -386,10 +448,13 @@ denied(struct courier *c, struct job *j, const struct call_answer *a, struct err
     return 0;
 }
 
+/* Of its next request. */
 static struct pace *
 pace_of(const struct courier *c, const struct job *j)
 {
-    return c->set.paces[j->call.batch.changes[0].op];
+    enum operation op = j->call.batch.changes[0].op;
+    bool prepares = c->set.paces.before[op] && !j->call.driver && !j->call.absent;
+    return prepares ? c->set.paces.before[op] : c->set.paces.of[op];
 }
 
 static int
@@ -400,9 +465,8 @@ judge_answer(struct courier *c, const struct call_answer *a, struct error *err)
                                    .counted = a->counted,
                                    .remaining = a->remaining,
                                    .reset = a->reset_us};
-    struct pace *pace = pace_of(c, j);
-    if (pace)
-        pace_tell(pace, clock_monotonic(), &hint);
+    if (j->pace)
+        pace_tell(j->pace, clock_monotonic(), &hint);
     if (a->spent)
         error_set(&c->spent, ERR_LIMIT, EDQUOT, "%s", a->spent);
     if (a->fate != CALL_DENIED && a->fate != CALL_PREPARED)
@@ -425,12 +489,12 @@ judge_answer(struct courier *c, const struct call_answer *a, struct error *err)
     case CALL_FAILED:
         return again_later(c, j, a, err);
     case CALL_PREPARED:
-        put_first(&c->waiting, j);
-        return 0;
+        return prepared(c, j, err);
     case CALL_UNKNOWN:
         break;
     }
     j->sent = true;
+    j->call.absent = false; /* it may have been made */
     if (limits_of(c, &j->call.batch.changes[0])->repeatable && !atomic_load(c->set.cancelled))
         return again_later(c, j, a, err);
     int rc = tell_all(c, j, ROW_UNKNOWN, "unknown", a->error.text, err);
@@ -539,6 +603,7 @@ take_calls(struct courier *c, struct job *jobs[CALLS_MAX], size_t *n, usec_t *wa
             return rc;
         }
         j->began = now;
+        j->pace = pace_of(c, j);
         jobs[(*n)++] = j;
         const struct batch *batch = &j->call.batch;
         memset(j->call.out, 0, batch->n * sizeof *j->call.out);

@@ -14,11 +14,10 @@
 
 struct courier_settings {
     const struct driver *driver;
-    void *destination;                 /* open; its session is begun */
-    struct limits limits;              /* of a call */
-    size_t nfields;                    /* of a change */
-    struct pace *paces[OP_DELETE + 1]; /* of the calls for each operation; NULL: as fast as it
-                                          goes */
+    void *destination;       /* open; its session is begun */
+    struct limits limits;    /* of a call */
+    size_t nfields;          /* of a change */
+    struct call_paces paces; /* NULL in it: as fast as it goes */
     struct backoff backoff;
     uint64_t random;         /* seed of the waits */
     uint64_t refused_before; /* rows, by a run before: that they are again is no news */

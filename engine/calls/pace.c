@@ -167,15 +167,39 @@ pace_get(const char *name, const struct pace_window *windows, size_t n)
     return p;
 }
 
-struct pace *
-pace_for(const char *connection, const struct limits *limits, enum operation op)
+static struct pace *
+pace_of_scope(const char *connection, const struct limits *limits,
+              const struct pace_scope *scope)
 {
-    const struct call_limits *of = &limits->of[op];
     AUTO_BUF struct buf name = BUF_INIT(BUF_NO_MAX);
-    if (!of->scope)
+    if (!scope->name)
         return pace_get(connection, limits->windows, limits->nwindows);
-    buf_addf(&name, "%s\n%s", connection, of->scope);
-    return name.failed ? NULL : pace_get(buf_z(&name), of->windows, of->nwindows);
+    buf_addf(&name, "%s\n%s", connection, scope->name);
+    return name.failed ? NULL : pace_get(buf_z(&name), scope->windows, scope->nwindows);
+}
+
+bool
+paces_get(const char *connection, const struct limits *limits, struct call_paces *ret)
+{
+    bool good = true;
+    *ret = (struct call_paces){.of = {NULL}};
+    for (enum operation op = 0; op <= OP_DELETE; op++) {
+        const struct call_limits *of = &limits->of[op];
+        ret->of[op] = pace_of_scope(connection, limits, &of->scope);
+        if (of->prepared)
+            ret->before[op] = pace_of_scope(connection, limits, &of->before);
+        good = good && ret->of[op] && (!of->prepared || ret->before[op]);
+    }
+    return good;
+}
+
+void
+paces_put(struct call_paces *p)
+{
+    for (size_t i = 0; i <= OP_DELETE; i++) {
+        pace_put(p->of[i]);
+        pace_put(p->before[i]);
+    }
 }
 
 struct pace *

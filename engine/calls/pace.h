@@ -30,11 +30,19 @@ struct pace;
  * copied; those of an existing one are replaced, so that the last definition counts, but calls
  * that began count on. NULL when memory is out. Any thread. */
 struct pace *pace_get(const char *name, const struct pace_window *windows, size_t n);
-/* That of a connection's calls for an operation: the connection's, or their scope's own. */
-struct pace *pace_for(const char *connection, const struct limits *limits, enum operation op);
 /* Gives it back; it is remembered for as long as it may make somebody wait. NULL-safe, returns
  * NULL. */
 struct pace *pace_put(struct pace *p);
+
+/* Of a connection's calls for each operation, and of the requests that prepare them (NULL:
+ * nothing does): those of their scopes, or the connection's. */
+struct call_paces {
+    struct pace *of[OP_DELETE + 1], *before[OP_DELETE + 1];
+};
+
+/* False when memory is out; what is in *ret is to be given back all the same. */
+bool paces_get(const char *connection, const struct limits *limits, struct call_paces *ret);
+void paces_put(struct call_paces *p);
 
 /* A call that wants to begin. 0: it may, and is counted; else how long to wait before asking
  * again. `now` is clock_monotonic()'s. Any thread. */

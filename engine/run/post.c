@@ -18,7 +18,7 @@ static const struct backoff patience = {
 struct post {
     struct post_settings set;
     struct courier *courier;
-    struct pace *paces[OP_DELETE + 1]; /* of the calls for each operation */
+    struct call_paces paces;
     EVP_MD_CTX *digest;
     atomic_bool abandoned;
     struct requests *requests;
@@ -121,17 +121,6 @@ take_fate(void *arg, const struct change *changes, const struct outcome *out, si
     return 0;
 }
 
-static bool
-get_paces(struct post *p)
-{
-    bool good = true;
-    for (enum operation op = 0; op <= OP_DELETE; op++) {
-        p->paces[op] = pace_for(p->set.sender->pace, &p->set.limits, op);
-        good = good && p->paces[op];
-    }
-    return good;
-}
-
 int
 post_create(const struct post_settings *settings, struct post **ret, struct error *err)
 {
@@ -140,12 +129,13 @@ post_create(const struct post_settings *settings, struct post **ret, struct erro
         return error_no_memory(err);
     p->set = *settings;
     const struct sender_settings *sender = settings->sender;
-    bool paced = get_paces(p);
+    bool paced = paces_get(sender->pace, &settings->limits, &p->paces);
     struct courier_settings courier = {
         .driver = sender->driver,
         .destination = sender->destination,
         .limits = settings->limits,
         .nfields = sender->meta->nfields,
+        .paces = p->paces,
         .backoff = patience,
         .random = (uint64_t)clock_monotonic(),
         .refused_before = sender->refused_before,
@@ -157,7 +147,6 @@ post_create(const struct post_settings *settings, struct post **ret, struct erro
         .told = take_fate,
         .arg = p,
     };
-    memcpy(courier.paces, p->paces, sizeof p->paces);
     p->digest = EVP_MD_CTX_new();
     p->requests = requests_create(&sender->requests);
     p->courier = paced && p->digest && p->requests ? courier_create(&courier) : NULL;
@@ -317,8 +306,7 @@ post_free(struct post *p)
     if (!p)
         return NULL;
     courier_free(p->courier);
-    for (size_t i = 0; i <= OP_DELETE; i++)
-        pace_put(p->paces[i]);
+    paces_put(&p->paces);
     requests_free(p->requests);
     arena_done(&p->words);
     EVP_MD_CTX_free(p->digest);

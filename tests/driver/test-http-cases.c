@@ -344,8 +344,8 @@ deliver(struct run *r, void *destination)
         .told = take_fate,
         .arg = r,
     };
-    for (enum operation op = 0; op <= OP_DELETE; op++)
-        settings.paces[op] = pace_for("case", &limits, op);
+    if (!paces_get("case", &limits, &settings.paces))
+        exit(EXIT_FAILURE);
     const struct session session = {.token = "case"};
     struct courier *courier = courier_create(&settings);
     if (r->driver->dest_begin && r->driver->dest_begin(destination, &session, &err) < 0)
@@ -355,8 +355,7 @@ deliver(struct run *r, void *destination)
     if (!r->why.n)
         judge(r, courier);
     courier_free(courier);
-    for (size_t i = 0; i <= OP_DELETE; i++)
-        pace_put(settings.paces[i]);
+    paces_put(&settings.paces);
 }
 
 static void

@@ -160,11 +160,11 @@ test_scope(void)
     CHECK(connector_parse(NULL, str_of(manifest), &c, &err) == 0);
     if (!c)
         return;
-    CHECK(c->calls[0].nwindows == 2 && c->calls[0].windows[1].calls == 150 &&
-          c->calls[0].windows[1].length == 60000000);
-    CHECK_TEXT(c->calls[0].scope, "POST /a/{@key}");
-    CHECK_TEXT(c->calls[1].scope, "POST /a/{@key}");
-    CHECK(!c->calls[2].scope && c->calls[2].nwindows == 0);
+    CHECK(c->calls[0].scope.nwindows == 2 && c->calls[0].scope.windows[1].calls == 150 &&
+          c->calls[0].scope.windows[1].length == 60000000);
+    CHECK_TEXT(c->calls[0].scope.name, "POST /a/{@key}");
+    CHECK_TEXT(c->calls[1].scope.name, "POST /a/{@key}");
+    CHECK(!c->calls[2].scope.name && c->calls[2].scope.nwindows == 0);
     connector_free(c);
 }
 
@@ -194,7 +194,7 @@ test_quota(void)
     CHECK(says(parse(CALLS "\"quota\": {}"), "/quota: wants \"remaining\""));
     CHECK(says(parse(CALLS "\"quota\": {\"usage\": \"X-Used\"}"), "/quota: wants"));
     CHECK(says(parse(CALLS "\"quota\": {\"remaining\": \"X-Left\", \"keep\": \"key\"}"),
-               "/quota: \"keep\" must be the name of a connection's integer"));
+               "/quota: \"keep\" must be the name of an integer option"));
     CHECK(
         says(parse(CALLS "\"quota\": {\"left\": \"X-Left\"}"), "/quota/left: no such member"));
 }
@@ -211,7 +211,8 @@ test_choice(void)
         "{\"for\": [\"upsert\"], \"when\": {\"how\": \"b\"}, \"path\": \"/1\"}, "
         "{\"for\": [\"upsert\"], \"when\": {\"how\": \"a\", \"fast\": false}, \"path\": "
         "\"/2\"}, "
-        "{\"for\": [\"upsert\"], \"when\": {\"blocks\": null}, \"path\": \"/3\"}, "
+        "{\"for\": [\"upsert\"], \"when\": {\"blocks\": null, \"how\": [\"x\", \"c\"]}, "
+        "\"path\": \"/3\"}, "
         "{\"for\": [\"upsert\"], \"path\": \"/4\"}]}";
     struct connector *c = NULL;
     CHECK(connector_parse(NULL, str_of(manifest), &c, &err) == 0);

@@ -88,7 +88,7 @@ static void
 test_checks(void)
 {
 #define KNOWN                                                                                  \
-    "; known: the options, @object, @identifier, @key, @keys, @identity:N (16 to 64), "        \
+    "; known: the options, @object, @identifier, @key, @keys, @keys:json, @identity:N (16 to 64), "        \
     "@token:/pointer"
     CHECK_TEXT(check("/{id}{{x}", 0), "OK");
     CHECK_TEXT(check("{@key}/{@identity:16}", FILL_ROW), "OK");
@@ -137,6 +137,7 @@ test_rows(void)
     struct fill_values v = values(&call, 2);
     CHECK_TEXT(plain("{@key}", &v, ERR_NONE), "a b|7");
     CHECK_TEXT(plain("{@keys}", &v, ERR_NONE), "a b|7,c|8");
+    CHECK_TEXT(plain("[{@keys:json}]", &v, ERR_NONE), "[\"a b|7\",\"c|8\"]");
     CHECK_TEXT(plain("i-{@identity:16}", &v, ERR_NONE), "i-abcdef0102030405");
     CHECK_TEXT(plain("{@object}", &v, ERR_NONE), "(unset)");
     v.use.object = "Contact";
@@ -144,6 +145,7 @@ test_rows(void)
     CHECK_TEXT(plain("{@object}.{@identifier}", &v, ERR_NONE), "Contact.Id");
     call.batch.n = 3;
     CHECK_TEXT(plain("{@keys}", &v, ERR_DATA), "an identifier with a comma would be two");
+    CHECK(strchr(plain("{@keys:json}", &v, ERR_NONE), ','));
     CHECK_TEXT(plain("{@token:/instance_url}", &v, ERR_NONE), "(unset)");
     json_t *token = json_pack("{s:s, s:i}", "instance_url", "https://x", "n", 5);
     v.token = token;

@@ -70,7 +70,7 @@ check_outcomes(const struct call *call)
 {
     for (size_t i = 0; i < call->batch.n; i++) {
         const struct outcome *out = &call->out[i];
-        MUST(out->kind <= ROW_RETRY);
+        MUST(out->kind <= ROW_RETRY || out->kind == ROW_ABSENT);
         check_text(out->code);
         check_text(out->why);
     }
@@ -122,31 +122,46 @@ check_call(const struct connector *c, struct way *way, struct call *call,
     request_done(&request);
 }
 
-/* Every row is known after it, or goes on into the call with what was found for it. */
+static void
+check_way(const struct connector *c, const struct way_settings *set,
+          const struct connector_call *how, struct call *call, const struct exchange *x)
+{
+    struct error err = ERROR_INIT;
+    struct way *way = NULL;
+    int rc = way_open(set, how, &way, &err);
+    fuzz_check_error(rc, &err);
+    if (rc == 0)
+        check_call(c, way, call, x);
+    way_close(way);
+}
+
+/* Every row is known after it, is to be made, or goes on into the call with what was found for
+ * it. */
 static struct found *
 check_look_up(const struct connector *c, const struct way_settings *set,
               const struct connector_look_up *look_up, struct call *call,
               const struct exchange *x)
 {
-    struct error err = ERROR_INIT;
-    struct way *way = NULL;
     struct found *found = NULL;
     const struct fill_values at_hand = {.connector = c, .use = set->use};
-    int rc = way_open(set, &look_up->call, &way, &err);
-    fuzz_check_error(rc, &err);
-    if (rc == 0)
-        check_call(c, way, call, x);
-    way_close(way);
-    if (rc < 0 || look_up_read(look_up, &at_hand, x, call, &found) != 0)
+    check_way(c, set, &look_up->call, call, x);
+    if (look_up->absent)
+        check_way(c, set, look_up->absent, call, x);
+    memset(call->out, 0, call->batch.n * sizeof *call->out);
+    if (look_up_read(look_up, &at_hand, x, call, look_up->absent != NULL, &found) != 0)
         return NULL;
-    size_t known = 0;
+    size_t known = 0, n = 0, stay[ROWS];
     for (size_t i = 0; i < call->batch.n; i++)
+        if (call->out[i].kind != ROW_ABSENT)
+            stay[n++] = i;
+    MUST(n == call->batch.n || look_up->absent);
+    for (size_t i = 0; i < n; i++)
         known += found->out[i].kind != ROW_UNKNOWN;
-    MUST(known + found->part.batch.n == call->batch.n);
+    MUST(known + found->part.batch.n == n);
     for (size_t i = 0; i < found->part.batch.n; i++) {
         const struct change *change = &found->part.batch.changes[i];
         MUST(change->key[0].n > 0 && found->out[found->rows[i]].kind == ROW_UNKNOWN);
-        MUST(change->seq == call->batch.changes[found->rows[i]].seq);
+        MUST(change->seq == call->batch.changes[stay[found->rows[i]]].seq);
     }
     look_up_spread(found, call, true);
     check_outcomes(call);

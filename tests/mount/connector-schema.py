@@ -106,6 +106,12 @@ CHANGES = [
     (("calls", 0, "look_up"), {**LOOK_UP, "answer": {"rows": {"by": "all"}}}), (("calls", 0, "look_up"), {**LOOK_UP, "answer": {"when": 1}}),
     (("calls", 0, "look_up"), {**LOOK_UP, "exceptions": [{"status": 404, "fate": "answered"}]}),
     (("calls", 0, "look_up"), {**LOOK_UP, "exceptions": [], "answer": {}}), (("calls", 0, "look_up"), {**LOOK_UP, "query": {"a": 1}}),
+    (("calls", 0, "look_up"), {**LOOK_UP, "rate": [{"calls": 1, "milliseconds": 5}]}), (("calls", 0, "look_up"), {**LOOK_UP, "rate": []}),
+    *((("calls", 0), {"for": operations, "look_up": {**LOOK_UP, "absent": absent}}) for operations, absent in (
+        (["upsert"], {}), (["upsert"], {"path": "/new", "method": "PUT", "body": {"@record": "all"}, "exceptions": []}), (["upsert"], 1),
+        (["upsert"], {"form": {"a": "b"}, "body": {}}), (["upsert"], {"answer": {}, "exceptions": []}), (["upsert"], {"rows": 1}),
+        (["upsert"], {"path": 1}), (["upsert"], {"look_up": LOOK_UP}), (["upsert", "update"], {}), (["delete"], {}), (["add"], {}))),
+    (("calls", 0, "when"), {"kind": ["a", "b"], "@object": ["x", None]}), (("calls", 0, "when"), {"kind": []}),
     (("calls", 0), {"for": ["insert"], "look_up": LOOK_UP}), (("calls", 0), {"for": ["add", "remove"], "look_up": LOOK_UP}),
     (("calls", 0), {"for": ["upsert"], "event": "track", "look_up": LOOK_UP}), (("calls", 0), {"for": ["delete"], "refuse": "no", "look_up": LOOK_UP}),
     (("calls", 0, "batch"), 1), (("calls", 0, "type"), "text/plain"), (("calls", 0, "type"), 1), (("calls", 0, "gzip"), "yes"),
@@ -192,10 +198,12 @@ class Schema(MountTest):
     def test_members(self):
         """Every member that the daemon knows, by its own hint, the schema knows, and no other."""
         places = {"": (), "rate": ("rate", 0), "timeouts": ("timeouts",), "call": ("calls", 0), "option": ("connection", "base"),
-                  "answer": ("answer",), "rule": ("answer", "when", 0), "rows": ("answer", "rows"), "look_up": ("calls", 0, "look_up")}
-        known = {"": self.schema, "rate": self.schema["properties"]["rate"]["items"], "timeouts": self.schema["properties"]["timeouts"]}
+                  "answer": ("answer",), "rule": ("answer", "when", 0), "rows": ("answer", "rows"), "look_up": ("calls", 0, "look_up"),
+                  "absent": ("calls", 0, "look_up", "absent")}
+        known = {"": self.schema, "rate": self.schema["properties"]["rate"]["items"], "timeouts": self.schema["properties"]["timeouts"],
+                 "absent": self.schema["$defs"]["look_up"]["properties"]["absent"]}
         base = {**copy.deepcopy(BASE), "timeouts": {}}
-        base["calls"][0]["look_up"] = LOOK_UP
+        base["calls"][0]["look_up"] = {**LOOK_UP, "absent": {}}
         manifests = []
         for path in places.values():
             manifest = copy.deepcopy(base)

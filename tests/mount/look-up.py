@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Records that the destination knows by ids of its own, of which the model knows e-mail addresses: HubSpot's
-contacts are archived, and enter and leave lists, by the ids that are looked up first. A look-up that fails, is
-cancelled or killed leaves nothing in doubt."""
+contacts are updated or made and archived, and enter and leave lists, by the ids that are looked up first. A
+look-up that fails, is cancelled or killed leaves nothing in doubt."""
 
 import errno
 import json
@@ -17,7 +17,7 @@ TOKEN = "pat-t0ken-of-nobody"
 
 
 class HubSpot:
-    """Contacts and a list, as they are updated by e-mail, read, archived, added and removed. `hook(verb, body)` is
+    """Contacts and a list, as they are made, updated, read by e-mail, archived, added and removed. `hook(verb, body)` is
     asked before a request is carried out, and may give a status and an answer; `lost(verb, body)` after it: if it
     is true nobody hears of it."""
 
@@ -81,12 +81,21 @@ class HubSpot:
         return self.answer(found[::-1], [i for i in ids if i not in known])
 
     def update(self, body):
-        known = self.by_email()
-        there = [row for row in body["inputs"] if row["id"] in known]
+        there = [row for row in body["inputs"] if row["id"] in self.contacts]
         for row in there:
-            self.contacts[known[row["id"]]].update(row["properties"])
-        return self.answer([{"id": known[row["id"]], "objectWriteTraceId": row["objectWriteTraceId"]} for row in there],
-                           [row["id"] for row in body["inputs"] if row["id"] not in known])
+            self.contacts[row["id"]].update(row["properties"])
+        return self.answer([{"id": row["id"], "objectWriteTraceId": row["objectWriteTraceId"]} for row in there],
+                           [row["id"] for row in body["inputs"] if row["id"] not in self.contacts])
+
+    def create(self, body):
+        known = self.by_email()
+        for row in body["inputs"]:
+            if row["properties"]["email"] in known:
+                return 409, {"status": "error", "category": "CONFLICT", "message": "Contact already exists."}
+        made = {str(5000 + len(self.requests) * 100 + i): row for i, row in enumerate(body["inputs"])}
+        self.contacts.update((key, dict(row["properties"])) for key, row in made.items())
+        return 201, {"status": "COMPLETE", "results": [
+            {"id": key, "objectWriteTraceId": row["objectWriteTraceId"]} for key, row in made.items()]}
 
     def archive(self, body):
         ids = [row["id"] for row in body["inputs"]]
@@ -181,7 +190,7 @@ class LookUp(MountTest):
 
     def test_mirror(self):
         self.begin(250, "mirror", log_requests=100)
-        self.assertEqual(set(self.hubspot.verbs()), {"update"})
+        self.assertEqual(sorted(self.hubspot.verbs()), ["read"] * 3 + ["update"] * 3)
         self.assertEqual(sorted(c["n"] for c in self.hubspot.contacts.values()), sorted([""] + ["n%d" % i for i in range(250)]))
         there = self.hubspot.by_email()
         del self.hubspot.contacts[there[email(7)]]
@@ -198,6 +207,52 @@ class LookUp(MountTest):
             self.assertIn("@example.com", line["look_up"]["request"]["body"])
             self.assertEqual(line["answer"]["status"], 204)
         self.assertEqual(sorted(line["look_up"]["answer"]["status"] for line in lines), [200, 207])
+        self.settled()
+
+    def values(self):
+        return {contact["email"]: contact["n"] for contact in self.hubspot.contacts.values()}
+
+    def test_made(self):
+        """Who is not there is made, once, and the others updated."""
+        self.make(250, "upsert", log_requests=100)
+        there = self.hubspot.by_email()
+        for i in range(0, 250, 3):
+            del self.hubspot.contacts[there[email(i)]]
+        self.sync.run()
+        self.assertEqual(self.values(), {**{email(i): "n%d" % i for i in range(250)}, email(250): ""})
+        self.assertEqual(self.outcomes(), [("insert", email(i), "delivered") for i in range(250)])
+        verbs = self.hubspot.verbs()
+        self.assertEqual((verbs.count("read"), verbs.count("update"), verbs.count("create")), (3, 3, 3))
+        self.settled()
+        self.db.sql("UPDATE t SET n = 'new' WHERE email IN ('%s', '%s')" % (email(0), email(1)))
+        self.sync.run()
+        self.assertEqual((self.values()[email(0)], self.values()[email(1)], len(self.hubspot.contacts)), ("new", "new", 251))
+
+    def test_made_killed(self):
+        """It was made, and nobody heard of it: it is looked up again, and updated."""
+        self.make(3, "upsert")
+        self.hubspot.contacts.clear()
+        self.killed("create", True)
+        self.assertEqual(self.values(), {email(i): "n%d" % i for i in range(3)})
+        self.assertEqual(self.hubspot.verbs(), ["read", "create", "read", "update"])
+        self.settled()
+
+    def test_made_refused(self):
+        """What HubSpot does not make is rejected by itself, and made when it may be."""
+        self.make(9, "upsert")
+        self.hubspot.contacts.clear()
+
+        def hook(verb, body):
+            if verb == "create" and any(row["properties"]["email"] == email(4) for row in body["inputs"]):
+                return 400, {"status": "error", "category": "VALIDATION_ERROR", "message": "no such domain"}
+        self.hubspot.hook = hook
+        self.sync.run(want=errno.EIO)
+        (row,) = self.sync.rejected()
+        self.assertEqual((row["id"]["email"], row["code"], row["reason"]), (email(4), "VALIDATION_ERROR", "HTTP 400: no such domain"))
+        self.assertEqual(self.values(), {email(i): "n%d" % i for i in range(9) if i != 4})
+        self.hubspot.hook = lambda verb, body: None
+        self.sync.run("retry")
+        self.assertEqual(self.values(), {email(i): "n%d" % i for i in range(9)})
         self.settled()
 
     def test_gone_already(self):

@@ -22,7 +22,10 @@ struct peer {
     unsigned denials;      /* so many at first */
     usec_t wait;           /* it asks for at failures */
     bool prepares;         /* each call takes two requests */
-    const char *spent;     /* it says with each answer */
+    bool makes; /* …the first one tells which rows are there; the others are made */
+    bool there[ROWS];
+    bool astray;       /* a row was made that is there, or changed that is not */
+    const char *spent; /* it says with each answer */
     unsigned calls_made, most_at_once;
     bool cancelled;
     uint64_t random;
@@ -62,6 +65,8 @@ apply(struct peer *p, struct call *call)
         }
         p->applied[seq]++;
         call->out[i].kind = ROW_DONE;
+        p->astray |= p->makes && p->there[seq] == call->absent;
+        p->there[seq] = true;
     }
 }
 
@@ -100,6 +105,21 @@ fail(struct peer *p, struct call *call)
     }
 }
 
+/* What a look-up tells. */
+static enum call_fate
+look_up(struct peer *p, struct call *call)
+{
+    size_t absent = 0;
+    for (size_t i = 0; p->makes && i < call->batch.n; i++)
+        if (!p->there[call->batch.changes[i].seq]) {
+            call->out[i].kind = ROW_ABSENT;
+            absent++;
+        }
+    if (absent < call->batch.n)
+        call->driver = p;
+    return absent < call->batch.n || chance(p) < 50 ? CALL_PREPARED : CALL_ANSWERED;
+}
+
 static int
 peer_answer(void *handle, int64_t timeout, struct call_answer *ret, struct error *err)
 {
@@ -111,9 +131,8 @@ peer_answer(void *handle, int64_t timeout, struct call_answer *ret, struct error
     struct call *call = p->calls[at];
     p->calls[at] = p->calls[--p->n];
     *ret = (struct call_answer){.call = call, .spent = p->spent};
-    if (p->prepares && !call->driver) {
-        call->driver = p;
-        ret->fate = CALL_PREPARED;
+    if (p->prepares && !call->driver && !call->absent) {
+        ret->fate = look_up(p, call);
         if (p->cancelled)
             atomic_store(&cancelled, true);
         return 1;
@@ -307,6 +326,35 @@ test_peers(void)
     }
 }
 
+/* What is not there is made, once, whatever fails. */
+static void
+test_absent(void)
+{
+    for (unsigned i = 0; i < 32; i++) {
+        static struct peer p;
+        static struct verdicts v;
+        struct error why = ERROR_INIT;
+        p = (struct peer){.random = i + 1000,
+                          .always = CALL_ANSWERED,
+                          .partial = i % 3 == 0,
+                          .names = i % 3 == 1,
+                          .too_many = i % 4 == 0 ? 37 : 0,
+                          .chance = i % 2 ? 20 : 0,
+                          .denials = i % 5 == 0,
+                          .prepares = true,
+                          .makes = true};
+        v = (struct verdicts){0};
+        make_guilty(&p, i % 7 ? 4 : 0);
+        for (size_t j = 0; j < ROWS; j++)
+            p.there[j] = chance(&p) < (i % 4) * 33;
+        struct courier_settings set = settings(&p, &v);
+        set.limits.rows = i % 6 ? 100 : 1;
+        CHECK(deliver(&set, &why));
+        CHECK(told_once(&v) && exact(&p, &v));
+        CHECK(!p.astray && p.most_at_once <= set.limits.parallel);
+    }
+}
+
 static bool
 all_are(const struct verdicts *v, enum outcome_kind kind, const char *code)
 {
@@ -418,7 +466,7 @@ test_pace(void)
     struct courier_settings set = settings(&p, &v);
     struct pace *pace = pace_get("courier", &window, 1);
     for (size_t i = 0; i <= OP_DELETE; i++)
-        set.paces[i] = pace;
+        set.paces.of[i] = pace;
     usec_t began = clock_monotonic();
     CHECK(deliver(&set, &why) && all_are(&v, ROW_DONE, NULL));
     CHECK_MSG(clock_monotonic() - began >= 200000, "thirty calls, ten in 0.1 s");
@@ -427,6 +475,15 @@ test_pace(void)
     began = clock_monotonic();
     CHECK(deliver(&set, &why) && all_are(&v, ROW_DONE, NULL) && p.calls_made == 60);
     CHECK_MSG(clock_monotonic() - began >= 500000, "both requests of a call count");
+    for (size_t i = 0; i <= OP_DELETE; i++) {
+        set.paces.of[i] = NULL;
+        set.paces.before[i] = pace;
+    }
+    p = (struct peer){.random = 11, .always = CALL_ANSWERED, .prepares = true};
+    v = (struct verdicts){0};
+    began = clock_monotonic();
+    CHECK(deliver(&set, &why) && all_are(&v, ROW_DONE, NULL) && p.calls_made == 60);
+    CHECK_MSG(clock_monotonic() - began >= 200000, "what prepares them has a pace of its own");
     pace_put(pace);
 }
 
@@ -465,7 +522,7 @@ test_closed(void)
     struct courier_settings set = settings(&p, &v);
     struct pace *pace = pace_get("closed", NULL, 0);
     for (size_t i = 0; i <= OP_DELETE; i++)
-        set.paces[i] = pace;
+        set.paces.of[i] = pace;
     pace_tell(pace, clock_monotonic(), &hint);
     CHECK(!deliver(&set, &why) && why.kind == ERR_LIMIT);
     CHECK(strstr(why.text, "wants no calls for another 86") != NULL);
@@ -479,6 +536,7 @@ main(void)
     for (size_t i = 0; i < ROWS; i++)
         changes[i] = (struct change){.op = i < ROWS / 2 ? OP_UPSERT : OP_DELETE, .seq = i};
     test_peers();
+    test_absent();
     test_circuit();
     test_cancel();
     test_own_fault();

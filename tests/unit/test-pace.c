@@ -106,14 +106,17 @@ test_hints(void)
 static void
 test_scopes(void)
 {
+    const struct pace_scope own = {"POST /delete", {{1, 10 * S}}, 1};
     struct limits limits = {.windows = {{5, S}}, .nwindows = 1};
-    limits.of[OP_DELETE] =
-        (struct call_limits){.scope = "POST /delete", .windows = {{1, 10 * S}}, .nwindows = 1};
-    struct pace *upsert = pace_for("scopes", &limits, OP_UPSERT);
-    struct pace *update = pace_for("scopes", &limits, OP_UPDATE);
-    struct pace *delete = pace_for("scopes", &limits, OP_DELETE);
+    limits.of[OP_DELETE].scope = own;
+    limits.of[OP_UPDATE].prepared = limits.of[OP_DELETE].prepared = true;
+    limits.of[OP_UPDATE].before = own;
+    struct call_paces p;
+    CHECK(paces_get("scopes", &limits, &p));
+    struct pace *upsert = p.of[OP_UPSERT], *delete = p.of[OP_DELETE];
     usec_t now = 4000 * S;
-    CHECK(upsert == update && upsert != delete);
+    CHECK(upsert == p.of[OP_UPDATE] && upsert != delete &&!p.before[OP_UPSERT]);
+    CHECK(p.before[OP_UPDATE] == delete &&p.before[OP_DELETE] == upsert);
     CHECK(pace_ask(delete, now) == 0);
     CHECK(pace_ask(delete, now) == 10 * S);
     CHECK_MSG(call_often(upsert, now, 5) == now, "the others do not wait for it");
@@ -122,9 +125,7 @@ test_scopes(void)
     CHECK(pace_closed(delete, now) == 20 * S && pace_closed(upsert, now) == 0);
     pace_tell(upsert, now, &(struct pace_hint){.counted = true, .reset = INT64_MAX / 2});
     CHECK_MSG(pace_ask(upsert, now) == 86400 * S, "nobody waits longer than a day");
-    pace_put(upsert);
-    pace_put(update);
-    pace_put(delete);
+    paces_put(&p);
 }
 
 static void
