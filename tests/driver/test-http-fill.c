@@ -88,7 +88,8 @@ static void
 test_checks(void)
 {
 #define KNOWN                                                                                  \
-    "; known: the options, @object, @identifier, @key, @keys, @keys:json, @identity:N (16 to 64), "        \
+    "; known: the options, @object, @identifier, @key, @keys, @keys:json, @identity:N (16 to " \
+    "64), "                                                                                    \
     "@token:/pointer"
     CHECK_TEXT(check("/{id}{{x}", 0), "OK");
     CHECK_TEXT(check("{@key}/{@identity:16}", FILL_ROW), "OK");
