@@ -299,6 +299,21 @@ once(const struct peer *p, const struct verdicts *v)
     return true;
 }
 
+/* They refuse, fail and want less in every way. */
+static struct peer
+peer_of_kind(unsigned i)
+{
+    struct peer p = {.random = i + 1,
+                     .always = CALL_ANSWERED,
+                     .partial = i % 3 == 0,
+                     .names = i % 3 == 1,
+                     .too_many = i % 4 == 0 ? 37 : 0,
+                     .chance = i % 2 ? 20 : 0,
+                     .denials = i % 5 == 0};
+    make_guilty(&p, i % 7 ? 4 : 0);
+    return p;
+}
+
 static void
 test_peers(void)
 {
@@ -306,16 +321,9 @@ test_peers(void)
         static struct peer p;
         static struct verdicts v;
         struct error why = ERROR_INIT;
-        p = (struct peer){.random = i + 1,
-                          .always = CALL_ANSWERED,
-                          .partial = i % 3 == 0,
-                          .names = i % 3 == 1,
-                          .too_many = i % 4 == 0 ? 37 : 0,
-                          .chance = i % 2 ? 20 : 0,
-                          .denials = i % 5 == 0,
-                          .prepares = i % 4 > 1};
+        p = peer_of_kind(i);
+        p.prepares = i % 4 > 1;
         v = (struct verdicts){0};
-        make_guilty(&p, i % 7 ? 4 : 0);
         struct courier_settings set = settings(&p, &v);
         set.limits.repeatable = i % 8 < 5;
         set.limits.rows = i % 6 ? 100 : 1;
@@ -334,17 +342,9 @@ test_absent(void)
         static struct peer p;
         static struct verdicts v;
         struct error why = ERROR_INIT;
-        p = (struct peer){.random = i + 1000,
-                          .always = CALL_ANSWERED,
-                          .partial = i % 3 == 0,
-                          .names = i % 3 == 1,
-                          .too_many = i % 4 == 0 ? 37 : 0,
-                          .chance = i % 2 ? 20 : 0,
-                          .denials = i % 5 == 0,
-                          .prepares = true,
-                          .makes = true};
+        p = peer_of_kind(i);
+        p.prepares = p.makes = true;
         v = (struct verdicts){0};
-        make_guilty(&p, i % 7 ? 4 : 0);
         for (size_t j = 0; j < ROWS; j++)
             p.there[j] = chance(&p) < (i % 4) * 33;
         struct courier_settings set = settings(&p, &v);
