@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/cancel.h"
+#include "calls/job.h"
 
 /* So many rows refused by themselves, beside those that were before, and none ever taken: then
  * it is not for the rows' sake. */
@@ -12,26 +13,10 @@ enum { HOPELESS_ROWS = 500 };
 enum { CALLS_MAX = 64 };                    /* that begin together */
 static const usec_t LONGEST_WAIT = 1000000; /* so that a cancel is seen */
 
-/* A batch on its way. */
-struct job {
-    struct call call; /* call.batch.changes and the next two are of this allocation */
-    struct parcel *parcel;
-    usec_t began, not_before;
-    struct pace *pace; /* by which it began; MAY be NULL */
-    unsigned denied;   /* in succession */
-    bool sent;         /* at least once, perhaps */
-    struct job *following;
-};
-
-struct list {
-    struct job *first, **end;
-    size_t n;
-};
-
 struct courier {
     struct courier_settings set;
-    struct list waiting; /* in the order in which they are to go */
-    struct list active;
+    struct job_list waiting; /* in the order in which they are to go */
+    struct job_list active;
     uint64_t number;         /* of the next batch */
     uint64_t refused, taken; /* rows */
     uint64_t random;
@@ -41,118 +26,19 @@ struct courier {
     struct error spent; /* why no call should begin any more, if there is one to be made */
 };
 
-/* ---- lists ---- */
-
-static void
-put_last(struct list *l, struct job *j)
-{
-    j->following = NULL;
-    *l->end = j;
-    l->end = &j->following;
-    l->n++;
-}
-
-static void
-put_first(struct list *l, struct job *j)
-{
-    if (!l->first)
-        l->end = &j->following;
-    j->following = l->first;
-    l->first = j;
-    l->n++;
-}
-
-static void
-take_out(struct list *l, struct job **at)
-{
-    struct job *j = *at;
-    *at = j->following;
-    if (!*at)
-        l->end = at;
-    l->n--;
-}
-
-/* The first whose time has come; else NULL, and how long until there is one. */
-static struct job *
-take_ready(struct list *l, usec_t now, usec_t *wait)
-{
-    for (struct job **at = &l->first; *at; at = &(*at)->following) {
-        struct job *j = *at;
-        if (j->not_before > now) {
-            if (j->not_before - now < *wait)
-                *wait = j->not_before - now;
-            continue;
-        }
-        take_out(l, at);
-        return j;
-    }
-    return NULL;
-}
-
-/* ---- jobs ---- */
-
-static void
-leave_parcel(struct parcel *p)
-{
-    if (--p->users == 0)
-        p->done(p->arg, p);
-}
-
-static struct job *
-job_free(struct job *j)
-{
-    if (j) {
-        leave_parcel(j->parcel);
-        free(j);
-    }
-    return NULL;
-}
-
-/* Room for n changes of the parcel, none yet. */
-static struct job *
-job_create(struct courier *c, struct parcel *parcel, size_t n)
-{
-    size_t head = sizeof(struct job), changes = n * sizeof(struct change);
-    size_t outcomes = n * sizeof(struct outcome), identities = n * 32;
-    struct job *j = calloc(1, head + changes + outcomes + identities);
-    if (!j)
-        return NULL;
-    char *room = (char *)j + head;
-    j->call.batch.changes = (struct change *)(void *)room;
-    j->call.out = (struct outcome *)(void *)(room + changes);
-    j->call.identities = (void *)(room + changes + outcomes);
-    j->call.batch.number = c->number++;
-    j->parcel = parcel;
-    parcel->users++;
-    return j;
-}
-
-/* The change MAY be one of its own, from there on. */
-static void
-job_add(struct job *j, const struct change *change, const unsigned char identity[32])
-{
-    size_t at = j->call.batch.n++;
-    memmove((void *)(uintptr_t)&j->call.batch.changes[at], change, sizeof *change);
-    memmove((void *)(uintptr_t)j->call.identities[at], identity, 32);
-}
+/* ---- parts of jobs ---- */
 
 /* Those rows of the job of which `wanted` says yes, as a job that goes before all others; *ret
  * NULL: there are none. */
 static int
-part_of(struct courier *c, const struct job *j, bool (*wanted)(const struct job *, size_t),
-        struct job **ret, struct error *err)
+part_of(struct courier *c, const struct job *j, job_wanted_fn wanted, struct job **ret,
+        struct error *err)
 {
-    struct job *part = job_create(c, j->parcel, j->call.batch.n);
+    struct job *part = job_part(j, c->number++, wanted);
     if (!part)
         return error_no_memory(err);
-    for (size_t i = 0; i < j->call.batch.n; i++)
-        if (wanted(j, i))
-            job_add(part, &j->call.batch.changes[i], j->call.identities[i]);
-    part->call.tries = j->call.tries;
-    part->call.absent = j->call.absent;
-    part->sent = j->sent;
     if (part->call.batch.n > 0)
-        put_first(&c->waiting, part);
+        jobs_put_first(&c->waiting, part);
     else
         part = job_free(part);
     *ret = part;
@@ -160,8 +46,8 @@ part_of(struct courier *c, const struct job *j, bool (*wanted)(const struct job 
 }
 
 static int
-requeue(struct courier *c, const struct job *j, bool (*wanted)(const struct job *, size_t),
-        usec_t not_before, struct error *err)
+requeue(struct courier *c, const struct job *j, job_wanted_fn wanted, usec_t not_before,
+        struct error *err)
 {
     struct job *part;
     int rc = part_of(c, j, wanted, &part, err);
@@ -237,8 +123,7 @@ tell(struct courier *c, const struct job *j, struct error *err)
 
 /* All but those that go on in another job. */
 static int
-tell_others(struct courier *c, const struct job *j, bool (*stays)(const struct job *, size_t),
-            struct error *err)
+tell_others(struct courier *c, const struct job *j, job_wanted_fn stays, struct error *err)
 {
     const struct call *call = &j->call;
     int rc = 0;
@@ -338,7 +223,7 @@ again_later(struct courier *c, struct job *j, const struct call_answer *a, struc
         return rc;
     }
     j->not_before = clock_monotonic() + wait;
-    put_first(&c->waiting, j);
+    jobs_put_first(&c->waiting, j);
     return 0;
 }
 
@@ -404,7 +289,7 @@ prepared(struct courier *c, struct job *j, struct error *err)
 {
     int rc = part_absent(c, j, j->call.tries, err);
     if (j->call.batch.n > 0)
-        put_first(&c->waiting, j);
+        jobs_put_first(&c->waiting, j);
     else
         job_free(j);
     return rc;
@@ -440,11 +325,11 @@ static int
 denied(struct courier *c, struct job *j, const struct call_answer *a, struct error *err)
 {
     if (j->denied++ == 0) {
-        put_first(&c->waiting, j);
+        jobs_put_first(&c->waiting, j);
         return 0;
     }
     stop(c, &a->error);
-    put_first(&c->waiting, j);
+    jobs_put_first(&c->waiting, j);
     return 0;
 }
 
@@ -484,7 +369,7 @@ judge_answer(struct courier *c, const struct call_answer *a, struct error *err)
         return denied(c, j, a, err);
     case CALL_HOPELESS:
         stop(c, &a->error);
-        put_first(&c->waiting, j);
+        jobs_put_first(&c->waiting, j);
         return 0;
     case CALL_FAILED:
         return again_later(c, j, a, err);
@@ -507,7 +392,7 @@ take_answer(struct courier *c, struct call_answer *a, struct error *err)
 {
     for (struct job **at = &c->active.first; *at; at = &(*at)->following) {
         if (&(*at)->call == a->call) {
-            take_out(&c->active, at);
+            jobs_take_out(&c->active, at);
             break;
         }
     }
@@ -550,7 +435,7 @@ tell_waiting(struct courier *c, struct error *err)
     struct job *j;
     while (rc == 0 && (j = c->waiting.first)) {
         usec_t ignored = 0;
-        take_ready(&c->waiting, INT64_MAX, &ignored);
+        jobs_take_ready(&c->waiting, INT64_MAX, &ignored);
         rc = j->sent ? tell_all(c, j, ROW_UNKNOWN, "unknown", c->why.text, err)
                      : tell_all(c, j, ROW_RETRY, "not_sent", c->why.text, err);
         job_free(j);
@@ -592,12 +477,12 @@ take_calls(struct courier *c, struct job *jobs[CALLS_MAX], size_t *n, usec_t *wa
 {
     while (c->active.n + *n < parallel(c) && *n < CALLS_MAX && c->waiting.first) {
         usec_t now = clock_monotonic(), until = 0;
-        struct job *j = take_ready(&c->waiting, now, wait);
+        struct job *j = jobs_take_ready(&c->waiting, now, wait);
         if (!j)
             return 0;
         int rc = look_at_pace(c, j, now, &until, err);
         if (rc < 0 || until > 0) {
-            put_first(&c->waiting, j);
+            jobs_put_first(&c->waiting, j);
             if (until < *wait)
                 *wait = until;
             return rc;
@@ -627,10 +512,10 @@ begin_calls(struct courier *c, usec_t *wait, struct error *err)
         rc = c->set.driver->dest_call(c->set.destination, &jobs[begun]->call, err);
         if (rc < 0)
             break;
-        put_last(&c->active, jobs[begun]);
+        jobs_put_last(&c->active, jobs[begun]);
     }
     while (n > begun)
-        put_first(&c->waiting, jobs[--n]);
+        jobs_put_first(&c->waiting, jobs[--n]);
     return rc;
 }
 
@@ -681,8 +566,8 @@ courier_create(const struct courier_settings *settings)
             l->bytes = SIZE_MAX;
     }
     c->random = settings->random | 1;
-    c->waiting.end = &c->waiting.first;
-    c->active.end = &c->active.first;
+    jobs_init(&c->waiting);
+    jobs_init(&c->active);
     return c;
 }
 
@@ -711,20 +596,20 @@ courier_add(struct courier *c, struct parcel *parcel, struct error *err)
     parcel->users = 1;
     for (size_t first = 0, n; rc == 0 && first < parcel->n; first += n) {
         n = batch_size(c, parcel, first);
-        struct job *j = job_create(c, parcel, n);
+        struct job *j = job_create(parcel, n, c->number++);
         if (!j) {
             rc = error_no_memory(err);
             break;
         }
         for (size_t i = first; i < first + n; i++)
             job_add(j, &parcel->changes[i], parcel->identities[i]);
-        put_last(&c->waiting, j);
+        jobs_put_last(&c->waiting, j);
         if (c->waiting.n >= parallel(c)) /* what waits begins together */
             begin_or_stop(c, &(usec_t){LONGEST_WAIT});
         while (rc == 0 && c->waiting.n >= parallel(c)) /* or memory would be full of it */
             rc = go_on(c, LONGEST_WAIT, err);
     }
-    leave_parcel(parcel);
+    parcel_leave(parcel);
     return rc;
 }
 
@@ -761,9 +646,9 @@ courier_free(struct courier *c)
     if (!c)
         return NULL;
     usec_t ignored = 0;
-    for (struct job *j; (j = take_ready(&c->waiting, INT64_MAX, &ignored));)
+    for (struct job *j; (j = jobs_take_ready(&c->waiting, INT64_MAX, &ignored));)
         job_free(j);
-    for (struct job *j; (j = take_ready(&c->active, INT64_MAX, &ignored));)
+    for (struct job *j; (j = jobs_take_ready(&c->active, INT64_MAX, &ignored));)
         job_free(j);
     free(c);
     return NULL;
