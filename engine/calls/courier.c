@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/cancel.h"
-#include "calls/job.h"
+#include "calls/load.h"
 
 /* So many rows refused by themselves, beside those that were before, and none ever taken: then
  * it is not for the rows' sake. */
@@ -15,8 +15,8 @@ static const usec_t LONGEST_WAIT = 1000000; /* so that a cancel is seen */
 
 struct courier {
     struct courier_settings set;
-    struct job_list waiting; /* in the order in which they are to go */
-    struct job_list active;
+    struct load_list waiting; /* in the order in which they are to go */
+    struct load_list active;
     uint64_t number;         /* of the next batch */
     uint64_t refused, taken; /* rows */
     uint64_t random;
@@ -26,64 +26,64 @@ struct courier {
     struct error spent; /* why no call should begin any more, if there is one to be made */
 };
 
-/* ---- parts of jobs ---- */
+/* ---- parts of loads ---- */
 
-/* Those rows of the job of which `wanted` says yes, as a job that goes before all others; *ret
- * NULL: there are none. */
+/* Those rows of the load of which `wanted` says yes, as a load that goes before all others;
+ * *ret NULL: there are none. */
 static int
-part_of(struct courier *c, const struct job *j, job_wanted_fn wanted, struct job **ret,
+part_of(struct courier *c, const struct load *load, load_wanted_fn wanted, struct load **ret,
         struct error *err)
 {
-    struct job *part = job_part(j, c->number++, wanted);
+    struct load *part = load_part(load, c->number++, wanted);
     if (!part)
         return error_no_memory(err);
     if (part->call.batch.n > 0)
-        jobs_put_first(&c->waiting, part);
+        loads_put_first(&c->waiting, part);
     else
-        part = job_free(part);
+        part = load_free(part);
     *ret = part;
     return 0;
 }
 
 static int
-requeue(struct courier *c, const struct job *j, job_wanted_fn wanted, usec_t not_before,
+requeue(struct courier *c, const struct load *load, load_wanted_fn wanted, usec_t not_before,
         struct error *err)
 {
-    struct job *part;
-    int rc = part_of(c, j, wanted, &part, err);
+    struct load *part;
+    int rc = part_of(c, load, wanted, &part, err);
     if (rc == 0 && part)
         part->not_before = not_before;
     return rc;
 }
 
 static bool
-first_half(const struct job *j, size_t i)
+first_half(const struct load *load, size_t i)
 {
-    return i < j->call.batch.n / 2;
+    return i < load->call.batch.n / 2;
 }
 
 static bool
-second_half(const struct job *j, size_t i)
+second_half(const struct load *load, size_t i)
 {
-    return !first_half(j, i);
+    return !first_half(load, i);
 }
 
 static bool
-is_retry(const struct job *j, size_t i)
+is_retry(const struct load *load, size_t i)
 {
-    return j->call.out[i].kind == ROW_RETRY;
+    return load->call.out[i].kind == ROW_RETRY;
 }
 
 static bool
-is_absent(const struct job *j, size_t i)
+is_absent(const struct load *load, size_t i)
 {
-    return j->call.out[i].kind == ROW_ABSENT;
+    return load->call.out[i].kind == ROW_ABSENT;
 }
 
 static bool
-not_rejected(const struct job *j, size_t i)
+not_rejected(const struct load *load, size_t i)
 {
-    return j->call.out[i].kind != ROW_REJECTED;
+    return load->call.out[i].kind != ROW_REJECTED;
 }
 
 /* ---- verdicts ---- */
@@ -102,49 +102,49 @@ count(struct courier *c, struct outcome *out)
 
 /* A refusal says nothing of an earlier try that nobody answered. */
 static void
-doubt(const struct job *j, struct outcome *out)
+doubt(const struct load *load, struct outcome *out)
 {
-    if (!j->sent || (out->kind != ROW_REJECTED && out->kind != ROW_RETRY))
+    if (!load->sent || (out->kind != ROW_REJECTED && out->kind != ROW_RETRY))
         return;
     out->kind = ROW_UNKNOWN;
     out->code = "unknown";
 }
 
 static int
-tell(struct courier *c, const struct job *j, struct error *err)
+tell(struct courier *c, const struct load *load, struct error *err)
 {
-    const struct call *call = &j->call;
+    const struct call *call = &load->call;
     for (size_t i = 0; i < call->batch.n; i++) {
         count(c, &call->out[i]);
-        doubt(j, &call->out[i]);
+        doubt(load, &call->out[i]);
     }
     return c->set.told(c->set.arg, call->batch.changes, call->out, call->batch.n, err);
 }
 
-/* All but those that go on in another job. */
+/* All but those that go on in another load. */
 static int
-tell_others(struct courier *c, const struct job *j, job_wanted_fn stays, struct error *err)
+tell_others(struct courier *c, const struct load *load, load_wanted_fn stays, struct error *err)
 {
-    const struct call *call = &j->call;
+    const struct call *call = &load->call;
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < call->batch.n; i++) {
-        if (stays(j, i))
+        if (stays(load, i))
             continue;
         count(c, &call->out[i]);
         struct outcome out = call->out[i]; /* whose kind still decides what stays */
-        doubt(j, &out);
+        doubt(load, &out);
         rc = c->set.told(c->set.arg, &call->batch.changes[i], &out, 1, err);
     }
     return rc;
 }
 
 static int
-tell_all(struct courier *c, struct job *j, enum outcome_kind kind, const char *code,
+tell_all(struct courier *c, struct load *load, enum outcome_kind kind, const char *code,
          const char *why, struct error *err)
 {
-    for (size_t i = 0; i < j->call.batch.n; i++)
-        j->call.out[i] = (struct outcome){.kind = kind, .code = code, .why = why};
-    return tell(c, j, err);
+    for (size_t i = 0; i < load->call.batch.n; i++)
+        load->call.out[i] = (struct outcome){.kind = kind, .code = code, .why = why};
+    return tell(c, load, err);
 }
 
 static void
@@ -176,9 +176,9 @@ change_bytes(struct courier *c, const struct change *change)
 /* What was too large is not made again. By bytes: beside one large row there may be many that
  * are small. */
 static void
-keep_smaller(struct courier *c, const struct job *j)
+keep_smaller(struct courier *c, const struct load *load)
 {
-    const struct batch *b = &j->call.batch;
+    const struct batch *b = &load->call.batch;
     struct call_limits *l = limits_of(c, &b->changes[0]);
     size_t bytes = 0;
     for (size_t i = 0; i < b->n; i++)
@@ -200,10 +200,10 @@ next_random(struct courier *c)
 
 /* What was under way when another call failed fails for the same reason. */
 static usec_t
-wait_after(struct courier *c, const struct job *j, usec_t asked)
+wait_after(struct courier *c, const struct load *load, usec_t asked)
 {
     uint64_t random = (uint64_t)next_random(c);
-    if (j->began <= c->failed)
+    if (load->began <= c->failed)
         return backoff_too(&c->set.backoff, asked, random);
     c->failed = clock_monotonic();
     return backoff_next(&c->set.backoff, asked, random);
@@ -211,188 +211,191 @@ wait_after(struct courier *c, const struct job *j, usec_t asked)
 
 /* Once more, later; unless the budget is spent. */
 static int
-again_later(struct courier *c, struct job *j, const struct call_answer *a, struct error *err)
+again_later(struct courier *c, struct load *load, const struct call_answer *a,
+            struct error *err)
 {
-    usec_t wait = wait_after(c, j, a->wait_us);
+    usec_t wait = wait_after(c, load, a->wait_us);
     if (wait < 0) {
         stop(c, &a->error);
-        bool lost = a->fate == CALL_UNKNOWN || j->sent;
-        int rc = tell_all(c, j, lost ? ROW_UNKNOWN : ROW_RETRY, lost ? "unknown" : "not_sent",
-                          a->error.text, err);
-        job_free(j);
+        bool lost = a->fate == CALL_UNKNOWN || load->sent;
+        int rc = tell_all(c, load, lost ? ROW_UNKNOWN : ROW_RETRY,
+                          lost ? "unknown" : "not_sent", a->error.text, err);
+        load_free(load);
         return rc;
     }
-    j->not_before = clock_monotonic() + wait;
-    jobs_put_first(&c->waiting, j);
+    load->not_before = clock_monotonic() + wait;
+    loads_put_first(&c->waiting, load);
     return 0;
 }
 
 static int
-halve(struct courier *c, struct job *j, const struct call_answer *a, const char *code,
+halve(struct courier *c, struct load *load, const struct call_answer *a, const char *code,
       struct error *err)
 {
     int rc;
-    if (j->call.batch.n == 1) {
-        rc = tell_all(c, j, ROW_REJECTED, code, a->error.text, err);
+    if (load->call.batch.n == 1) {
+        rc = tell_all(c, load, ROW_REJECTED, code, a->error.text, err);
     } else { /* what is put first goes first: so the second half before */
-        rc = requeue(c, j, second_half, 0, err);
+        rc = requeue(c, load, second_half, 0, err);
         if (rc == 0)
-            rc = requeue(c, j, first_half, 0, err);
+            rc = requeue(c, load, first_half, 0, err);
     }
-    job_free(j);
+    load_free(load);
     return rc;
 }
 
 static int
-refused(struct courier *c, struct job *j, const struct call_answer *a, struct error *err)
+refused(struct courier *c, struct load *load, const struct call_answer *a, struct error *err)
 {
     bool known = false;
-    for (size_t i = 0; i < j->call.batch.n; i++)
-        known |= j->call.out[i].kind == ROW_REJECTED;
+    for (size_t i = 0; i < load->call.batch.n; i++)
+        known |= load->call.out[i].kind == ROW_REJECTED;
     if (!known)
-        return halve(c, j, a, "refused", err);
-    int rc = tell_others(c, j, not_rejected, err);
+        return halve(c, load, a, "refused", err);
+    int rc = tell_others(c, load, not_rejected, err);
     if (rc == 0)
-        rc = requeue(c, j, not_rejected, 0, err);
-    job_free(j);
+        rc = requeue(c, load, not_rejected, 0, err);
+    load_free(load);
     return rc;
 }
 
 /* Rows that are to be made go on in a call of their own. */
 static int
-part_absent(struct courier *c, struct job *j, unsigned tries, struct error *err)
+part_absent(struct courier *c, struct load *load, unsigned tries, struct error *err)
 {
-    struct job *part;
-    size_t n = j->call.batch.n, first = 0;
-    while (first < n && !is_absent(j, first))
+    struct load *part;
+    size_t n = load->call.batch.n, first = 0;
+    while (first < n && !is_absent(load, first))
         first++;
     if (first == n)
         return 0;
-    int rc = part_of(c, j, is_absent, &part, err);
+    int rc = part_of(c, load, is_absent, &part, err);
     if (rc < 0)
         return rc;
     part->call.absent = true;
     part->call.tries = tries;
-    j->call.batch.n = first;
+    load->call.batch.n = first;
     for (size_t i = first; i < n; i++) {
-        if (is_absent(j, i))
+        if (is_absent(load, i))
             continue;
-        j->call.out[j->call.batch.n] = j->call.out[i];
-        job_add(j, &j->call.batch.changes[i], j->call.identities[i]);
+        load->call.out[load->call.batch.n] = load->call.out[i];
+        load_add(load, &load->call.batch.changes[i], load->call.identities[i]);
     }
     return 0;
 }
 
 /* Nothing was sent yet. */
 static int
-prepared(struct courier *c, struct job *j, struct error *err)
+prepared(struct courier *c, struct load *load, struct error *err)
 {
-    int rc = part_absent(c, j, j->call.tries, err);
-    if (j->call.batch.n > 0)
-        jobs_put_first(&c->waiting, j);
+    int rc = part_absent(c, load, load->call.tries, err);
+    if (load->call.batch.n > 0)
+        loads_put_first(&c->waiting, load);
     else
-        job_free(j);
+        load_free(load);
     return rc;
 }
 
 static int
-answered(struct courier *c, struct job *j, struct error *err)
+answered(struct courier *c, struct load *load, struct error *err)
 {
-    int absent = part_absent(c, j, j->call.tries - 1, err); /* this one only asked for them */
+    int absent =
+        part_absent(c, load, load->call.tries - 1, err); /* this one only asked for them */
     if (absent < 0) {
-        job_free(j);
+        load_free(load);
         return absent;
     }
     backoff_reset(&c->set.backoff);
     bool any = false;
-    for (size_t i = 0; i < j->call.batch.n; i++)
-        any |= is_retry(j, i);
+    for (size_t i = 0; i < load->call.batch.n; i++)
+        any |= is_retry(load, i);
     usec_t wait = any ? backoff_next(&c->set.backoff, 0, (uint64_t)next_random(c)) : -1;
     enum { TRIES = 5 }; /* of rows that are to be tried again in a call that went well */
     int rc;
-    if (wait < 0 || j->call.tries > TRIES) {
-        rc = tell(c, j, err);
+    if (wait < 0 || load->call.tries > TRIES) {
+        rc = tell(c, load, err);
     } else {
-        rc = tell_others(c, j, is_retry, err);
+        rc = tell_others(c, load, is_retry, err);
         if (rc == 0)
-            rc = requeue(c, j, is_retry, clock_monotonic() + wait, err);
+            rc = requeue(c, load, is_retry, clock_monotonic() + wait, err);
     }
-    job_free(j);
+    load_free(load);
     return rc;
 }
 
 static int
-denied(struct courier *c, struct job *j, const struct call_answer *a, struct error *err)
+denied(struct courier *c, struct load *load, const struct call_answer *a, struct error *err)
 {
-    if (j->denied++ == 0) {
-        jobs_put_first(&c->waiting, j);
+    if (load->denied++ == 0) {
+        loads_put_first(&c->waiting, load);
         return 0;
     }
     stop(c, &a->error);
-    jobs_put_first(&c->waiting, j);
+    loads_put_first(&c->waiting, load);
     return 0;
 }
 
 /* Of its next request. */
 static struct pace *
-pace_of(const struct courier *c, const struct job *j)
+pace_of(const struct courier *c, const struct load *load)
 {
-    enum operation op = j->call.batch.changes[0].op;
-    bool prepares = c->set.paces.before[op] && !j->call.driver && !j->call.absent;
+    enum operation op = load->call.batch.changes[0].op;
+    bool prepares = c->set.paces.before[op] && !load->call.driver && !load->call.absent;
     return prepares ? c->set.paces.before[op] : c->set.paces.of[op];
 }
 
 static int
 judge_answer(struct courier *c, const struct call_answer *a, struct error *err)
 {
-    struct job *j = (struct job *)(void *)a->call; /* its first member */
+    struct load *load = (struct load *)(void *)a->call; /* its first member */
     const struct pace_hint hint = {.wait = a->wait_us,
                                    .counted = a->counted,
                                    .remaining = a->remaining,
                                    .reset = a->reset_us};
-    if (j->pace)
-        pace_tell(j->pace, clock_monotonic(), &hint);
+    if (load->pace)
+        pace_tell(load->pace, clock_monotonic(), &hint);
     if (a->spent)
         error_set(&c->spent, ERR_LIMIT, EDQUOT, "%s", a->spent);
     if (a->fate != CALL_DENIED && a->fate != CALL_PREPARED)
-        j->denied = 0;
-    j->sent |= a->twice;
+        load->denied = 0;
+    load->sent |= a->twice;
     switch (a->fate) {
     case CALL_ANSWERED:
-        return answered(c, j, err);
+        return answered(c, load, err);
     case CALL_REFUSED:
-        return refused(c, j, a, err);
+        return refused(c, load, a, err);
     case CALL_TOO_LARGE:
-        keep_smaller(c, j);
-        return halve(c, j, a, "too_large", err);
+        keep_smaller(c, load);
+        return halve(c, load, a, "too_large", err);
     case CALL_DENIED:
-        return denied(c, j, a, err);
+        return denied(c, load, a, err);
     case CALL_HOPELESS:
         stop(c, &a->error);
-        jobs_put_first(&c->waiting, j);
+        loads_put_first(&c->waiting, load);
         return 0;
     case CALL_FAILED:
-        return again_later(c, j, a, err);
+        return again_later(c, load, a, err);
     case CALL_PREPARED:
-        return prepared(c, j, err);
+        return prepared(c, load, err);
     case CALL_UNKNOWN:
         break;
     }
-    j->sent = true;
-    j->call.absent = false; /* it may have been made */
-    if (limits_of(c, &j->call.batch.changes[0])->repeatable && !atomic_load(c->set.cancelled))
-        return again_later(c, j, a, err);
-    int rc = tell_all(c, j, ROW_UNKNOWN, "unknown", a->error.text, err);
-    job_free(j);
+    load->sent = true;
+    load->call.absent = false; /* it may have been made */
+    if (limits_of(c, &load->call.batch.changes[0])->repeatable &&
+        !atomic_load(c->set.cancelled))
+        return again_later(c, load, a, err);
+    int rc = tell_all(c, load, ROW_UNKNOWN, "unknown", a->error.text, err);
+    load_free(load);
     return rc;
 }
 
 static int
 take_answer(struct courier *c, struct call_answer *a, struct error *err)
 {
-    for (struct job **at = &c->active.first; *at; at = &(*at)->following) {
+    for (struct load **at = &c->active.first; *at; at = &(*at)->following) {
         if (&(*at)->call == a->call) {
-            jobs_take_out(&c->active, at);
+            loads_take_out(&c->active, at);
             break;
         }
     }
@@ -432,13 +435,13 @@ static int
 tell_waiting(struct courier *c, struct error *err)
 {
     int rc = 0;
-    struct job *j;
-    while (rc == 0 && (j = c->waiting.first)) {
+    struct load *load;
+    while (rc == 0 && (load = c->waiting.first)) {
         usec_t ignored = 0;
-        jobs_take_ready(&c->waiting, INT64_MAX, &ignored);
-        rc = j->sent ? tell_all(c, j, ROW_UNKNOWN, "unknown", c->why.text, err)
-                     : tell_all(c, j, ROW_RETRY, "not_sent", c->why.text, err);
-        job_free(j);
+        loads_take_ready(&c->waiting, INT64_MAX, &ignored);
+        rc = load->sent ? tell_all(c, load, ROW_UNKNOWN, "unknown", c->why.text, err)
+                        : tell_all(c, load, ROW_RETRY, "not_sent", c->why.text, err);
+        load_free(load);
     }
     return rc;
 }
@@ -458,10 +461,10 @@ keep(struct courier *c, struct error *err)
 /* What a peer asks for is waited for no longer than after a failure of one's own: it may have
  * said so to another run. */
 static int
-look_at_pace(const struct courier *c, const struct job *j, usec_t now, usec_t *until,
+look_at_pace(const struct courier *c, const struct load *load, usec_t now, usec_t *until,
              struct error *err)
 {
-    struct pace *pace = pace_of(c, j);
+    struct pace *pace = pace_of(c, load);
     *until = pace ? pace_ask(pace, now) : 0;
     usec_t closed = *until > c->set.backoff.budget ? pace_closed(pace, now) : 0;
     if (closed <= c->set.backoff.budget)
@@ -472,26 +475,26 @@ look_at_pace(const struct courier *c, const struct job *j, usec_t now, usec_t *u
 
 /* Takes what may begin, and says so; *wait: until more may. */
 static int
-take_calls(struct courier *c, struct job *jobs[CALLS_MAX], size_t *n, usec_t *wait,
+take_calls(struct courier *c, struct load *loads[CALLS_MAX], size_t *n, usec_t *wait,
            struct error *err)
 {
     while (c->active.n + *n < parallel(c) && *n < CALLS_MAX && c->waiting.first) {
         usec_t now = clock_monotonic(), until = 0;
-        struct job *j = jobs_take_ready(&c->waiting, now, wait);
-        if (!j)
+        struct load *load = loads_take_ready(&c->waiting, now, wait);
+        if (!load)
             return 0;
-        int rc = look_at_pace(c, j, now, &until, err);
+        int rc = look_at_pace(c, load, now, &until, err);
         if (rc < 0 || until > 0) {
-            jobs_put_first(&c->waiting, j);
+            loads_put_first(&c->waiting, load);
             if (until < *wait)
                 *wait = until;
             return rc;
         }
-        j->began = now;
-        j->pace = pace_of(c, j);
-        jobs[(*n)++] = j;
-        const struct batch *batch = &j->call.batch;
-        memset(j->call.out, 0, batch->n * sizeof *j->call.out);
+        load->began = now;
+        load->pace = pace_of(c, load);
+        loads[(*n)++] = load;
+        const struct batch *batch = &load->call.batch;
+        memset(load->call.out, 0, batch->n * sizeof *load->call.out);
         rc = c->set.sending ? c->set.sending(c->set.arg, batch->changes, batch->n, err) : 0;
         if (rc < 0)
             return rc;
@@ -503,19 +506,19 @@ take_calls(struct courier *c, struct job *jobs[CALLS_MAX], size_t *n, usec_t *wa
 static int
 begin_calls(struct courier *c, usec_t *wait, struct error *err)
 {
-    struct job *jobs[CALLS_MAX];
+    struct load *loads[CALLS_MAX];
     size_t n = 0, begun = 0;
-    int rc = take_calls(c, jobs, &n, wait, err);
+    int rc = take_calls(c, loads, &n, wait, err);
     if (rc == 0 && n > 0)
         rc = keep(c, err);
     for (; rc == 0 && begun < n; begun++) {
-        rc = c->set.driver->dest_call(c->set.destination, &jobs[begun]->call, err);
+        rc = c->set.driver->dest_call(c->set.destination, &loads[begun]->call, err);
         if (rc < 0)
             break;
-        jobs_put_last(&c->active, jobs[begun]);
+        loads_put_last(&c->active, loads[begun]);
     }
     while (n > begun)
-        jobs_put_first(&c->waiting, jobs[--n]);
+        loads_put_first(&c->waiting, loads[--n]);
     return rc;
 }
 
@@ -566,8 +569,8 @@ courier_create(const struct courier_settings *settings)
             l->bytes = SIZE_MAX;
     }
     c->random = settings->random | 1;
-    jobs_init(&c->waiting);
-    jobs_init(&c->active);
+    loads_init(&c->waiting);
+    loads_init(&c->active);
     return c;
 }
 
@@ -596,14 +599,14 @@ courier_add(struct courier *c, struct parcel *parcel, struct error *err)
     parcel->users = 1;
     for (size_t first = 0, n; rc == 0 && first < parcel->n; first += n) {
         n = batch_size(c, parcel, first);
-        struct job *j = job_create(parcel, n, c->number++);
-        if (!j) {
+        struct load *load = load_create(parcel, n, c->number++);
+        if (!load) {
             rc = error_no_memory(err);
             break;
         }
         for (size_t i = first; i < first + n; i++)
-            job_add(j, &parcel->changes[i], parcel->identities[i]);
-        jobs_put_last(&c->waiting, j);
+            load_add(load, &parcel->changes[i], parcel->identities[i]);
+        loads_put_last(&c->waiting, load);
         if (c->waiting.n >= parallel(c)) /* what waits begins together */
             begin_or_stop(c, &(usec_t){LONGEST_WAIT});
         while (rc == 0 && c->waiting.n >= parallel(c)) /* or memory would be full of it */
@@ -646,10 +649,10 @@ courier_free(struct courier *c)
     if (!c)
         return NULL;
     usec_t ignored = 0;
-    for (struct job *j; (j = jobs_take_ready(&c->waiting, INT64_MAX, &ignored));)
-        job_free(j);
-    for (struct job *j; (j = jobs_take_ready(&c->active, INT64_MAX, &ignored));)
-        job_free(j);
+    for (struct load *load; (load = loads_take_ready(&c->waiting, INT64_MAX, &ignored));)
+        load_free(load);
+    for (struct load *load; (load = loads_take_ready(&c->active, INT64_MAX, &ignored));)
+        load_free(load);
     free(c);
     return NULL;
 }
