@@ -177,8 +177,8 @@ enum outcome_kind {                  /* zero is the honest default */
                     ROW_RETRY,     /* surely not applied; may be sent again */
                     ROW_STAGED, /* accepted; the verdict comes with dest_apply: done unless told
                                    there */
-                    ROW_ABSENT, /* of a call with a look-up: not sent, since the peer has none;
-                                   it goes on in a call that makes it */
+                    ROW_ABSENT, /* not sent, since a request before the call told that the peer
+                                   has none: it goes on in a call that makes it */
 };
 
 struct outcome {
@@ -242,7 +242,8 @@ struct call_limits {
     bool repeatable;
     struct pace_scope scope;
     bool prepared; /* a request comes before it (CALL_PREPARED), whose scope is `before` */
-    struct pace_scope before;
+    bool makes;    /* what that does not find is made (ROW_ABSENT), in the scope `making` */
+    struct pace_scope before, making;
 };
 
 struct limits {
@@ -280,7 +281,8 @@ enum dest_fate {
 
 enum call_fate {                   /* zero is the honest default */
                  CALL_UNKNOWN = 0, /* it may have been applied, wholly or in part */
-                 CALL_ANSWERED,    /* the outcomes tell of every row */
+                 CALL_ANSWERED,    /* the outcomes tell of every row, or that it is
+                                      ROW_ABSENT */
                  CALL_FAILED,      /* nothing was applied, by no row's fault: again, later */
                  CALL_REFUSED,     /* nothing was applied, for the sake of rows: those with the
                                       outcome ROW_REJECTED, or nobody knows which */
@@ -299,7 +301,9 @@ struct call {
     const unsigned char (*identities)[32]; /* of each change, over retries and restarts; zeros
                                               unless limits.identities */
     unsigned tries;                        /* made before */
-    bool absent;                           /* its rows were ROW_ABSENT: they are made */
+    bool absent;                           /* its rows were ROW_ABSENT, and are to be made. No
+                                              more once they may have been: then it comes as
+                                              at first */
     void *driver; /* the driver's own, while it is under way or CALL_PREPARED; NULL at first */
 };
 

@@ -3,7 +3,7 @@
  * before those of HTTP, which hold where it is silent:
  *
  * - 2xx: every row is done, unless the manifest says where outcomes stand
- * - 401: denied; 413: too large
+ * - 401: denied; 413, 414: too large
  * - 400, 409, 415, 422: refused, for the sake of some row
  * - 408, 425, 429, 503: failed: not applied, again later
  * - other 5xx, no whole answer: unknown

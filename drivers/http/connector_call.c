@@ -386,6 +386,23 @@ connector_take_calls(struct connector *c, struct error *err)
 
 /* ---- which call ---- */
 
+static bool
+is_plain(const json_t *value)
+{
+    return json_is_string(value) || json_is_integer(value) || json_is_boolean(value) ||
+           json_is_null(value);
+}
+
+/* Whether it says what an option must be. */
+static bool
+can_be(const json_t *value)
+{
+    bool good = json_is_array(value) ? json_array_size(value) > 0 : is_plain(value);
+    for (size_t i = 0; i < json_array_size(value); i++)
+        good = good && is_plain(json_array_get(value, i));
+    return good;
+}
+
 int
 connector_check_when(const struct connector *c, const json_t *when, const char *where,
                      struct error *err)
@@ -410,9 +427,12 @@ connector_check_when(const struct connector *c, const json_t *when, const char *
             return error_set(err, ERR_CONFIG, EINVAL,
                              "%s/when: of \"%s\", which holds any JSON, only null can be asked",
                              where, name);
-        if (json_is_array(value) && json_array_size(value) == 0)
-            return error_set(err, ERR_CONFIG, EINVAL, "%s/when: \"%s\" is none of no values",
-                             where, name);
+        if (!can_be(value))
+            return error_set(
+                err, ERR_CONFIG, EINVAL,
+                "%s/when: \"%s\" must be a text, a whole number, true, false, null "
+                "or an array of these",
+                where, name);
     }
     return 0;
 }

@@ -72,6 +72,10 @@ differ(struct connector *c, const json_t *outer, const json_t *absent)
     for (size_t i = 0; i < sizeof either / sizeof *either; i++)
         if (json_object_get(absent, either[i][0]))
             json_object_del(made, either[i][1]);
+    bool form = json_object_get(absent, "form") && json_object_get(outer, "body");
+    bool body = json_object_get(absent, "body") && json_object_get(outer, "form");
+    if (form || body) /* of another type */
+        json_object_del(made, "type");
     if (json_object_update(made, (json_t *)(uintptr_t)absent) < 0 ||
         json_array_append(c->made, made) < 0) {
         json_decref(made);
@@ -94,6 +98,14 @@ take_absent(struct connector *c, const json_t *outer, const char *where,
     int rc = manifest_members(absent, where, known, err);
     if (rc < 0)
         return rc;
+    bool differs = false;
+    static const char *const which[] = {"method", "url", "path", "body", "form"};
+    for (size_t i = 0; i < sizeof which / sizeof *which; i++)
+        differs = differs || json_object_get(absent, which[i]);
+    if (!differs)
+        return manifest_wrong(err, where,
+                              "wants \"method\", \"url\", \"path\", \"body\" or \"form\": "
+                              "else it is the call that changes");
     if (of->operations[TYPE_RECORDS] != 1u << OP_UPSERT || of->operations[TYPE_AUDIENCE])
         return manifest_wrong(err, where, "only upserts make what is not there");
     if (!c->made)

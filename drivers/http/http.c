@@ -263,6 +263,10 @@ limit_way(const struct http_dest *d, const struct way *w, enum operation op, str
         ret->of[op].prepared = true;
         ret->of[op].before = way_call(d->look_ups[op])->scope;
     }
+    if (d->makes[op]) {
+        ret->of[op].makes = true;
+        ret->of[op].making = way_call(d->makes[op])->scope;
+    }
     if (rows > 0 && (uint64_t)rows < ret->of[op].rows)
         ret->of[op].rows = (size_t)rows;
 }
@@ -279,10 +283,8 @@ dest_limits(void *handle, struct limits *ret)
         if (!d->ways[op])
             continue;
         limit_way(d, d->ways[op], op, ret);
-        const struct way *const made[] = {d->ways[op], d->makes[op]};
-        for (size_t i = 0; i < 2 && made[i]; i++)
-            ret->identities =
-                ret->identities || mention_identity(d->connector, way_call(made[i]), &d->use);
+        ret->identities =
+            ret->identities || mention_identity(d->connector, way_call(d->ways[op]), &d->use);
     }
 }
 
@@ -480,8 +482,7 @@ read_look_up(struct http_dest *d, struct flight *f, struct call *call, struct ca
     const struct connector_call *of = way_call(d->ways[call->batch.changes[0].op]);
     const struct fill_values values = {.connector = d->connector, .use = d->use};
     struct found *found = NULL;
-    bool make = of->look_up->absent != NULL;
-    int rc = look_up_read(of->look_up, &values, &f->x, call, make, &found);
+    int rc = look_up_read(of->look_up, &values, &f->x, call, &found);
     if (rc != 0) {
         ret->fate = CALL_FAILED;
         error_set(&ret->error, ERR_UNREACHABLE, EIO, "HTTP %d, but %s", f->x.status,

@@ -15,20 +15,21 @@ struct finding {
     const char *id; /* NULL: none was found */
     bool number;    /* the peer writes it as one */
     bool several;   /* or it is another row's too */
+    bool alike;     /* another row differs from it in the case of letters alone */
 };
 
 struct reading {
     const struct connector_look_up *look;
-    const struct call *call;
+    struct call *call;
     const json_t *body;
     const char *key; /* pointer within an entry */
     json_t *exact;   /* the rows' numbers by their identifiers */
     json_t *folded;  /* …in small letters; -1: of several */
     json_t *by_id;   /* …by what was found for them */
     struct finding *findings;
-    bool make;         /* rows of which nothing is found */
-    bool stray;        /* an entry names no row */
-    const json_t *odd; /* an entry of "failed" that does not say "there is none" */
+    bool stray;        /* an entry names no row, or one again */
+    bool none;         /* an entry of "failed" says "there is none"… */
+    const json_t *odd; /* …or something else */
     struct found *found;
 };
 
@@ -69,8 +70,11 @@ add_row(struct reading *r, size_t row)
         return false;
     memcpy(small, p, key->n);
     fold(small, key->n);
-    bool other = json_object_getn(r->folded, small, key->n) != NULL;
-    json_int_t number = (json_int_t)row;
+    const json_t *other = json_object_getn(r->folded, small, key->n);
+    json_int_t number = (json_int_t)row, first = json_integer_value(other);
+    r->findings[row].alike = other != NULL;
+    if (other && first >= 0)
+        r->findings[first].alike = true;
     return json_object_setn_new_nocheck(r->exact, p, key->n, json_integer(number)) == 0 &&
            json_object_setn_new_nocheck(r->folded, small, key->n,
                                         json_integer(other ? -1 : number)) == 0;
@@ -142,6 +146,7 @@ read_entry(struct reading *r, const json_t *entry)
     struct finding *f = &r->findings[row];
     if (f->id) {
         f->several = f->several || strcmp(f->id, id) != 0;
+        r->stray = true;
         return 0;
     }
     f->id = keep(r, id);
@@ -172,9 +177,12 @@ read_entries(struct reading *r)
     int rc = json_is_array(list) && (!failed || json_is_array(failed)) ? 0 : 1;
     for (size_t i = 0; rc == 0 && i < json_array_size(list); i++)
         rc = read_entry(r, json_array_get(list, i));
-    for (size_t i = 0; i < json_array_size(failed) && !r->odd; i++)
-        if (!is_fine(r, json_array_get(failed, i)))
+    for (size_t i = 0; i < json_array_size(failed) && !r->odd; i++) {
+        if (is_fine(r, json_array_get(failed, i)))
+            r->none = true;
+        else
             r->odd = json_array_get(failed, i);
+    }
     return rc;
 }
 
@@ -206,11 +214,12 @@ absent(struct reading *r, size_t row)
 {
     if (r->odd)
         return reject_odd(r);
-    r->found->unclear = r->stray && r->call->batch.n > 1;
+    if ((r->stray || r->findings[row].alike) && r->call->batch.n > 1)
+        r->found->unclear = true;
     if (r->stray)
         return reject("look_up", "the look-up found a record that has another identifier than "
                                  "the one asked for");
-    if (r->make)
+    if (r->look->absent)
         return (struct outcome){.kind = ROW_ABSENT};
     if (r->call->batch.changes[row].op == OP_DELETE)
         return (struct outcome){.kind = ROW_UNCHANGED};
@@ -233,6 +242,7 @@ add_part(struct reading *r, size_t from, size_t row, struct change *changes, str
     memcpy(identities[at], r->call->identities[from], 32);
 }
 
+/* 1: the answer does not tell. */
 static int
 decide(struct reading *r)
 {
@@ -250,6 +260,7 @@ decide(struct reading *r)
     found->part.batch = (struct batch){.changes = changes, .number = r->call->batch.number};
     found->part.identities = identities;
     found->part.tries = r->call->tries;
+    bool silent = r->look->failed && !r->none && !r->odd && !r->stray;
     size_t row = 0; /* as add_part wants it */
     for (size_t i = 0; i < n; i++) {
         struct outcome *out = &found->out[row];
@@ -259,6 +270,8 @@ decide(struct reading *r)
                                      "another row's too");
         else if (r->findings[i].id)
             add_part(r, i, row, changes, keys, identities);
+        else if (silent && !r->findings[i].alike)
+            return 1;
         else
             *out = absent(r, i);
         if (out->kind == ROW_ABSENT)
@@ -271,11 +284,10 @@ decide(struct reading *r)
 
 int
 look_up_read(const struct connector_look_up *look, const struct fill_values *values,
-             const struct exchange *x, const struct call *call, bool make, struct found **ret)
+             const struct exchange *x, struct call *call, struct found **ret)
 {
     AUTO_BUF struct buf key = BUF_INIT(BUF_NO_MAX);
-    struct reading r = {
-        .look = look, .call = call, .make = make, .found = calloc(1, sizeof *r.found)};
+    struct reading r = {.look = look, .call = call, .found = calloc(1, sizeof *r.found)};
     bool no_memory = false;
     json_t *body =
         x->cut ? NULL : json_parse(buf_str(&x->body_back), JSON_DECODE_ANY, NULL, &no_memory);

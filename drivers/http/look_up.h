@@ -5,7 +5,9 @@
  *
  * A row is "not there" only if the whole answer can be read so. An entry that names none of the
  * rows was found by one of them all the same (HubSpot finds a contact by its second address and
- * tells the first): then nobody knows which rows are missing until the guilty one stands alone.
+ * tells the first), and so may one that names a row again; rows that differ in the case of
+ * letters alone may be one. Then nobody knows which rows are missing until they stand alone. A
+ * peer that lists what it did not find ("failed") says so of rows that are missing.
  */
 #pragma once
 
@@ -24,12 +26,11 @@ struct found {
     struct found *following; /* in the list it stands in */
 };
 
-/* Reads an answer that is one. 0 and *ret; 1: it does not tell what was found; -ENOMEM. With
- * `make` rows of which nothing is found are not rejected, but become ROW_ABSENT in call->out,
- * and what is in *ret is of the call without them. */
+/* Reads an answer that is one. 0 and *ret; 1: it does not tell what was found; -ENOMEM. Where
+ * the look-up has "absent" rows of which nothing is found are not rejected, but ROW_ABSENT in
+ * call->out, and what is in *ret is of the call without them. */
 int look_up_read(const struct connector_look_up *look, const struct fill_values *values,
-                 const struct exchange *x, const struct call *call, bool make,
-                 struct found **ret);
+                 const struct exchange *x, struct call *call, struct found **ret);
 /* The outcomes of the call's rows: those of the part if its answer tells of them, those known
  * before if `all` are to be told. What is ROW_ABSENT stays so. */
 void look_up_spread(const struct found *f, struct call *call, bool all);

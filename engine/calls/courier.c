@@ -259,36 +259,25 @@ refused(struct courier *c, struct load *load, const struct call_answer *a, struc
     return rc;
 }
 
-/* Rows that are to be made go on in a call of their own. */
+/* Rows that a look-up did not find go on in a call that makes them. */
 static int
-part_absent(struct courier *c, struct load *load, unsigned tries, struct error *err)
+make_absent(struct courier *c, const struct load *load, unsigned tries, struct error *err)
 {
     struct load *part;
-    size_t n = load->call.batch.n, first = 0;
-    while (first < n && !is_absent(load, first))
-        first++;
-    if (first == n)
-        return 0;
     int rc = part_of(c, load, is_absent, &part, err);
-    if (rc < 0)
-        return rc;
-    part->call.absent = true;
-    part->call.tries = tries;
-    load->call.batch.n = first;
-    for (size_t i = first; i < n; i++) {
-        if (is_absent(load, i))
-            continue;
-        load->call.out[load->call.batch.n] = load->call.out[i];
-        load_add(load, &load->call.batch.changes[i], load->call.identities[i]);
+    if (rc == 0 && part) {
+        part->call.absent = true;
+        part->call.tries = tries;
     }
-    return 0;
+    return rc;
 }
 
 /* Nothing was sent yet. */
 static int
 prepared(struct courier *c, struct load *load, struct error *err)
 {
-    int rc = part_absent(c, load, load->call.tries, err);
+    int rc = load_has(load, is_absent) ? make_absent(c, load, load->call.tries, err) : 0;
+    load_drop(load, is_absent);
     if (load->call.batch.n > 0)
         loads_put_first(&c->waiting, load);
     else
@@ -296,20 +285,27 @@ prepared(struct courier *c, struct load *load, struct error *err)
     return rc;
 }
 
+/* The answer was a look-up's. Nothing was delivered by it, so it ends nobody's patience with
+ * what fails after it. */
+static int
+looked_up(struct courier *c, struct load *load, struct error *err)
+{
+    int rc = tell_others(c, load, is_absent, err);
+    if (rc == 0)
+        rc = make_absent(c, load, load->call.tries - 1, err);
+    load_free(load);
+    return rc;
+}
+
 static int
 answered(struct courier *c, struct load *load, struct error *err)
 {
-    int absent =
-        part_absent(c, load, load->call.tries - 1, err); /* this one only asked for them */
-    if (absent < 0) {
-        load_free(load);
-        return absent;
-    }
+    if (load_has(load, is_absent))
+        return looked_up(c, load, err);
     backoff_reset(&c->set.backoff);
-    bool any = false;
-    for (size_t i = 0; i < load->call.batch.n; i++)
-        any |= is_retry(load, i);
-    usec_t wait = any ? backoff_next(&c->set.backoff, 0, (uint64_t)next_random(c)) : -1;
+    usec_t wait = load_has(load, is_retry)
+                      ? backoff_next(&c->set.backoff, 0, (uint64_t)next_random(c))
+                      : -1;
     enum { TRIES = 5 }; /* of rows that are to be tried again in a call that went well */
     int rc;
     if (wait < 0 || load->call.tries > TRIES) {
@@ -340,8 +336,11 @@ static struct pace *
 pace_of(const struct courier *c, const struct load *load)
 {
     enum operation op = load->call.batch.changes[0].op;
-    bool prepares = c->set.paces.before[op] && !load->call.driver && !load->call.absent;
-    return prepares ? c->set.paces.before[op] : c->set.paces.of[op];
+    const struct call_paces *paces = &c->set.paces;
+    if (load->call.absent && paces->making[op])
+        return paces->making[op];
+    bool prepares = paces->before[op] && !load->call.driver && !load->call.absent;
+    return prepares ? paces->before[op] : paces->of[op];
 }
 
 static int

@@ -31,9 +31,9 @@ struct courier_settings {
     /* MAY: what `sending` and `told` said is to be kept now: before a call begins, and before
      * anything is waited for, the next parcel too. Negative as theirs. */
     int (*keep)(void *arg, struct error *err);
-    /* What became of these rows; texts borrowed for the call. Never ROW_STAGED. A row that was
-     * not sent, since the courier stopped, is ROW_RETRY with the code "not_sent". Negative ends
-     * the courier as courier_add and courier_drain return it. */
+    /* What became of these rows; texts borrowed for the call. Never ROW_STAGED or ROW_ABSENT. A
+     * row that was not sent, since the courier stopped, is ROW_RETRY with the code "not_sent".
+     * Negative ends the courier as courier_add and courier_drain return it. */
     int (*told)(void *arg, const struct change *changes, const struct outcome *out, size_t n,
                 struct error *err);
     void *arg;

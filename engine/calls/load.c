@@ -43,8 +43,32 @@ void
 load_add(struct load *load, const struct change *change, const unsigned char identity[32])
 {
     size_t at = load->call.batch.n++;
-    memmove((void *)(uintptr_t)&load->call.batch.changes[at], change, sizeof *change);
-    memmove((void *)(uintptr_t)load->call.identities[at], identity, 32);
+    memcpy((void *)(uintptr_t)&load->call.batch.changes[at], change, sizeof *change);
+    memcpy((void *)(uintptr_t)load->call.identities[at], identity, 32);
+}
+
+bool
+load_has(const struct load *load, load_wanted_fn wanted)
+{
+    for (size_t i = 0; i < load->call.batch.n; i++)
+        if (wanted(load, i))
+            return true;
+    return false;
+}
+
+void
+load_drop(struct load *load, load_wanted_fn unwanted)
+{
+    size_t n = load->call.batch.n, at = 0;
+    while (at < n && !unwanted(load, at))
+        at++;
+    load->call.batch.n = at;
+    for (size_t i = at; i < n; i++) {
+        if (unwanted(load, i))
+            continue;
+        load->call.out[load->call.batch.n] = load->call.out[i];
+        load_add(load, &load->call.batch.changes[i], load->call.identities[i]);
+    }
 }
 
 struct load *

@@ -22,8 +22,11 @@ typedef bool (*load_wanted_fn)(const struct load *, size_t);
 struct load *load_create(struct parcel *parcel, size_t n, uint64_t number);
 /* The last of a parcel gives it up. NULL-safe, returns NULL. */
 struct load *load_free(struct load *load);
-/* The change MAY be one of its own, from there on. */
 void load_add(struct load *load, const struct change *change, const unsigned char identity[32]);
+/* Whether some row is wanted. And takes those that are away; the others stay in their order,
+ * with their outcomes. */
+bool load_has(const struct load *load, load_wanted_fn wanted);
+void load_drop(struct load *load, load_wanted_fn unwanted);
 /* The rows that are wanted, MAY be none, as a load that has come as far. NULL when memory is
  * out. */
 struct load *load_part(const struct load *load, uint64_t number, load_wanted_fn wanted);

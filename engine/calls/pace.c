@@ -188,7 +188,10 @@ paces_get(const char *connection, const struct limits *limits, struct call_paces
         ret->of[op] = pace_of_scope(connection, limits, &of->scope);
         if (of->prepared)
             ret->before[op] = pace_of_scope(connection, limits, &of->before);
-        good = good && ret->of[op] && (!of->prepared || ret->before[op]);
+        if (of->makes)
+            ret->making[op] = pace_of_scope(connection, limits, &of->making);
+        good = good && ret->of[op] && (!of->prepared || ret->before[op]) &&
+               (!of->makes || ret->making[op]);
     }
     return good;
 }
@@ -199,6 +202,7 @@ paces_put(struct call_paces *p)
     for (size_t i = 0; i <= OP_DELETE; i++) {
         pace_put(p->of[i]);
         pace_put(p->before[i]);
+        pace_put(p->making[i]);
     }
 }
 

@@ -34,10 +34,11 @@ struct pace *pace_get(const char *name, const struct pace_window *windows, size_
  * NULL. */
 struct pace *pace_put(struct pace *p);
 
-/* Of a connection's calls for each operation, and of the requests that prepare them (NULL:
- * nothing does): those of their scopes, or the connection's. */
+/* Of a connection's calls for each operation, of the requests that prepare them and of calls
+ * that make what those do not find (NULL: there are none): those of their scopes, or the
+ * connection's. */
 struct call_paces {
-    struct pace *of[OP_DELETE + 1], *before[OP_DELETE + 1];
+    struct pace *of[OP_DELETE + 1], *before[OP_DELETE + 1], *making[OP_DELETE + 1];
 };
 
 /* False when memory is out; what is in *ret is to be given back all the same. */

@@ -148,7 +148,7 @@ check_look_up(const struct connector *c, const struct way_settings *set,
     if (look_up->absent)
         check_way(c, set, look_up->absent, call, x);
     memset(call->out, 0, call->batch.n * sizeof *call->out);
-    if (look_up_read(look_up, &at_hand, x, call, look_up->absent != NULL, &found) != 0)
+    if (look_up_read(look_up, &at_hand, x, call, &found) != 0)
         return NULL;
     size_t known = 0, n = 0, stay[ROWS];
     for (size_t i = 0; i < call->batch.n; i++)

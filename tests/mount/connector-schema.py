@@ -108,10 +108,11 @@ CHANGES = [
     (("calls", 0, "look_up"), {**LOOK_UP, "exceptions": [], "answer": {}}), (("calls", 0, "look_up"), {**LOOK_UP, "query": {"a": 1}}),
     (("calls", 0, "look_up"), {**LOOK_UP, "rate": [{"calls": 1, "milliseconds": 5}]}), (("calls", 0, "look_up"), {**LOOK_UP, "rate": []}),
     *((("calls", 0), {"for": operations, "look_up": {**LOOK_UP, "absent": absent}}) for operations, absent in (
-        (["upsert"], {}), (["upsert"], {"path": "/new", "method": "PUT", "body": {"@record": "all"}, "exceptions": []}), (["upsert"], 1),
+        (["upsert"], {}), (["upsert"], {"type": "text/plain"}), (["upsert"], {"path": "/new", "method": "PUT", "body": {"@record": "all"}, "exceptions": []}), (["upsert"], 1),
         (["upsert"], {"form": {"a": "b"}, "body": {}}), (["upsert"], {"answer": {}, "exceptions": []}), (["upsert"], {"rows": 1}),
-        (["upsert"], {"path": 1}), (["upsert"], {"look_up": LOOK_UP}), (["upsert", "update"], {}), (["delete"], {}), (["add"], {}))),
-    (("calls", 0, "when"), {"kind": ["a", "b"], "@object": ["x", None]}), (("calls", 0, "when"), {"kind": []}),
+        (["upsert"], {"path": 1}), (["upsert"], {"look_up": LOOK_UP}), (["upsert", "update"], {"path": "/n"}), (["delete"], {"path": "/n"}), (["add"], {"path": "/n"}))),
+    (("calls", 0, "when"), {"kind": ["a", "b"], "@object": ["x", None]}),
+    *((("calls", 0, "when"), {"kind": value}) for value in ([], {}, [["a"]], ["a", {}], 5, 1.5, [5, True])),
     (("calls", 0), {"for": ["insert"], "look_up": LOOK_UP}), (("calls", 0), {"for": ["add", "remove"], "look_up": LOOK_UP}),
     (("calls", 0), {"for": ["upsert"], "event": "track", "look_up": LOOK_UP}), (("calls", 0), {"for": ["delete"], "refuse": "no", "look_up": LOOK_UP}),
     (("calls", 0, "batch"), 1), (("calls", 0, "type"), "text/plain"), (("calls", 0, "type"), 1), (("calls", 0, "gzip"), "yes"),
@@ -203,7 +204,7 @@ class Schema(MountTest):
         known = {"": self.schema, "rate": self.schema["properties"]["rate"]["items"], "timeouts": self.schema["properties"]["timeouts"],
                  "absent": self.schema["$defs"]["look_up"]["properties"]["absent"]}
         base = {**copy.deepcopy(BASE), "timeouts": {}}
-        base["calls"][0]["look_up"] = {**LOOK_UP, "absent": {}}
+        base["calls"][0]["look_up"] = {**LOOK_UP, "absent": {"path": "/new"}}
         manifests = []
         for path in places.values():
             manifest = copy.deepcopy(base)

@@ -355,6 +355,21 @@ test_absent(void)
     }
 }
 
+/* What is always lost ends the patience, though the look-ups before it are answered. */
+static void
+test_never_made(void)
+{
+    static struct peer p;
+    static struct verdicts v;
+    struct error why = ERROR_INIT;
+    p = (struct peer){.random = 5, .always = CALL_UNKNOWN, .prepares = true, .makes = true};
+    v = (struct verdicts){0};
+    struct courier_settings set = settings(&p, &v);
+    set.backoff.budget = 2000;
+    CHECK(!deliver(&set, &why) && why.kind == ERR_REMOTE);
+    CHECK(told_once(&v));
+}
+
 static bool
 all_are(const struct verdicts *v, enum outcome_kind kind, const char *code)
 {
@@ -537,6 +552,7 @@ main(void)
         changes[i] = (struct change){.op = i < ROWS / 2 ? OP_UPSERT : OP_DELETE, .seq = i};
     test_peers();
     test_absent();
+    test_never_made();
     test_circuit();
     test_cancel();
     test_own_fault();
