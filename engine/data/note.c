@@ -22,8 +22,9 @@ take_part(struct str *rest, struct str *part)
 {
     const char *zero = rest->n ? memchr(rest->p, '\0', rest->n) : NULL;
     *part = (struct str){rest->p, zero ? (size_t)(zero - rest->p) : rest->n};
-    rest->p += part->n + (zero ? 1 : 0);
-    rest->n -= part->n + (zero ? 1 : 0);
+    size_t taken = part->n + (zero ? 1 : 0);
+    if (taken > 0) /* from nothing not even that can be taken */
+        *rest = (struct str){rest->p + taken, rest->n - taken};
     return zero;
 }
 
