@@ -63,6 +63,7 @@ write_undelivered(struct run *run, struct undelivered *u, struct error *err)
         .unsent = unsent,
         .some = run->rows == VERB_SEND || run->record.left_out > 0 || run->verdicts,
         .retry = run->rows == VERB_RETRY,
+        .inserts = run->def->mode == MODE_INSERT,
         .cancelled = &run->cancelled,
     };
     return refusals_write(&refusing, &u->rejected, &u->unsent, &u->counts, err);

@@ -156,7 +156,10 @@ static int
 pass_previous(struct join *j, struct error *err)
 {
     if (!str_equal(j->previous_entry.key, buf_str(&j->seen))) {
-        if (j->set->some || (j->set->retry && j->previous_entry.tries == 0))
+        const struct entry *row = &j->previous_entry;
+        bool untouched =
+            j->set->inserts && row->op != ENTRY_INSERT && note_read(row->note).unsure;
+        if (j->set->some || (j->set->retry && row->tries == 0) || untouched)
             return keep_previous(j, err);
         j->counts->dropped++;
     }

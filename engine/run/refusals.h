@@ -40,6 +40,8 @@ struct refusing {
                    by hand, the model was not read to its end, or what was refused before sending
                    is not known): of all other rows `previous` holds on */
     bool retry; /* so it does of rows that were taken out of it by hand */
+    bool inserts; /* …and of what a mode that changes or deletes may have done: an insert does
+                     not touch it, so nobody knows afterwards either */
     const atomic_bool *cancelled;
 };
 

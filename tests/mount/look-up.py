@@ -255,6 +255,31 @@ class LookUp(MountTest):
         self.assertEqual(self.values(), {email(i): "n%d" % i for i in range(9)})
         self.settled()
 
+    def test_inserts_meanwhile(self):
+        """Nobody heard of an update, and inserts do not touch what is there: the doubt waits for a mode that does."""
+        self.begin(1, "upsert")
+        self.db.sql("UPDATE t SET n = 'lost'")
+        came, go = self.hold("update")
+        self.hubspot.hook, hook = lambda *told: None, self.hubspot.hook
+        self.hubspot.lost = lambda verb, body: hook(verb, body) or came.is_set()
+        self.start_until(came)
+        self.sync.trigger("cancel")
+        wait_for("the end", lambda: self.sync.state() not in ("queued", "running"))
+        go.set()
+        self.hubspot.hook = self.hubspot.lost = lambda verb, body: None
+        self.assertEqual(self.values()[email(0)], "lost")
+        self.sync.define(mode="insert")
+        made = len(self.hubspot.requests)
+        for _ in range(2):
+            self.sync.run()
+            self.assertEqual([row["code"] for row in self.sync.rejected()], ["unknown"])
+        self.assertEqual(self.hubspot.verbs(made), [])
+        self.db.sql("UPDATE t SET n = 'n0'")
+        self.sync.define(mode="upsert")
+        self.sync.run()
+        self.assertEqual(self.values()[email(0)], "n0")
+        self.settled()
+
     def test_gone_already(self):
         """Nothing is there to be archived: the look-up is the whole call."""
         self.begin(3, "mirror", log_requests=10)
