@@ -49,7 +49,7 @@ static int
 requeue(struct courier *c, const struct load *load, load_wanted_fn wanted, usec_t not_before,
         struct error *err)
 {
-    struct load *part;
+    struct load *part = NULL;
     int rc = part_of(c, load, wanted, &part, err);
     if (rc == 0 && part)
         part->not_before = not_before;
@@ -263,7 +263,7 @@ refused(struct courier *c, struct load *load, const struct call_answer *a, struc
 static int
 make_absent(struct courier *c, const struct load *load, unsigned tries, struct error *err)
 {
-    struct load *part;
+    struct load *part = NULL;
     int rc = part_of(c, load, is_absent, &part, err);
     if (rc == 0 && part) {
         part->call.absent = true;
