@@ -77,8 +77,8 @@
  *   and to what was found. An entry that names no row exactly names the one that differs from
  *   it in the case of letters alone
  * - "failed": pointer to an array of what was not, where a row that is not there must stand;
- * "code" and "words" point within an entry. A code in "fine" says that there is none; after any
- * other, rows of which nothing was found are rejected by it
+ *   "code" and "words" point within an entry. A code in "fine" says that there is none; after
+ *   any other, rows of which nothing was found are rejected by it
  * - "why": the words for a row that is rejected since nothing was found
  * - "absent": of upserts: the call by which such rows are made instead, in what differs from
  *   the one that they were to be in ({} of "query" or "headers": it has none). One that may
