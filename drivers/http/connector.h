@@ -8,7 +8,7 @@
  *   config.json: {"token": {"type": "string|integer|boolean|enum|secret|json", "required":
  *   true, "default": "text", "choices": ["a"], "help": "…"}}; with "phrase": true its texts
  *   name mapped fields in braces, see base/phrase.h. "nulls" and "max_rows" are options of
- * every destination
+ *   every destination
  * - "url": text, begins every call's address: "{base_url}/v2", "{@token:/instance_url}"
  * - "place": text, names the account; "url" when it is missing
  * - "auth": who calls, see auth.h
