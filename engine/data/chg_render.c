@@ -370,7 +370,8 @@ diff_head(const struct chg_renderer *r, const struct entry *e, struct buf *out)
         buf_addc(out, ' ');
         buf_add(out, r->key_json[i].p + 1, r->key_json[i].n - 3);
         buf_addc(out, '=');
-        buf_add(out, text.p + quote, text.n - 2 * quote);
+        if (text.n > 0) /* in a damaged entry there is none */
+            buf_add(out, text.p + quote, text.n - 2 * quote);
         out->failed |= text.failed;
     }
     buf_adds(out, " @@");
@@ -378,7 +379,8 @@ diff_head(const struct chg_renderer *r, const struct entry *e, struct buf *out)
         buf_clear(&text);
         json_quote(&text, e->note.p, e->note.n);
         buf_addc(out, ' ');
-        buf_add(out, text.p + 1, text.n - 2);
+        if (!text.failed)
+            buf_add(out, text.p + 1, text.n - 2);
         out->failed |= text.failed;
     }
     buf_addc(out, '\n');
