@@ -120,6 +120,8 @@ void chg_discard(struct chg_writer *w);
 /* What was added so far is in the kernel's hands, or (sync) on the disk, as far as chg_mend
  * needs it. Makes blocks smaller, if it is called often. */
 int chg_flush(struct chg_writer *w, bool sync, struct error *err);
+/* From now on a chg_finish that fails leaves the file for chg_mend instead of removing it. */
+void chg_keep(struct chg_writer *w);
 /* Frees w and leaves the file unfinished, as a killed daemon would. NULL-safe. */
 void chg_leave(struct chg_writer *w);
 /* Finishes NAME, whose writer was cut off, with the entries whose blocks are whole, and syncs

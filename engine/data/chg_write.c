@@ -24,6 +24,7 @@ struct chg_writer {
     struct buf header, block, packed, index, last_key, text, digest_piece;
     EVP_MD_CTX *digest;
     const atomic_bool *cancelled;
+    bool kept;
     uint64_t offset; /* bytes in the file */
     uint64_t seq;    /* of the entry before */
     uint64_t nblocks;
@@ -38,7 +39,7 @@ struct chg_writer {
 static struct chg_writer *
 writer_free(struct chg_writer *w, bool remove)
 {
-    if (remove && w->fd >= 0)
+    if (remove && !w->kept && w->fd >= 0)
         unlinkat(w->dirfd, w->name, 0);
     if (w->fd >= 0)
         close(w->fd);
@@ -137,6 +138,12 @@ chg_discard(struct chg_writer *w)
 {
     if (w)
         writer_free(w, true);
+}
+
+void
+chg_keep(struct chg_writer *w)
+{
+    w->kept = true;
 }
 
 void

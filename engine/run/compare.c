@@ -195,8 +195,12 @@ run_compare(struct run *run, struct error *err)
         rc = diff(run, err);
     if (rc < 0)
         return rc;
-    run->record.cut = false;
     chg_cancel_by(run->writer, &run->cancelled);
+    if (run->promised) /* it names the rows that were sent */
+        chg_keep(run->writer);
     rc = chg_finish(TAKE(run->writer), run->verb != VERB_PLAN, NULL, NULL, err);
-    return rc < 0 ? rc : chg_open(run->dirfd, name, &run->changes, err);
+    if (rc < 0)
+        return rc;
+    run->record.cut = false;
+    return chg_open(run->dirfd, name, &run->changes, err);
 }

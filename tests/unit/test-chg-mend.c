@@ -1,6 +1,8 @@
 /* Change files that were cut off, at any byte, and finished afterwards: what is in them is a
  * beginning of what was written, no less than what was flushed. */
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -198,6 +200,32 @@ test_finished(void)
     CHECK_MSG(str_equal(buf_str(&before), buf_str(&after)), "a finished file is left alone");
 }
 
+/* What was to be finished, and could not be, is there to be mended if that was wished. */
+static void
+test_kept(void)
+{
+    for (int kept = 0; kept < 2; kept++) {
+        struct error err = ERROR_INIT;
+        AUTO_BUF struct buf key = BUF_INIT(BUF_NO_MAX), record = BUF_INIT(BUF_NO_MAX);
+        struct chg_writer *w = NULL;
+        struct entry e;
+        struct stat st;
+        struct rlimit limit;
+        CHECK(chg_create(dir, "kept", &meta, VIEW_BIT(VIEW_SENT), &w, &err) == 0);
+        make(0, &key, &record, &e);
+        CHECK(chg_add(w, &e, &err) == 0 && chg_flush(w, false, &err) == 0);
+        if (kept)
+            chg_keep(w);
+        CHECK(fstatat(dir, "kept", &st, 0) == 0 && getrlimit(RLIMIT_FSIZE, &limit) == 0);
+        const struct rlimit full = {(rlim_t)st.st_size, limit.rlim_max};
+        signal(SIGXFSZ, SIG_IGN);
+        CHECK(setrlimit(RLIMIT_FSIZE, &full) == 0);
+        int rc = chg_finish(w, true, NULL, NULL, &err);
+        CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0 && rc < 0);
+        CHECK(mend("kept") == (kept ? 0 : -ENOENT) && holds("kept") == (kept ? 1 : -1));
+    }
+}
+
 static void
 test_no_file(void)
 {
@@ -221,6 +249,7 @@ main(void)
     test_cuts();
     test_damage();
     test_finished();
+    test_kept();
     test_no_file();
     close(dir);
     file_remove_tree(AT_FDCWD, path, &err);
