@@ -114,6 +114,8 @@ def one(world, subject, action, at, context):
     else:
         assert code in ("ENOMEM", "EIO", "ENOEXEC"), "%s: %s" % (context, code)
     text = subject.sync.read("error") if opened and code != "success" else ""
+    if "rejected/ says why" in text:
+        text += "\n".join(row["reason"] for row in subject.sync.rejected())
     assert not text or TOLD.search(text), "%s: says another reason: %s" % (context, text)
     subject.run()
     subject.exact(context)
