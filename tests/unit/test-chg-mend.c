@@ -218,7 +218,7 @@ test_kept(void)
             chg_keep(w);
         CHECK(fstatat(dir, "kept", &st, 0) == 0 && getrlimit(RLIMIT_FSIZE, &limit) == 0);
         const struct rlimit full = {(rlim_t)st.st_size, limit.rlim_max};
-        signal(SIGXFSZ, SIG_IGN);
+        CHECK(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
         CHECK(setrlimit(RLIMIT_FSIZE, &full) == 0);
         int rc = chg_finish(w, true, NULL, NULL, &err);
         CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0 && rc < 0);
